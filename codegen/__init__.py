@@ -1,0 +1,1 @@
+"""Tile programs to C, and C to loaded libraries."""

@@ -1,0 +1,1 @@
+"""Functions over the values of tcomp.ir, one pass a file."""

@@ -1,0 +1,1 @@
+"""ATen operators to einsums: one table, one small function an operator."""

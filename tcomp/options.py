@@ -1,0 +1,92 @@
+"""How a module is to be compiled: the keyword arguments of `tcomp.compile` as one frozen value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from tcomp.ir.errors import TcompError
+
+Backend = Literal["auto", "c"]
+Numerics = Literal["default", "strict"]
+Fallback = Literal["warn", "error", "silent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The choices of one compilation; each is validated when the value is made.
+
+    Raises TcompError for a value outside its choices.
+    """
+
+    backend: Backend = "auto"
+    """Which printer makes the kernels; "auto" takes the one for the device of the inputs."""
+    dynamic: bool | None = None
+    """True: sizes are symbols; False: one program a shape; None: static first, symbols when a size changes."""
+    numerics: Numerics = "default"
+    """"default" skips bf16 and f16 roundings between fused einsums and flushes denormals inside kernels; "strict" does
+    neither."""
+    memory_budget: int | None = None
+    """The most bytes the arena of intermediate tensors may take; None for no limit."""
+    schedule: str | None = None
+    """The text of a schedule to use instead of the heuristics'."""
+    fallback: Fallback = "warn"
+    """What to do about operators left to eager: warn once, raise Unsupported, or nothing."""
+    cache: bool = True
+    """Whether compiled kernels are read from and kept in the cache directory."""
+    threads: int | None = None
+    """How many threads kernels use; None for as many as torch uses."""
+
+    def __post_init__(self) -> None:
+        _check_choice("backend", self.backend, get_args(Backend))
+        _check_choice("numerics", self.numerics, get_args(Numerics))
+        _check_choice("fallback", self.fallback, get_args(Fallback))
+        _check_choice("dynamic", self.dynamic, (None, True, False))
+        _check_choice("cache", self.cache, (True, False))
+        _check_positive("memory_budget", self.memory_budget, "a number of bytes")
+        _check_positive("threads", self.threads, "a number of threads")
+        if self.schedule is not None and not isinstance(self.schedule, str):
+            raise TcompError(
+                f"schedule must be the text of a schedule, not {self.schedule!r}",
+                where=_WHERE,
+                help="pass str(f.schedule) of a compiled program, edited or not",
+            )
+
+
+def make_options(arguments: Mapping[str, object]) -> Options:
+    """Make Options from keyword arguments or from the `options` dictionary of torch.compile.
+
+    Raises TcompError for a name that is no option, listing those that are.
+    """
+    known = [field.name for field in fields(Options)]
+    for name in arguments:
+        if name not in known:
+            raise TcompError(f"there is no option {name!r}", where=_WHERE, help=f"options are: {', '.join(known)}")
+    # The types are checked value by value when Options is made.
+    return Options(**arguments)  # type: ignore[arg-type]
+
+
+_WHERE = "options of tcomp.compile"
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    # `1 == True`, so compare types as well: dynamic=1 is a mistake worth naming.
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        spelled = " or ".join(repr(choice) for choice in choices)
+        raise TcompError(
+            f"{name} must be {spelled}, not {value!r}", where=_WHERE, help=f"the default is {_default(name)!r}"
+        )
+
+
+def _check_positive(name: str, value: object, meaning: str) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise TcompError(
+            f"{name} must be {meaning} above zero or None, not {value!r}",
+            where=_WHERE,
+            help=f"leave {name} out for the default, {_default(name)!r}",
+        )
+
+
+def _default(name: str) -> object:
+    return next(field.default for field in fields(Options) if field.name == name)

@@ -1,0 +1,49 @@
+"""The one place that reads the environment.
+
+TCOMP_CACHE_DIR  where compiled programs are kept (default: $XDG_CACHE_HOME/tcomp, else ~/.cache/tcomp)
+TCOMP_DEBUG      a folder into which every stage of a compilation is written
+CC               the C compiler and its leading arguments
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment asked for."""
+
+    cache_dir: Path
+    """Where compiled programs are kept; it need not exist yet."""
+    debug_dir: Path | None
+    """Where every stage of a compilation is written, or None."""
+    compiler: tuple[str, ...]
+    """The C compiler as a command with arguments; empty when the environment names none."""
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environment` (by default that of the process, as it is now)."""
+    variables = os.environ if environment is None else environment
+    debug = variables.get("TCOMP_DEBUG", "")
+    return Settings(
+        cache_dir=_find_cache_dir(variables),
+        debug_dir=_absolute(debug) if debug else None,
+        compiler=tuple(shlex.split(variables.get("CC", ""))),
+    )
+
+
+def _find_cache_dir(variables: Mapping[str, str]) -> Path:
+    if variables.get("TCOMP_CACHE_DIR"):
+        return _absolute(variables["TCOMP_CACHE_DIR"])
+    base = variables.get("XDG_CACHE_HOME", "")
+    # The XDG specification says that a relative path is to be ignored.
+    if base and Path(base).is_absolute():
+        return Path(base) / "tcomp"
+    return Path.home() / ".cache" / "tcomp"
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()

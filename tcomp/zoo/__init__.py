@@ -1,0 +1,1 @@
+"""Ten real architectures with random weights."""
