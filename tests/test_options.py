@@ -1,0 +1,58 @@
+"""Options are checked when they are made."""
+
+import dataclasses
+
+import pytest
+
+from tcomp import TcompError
+from tcomp.options import Options, make_options
+
+
+def test_the_defaults_are_valid_and_frozen():
+    options = make_options({})
+    assert options == Options()
+    assert hash(options) == hash(Options())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.cache = False
+
+
+def test_given_arguments_are_kept():
+    given = {
+        "backend": "c",
+        "dynamic": True,
+        "numerics": "strict",
+        "memory_budget": 1 << 20,
+        "schedule": "schedule {}",
+        "fallback": "error",
+        "cache": False,
+        "threads": 2,
+    }
+    assert dataclasses.asdict(make_options(given)) == given
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("backend", "cuda", "backend must be 'auto' or 'c', not 'cuda'"),
+        ("numerics", "fast", "numerics must be 'default' or 'strict', not 'fast'"),
+        ("fallback", True, "fallback must be 'warn' or 'error' or 'silent', not True"),
+        ("dynamic", 1, "dynamic must be None or True or False, not 1"),
+        ("cache", "no", "cache must be True or False, not 'no'"),
+        ("memory_budget", 0, "memory_budget must be a number of bytes above zero or None, not 0"),
+        ("memory_budget", 1.5, "not 1.5"),
+        ("threads", True, "threads must be a number of threads above zero or None, not True"),
+        ("threads", -1, "not -1"),
+        ("schedule", 3, "schedule must be the text of a schedule, not 3"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name, value, says):
+    with pytest.raises(TcompError) as caught:
+        make_options({name: value})
+    assert says in str(caught.value)
+    assert caught.value.help
+
+
+def test_an_unknown_option_is_refused_with_the_known_ones():
+    with pytest.raises(TcompError, match="no option 'tune'") as caught:
+        make_options({"tune": "default"})
+    assert "memory_budget" in caught.value.help

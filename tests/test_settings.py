@@ -1,0 +1,46 @@
+"""Settings are read from the environment, once and in one place."""
+
+from pathlib import Path
+
+import pytest
+
+from tcomp.settings import read_settings
+
+
+def test_an_empty_environment_gives_the_defaults(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    settings = read_settings({})
+    assert settings.cache_dir == Path("/home/someone/.cache/tcomp")
+    assert settings.debug_dir is None
+    assert settings.compiler == ()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/x"}, "/x/tcomp"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, str(Path.home() / ".cache/tcomp")),
+        ({"XDG_CACHE_HOME": "/x", "TCOMP_CACHE_DIR": "/y"}, "/y"),
+        ({"TCOMP_CACHE_DIR": ""}, str(Path.home() / ".cache/tcomp")),
+        ({"TCOMP_CACHE_DIR": "here"}, str(Path.cwd() / "here")),
+        ({"TCOMP_CACHE_DIR": "~/there"}, str(Path.home() / "there")),
+    ],
+)
+def test_the_cache_directory_follows_the_environment(environment, expected):
+    assert read_settings(environment).cache_dir == Path(expected)
+
+
+def test_the_debug_folder_is_absolute():
+    assert read_settings({"TCOMP_DEBUG": "dump"}).debug_dir == Path.cwd() / "dump"
+    assert read_settings({"TCOMP_DEBUG": ""}).debug_dir is None
+
+
+def test_the_compiler_may_carry_arguments():
+    assert read_settings({"CC": "ccache 'my gcc' -m64"}).compiler == ("ccache", "my gcc", "-m64")
+
+
+def test_the_process_environment_is_read_at_the_call(monkeypatch):
+    monkeypatch.setenv("TCOMP_CACHE_DIR", "/first")
+    assert read_settings().cache_dir == Path("/first")
+    monkeypatch.setenv("TCOMP_CACHE_DIR", "/second")
+    assert read_settings().cache_dir == Path("/second")
