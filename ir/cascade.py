@@ -1,0 +1,183 @@
+"""The cascade: what is computed, as einsums in single-assignment order.
+
+    cascade   := "cascade" NAME "(" parameters ")" "->" "(" names ")" ["for" symbol {"," symbol}] "{" {statement} "}"
+    parameter := ["weight"] NAME ":" dtype "[" extents "]"
+    symbol    := NAME "in" INT ".." [INT]
+    statement := einsum | "iterate" rank "{" {einsum} "}"
+    rank      := NAME ":" extent
+    einsum    := target "=" [MONOID "(" ranks ")"] expr ["where" expr] ["from" expr]
+    target    := NAME ":" dtype "[" slots "]" | "(" NAME ":" dtype {"," NAME ":" dtype} ")" "[" slots "]"
+    slot      := index ":" extent
+
+`index` and `expr` are those of `tcomp.ir.expressions`. The ranks of an einsum are the bare variables among its slots, then the
+reduced ranks; extents are indices over symbols.
+
+Meaning. A map `Z[p] = e` evaluates e at every point of p. A reduction folds e over the reduced ranks with a monoid of
+`tcomp.ir.monoids`, in any order; points where `where` is false contribute nothing; an empty reduction gives the identity. A
+monoid with a tuple state has one target per component. A slot that is not a bare rank stores elsewhere: `Y[Ids[i], d]` scatters,
+folding colliding values with the monoid into the value of `from` (points outside Y are dropped), and inside `iterate t`,
+`S[t + 1, d]` carries state, `from` giving S at 0. In `from`, a slot that is not a bare rank is named `_0`, `_1` after its
+position. The einsums of an iteration are evaluated together for t = 0, 1, ...; each has t as a slot.
+
+    cascade softmax_times_v(S: f32[P, M], V: f32[M, F]) -> (Z) for P in 1.., M in 1.., F in 1.. {
+      G: f32[p:P] = max(m:M) S[p, m]
+      E: f32[p:P, m:M] = exp(S[p, m] - G[p])
+      D: f32[p:P] = sum(m:M) E[p, m]
+      Z: f32[p:P, f:F] = sum(m:M) E[p, m] / D[p] * V[m, f]
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from tcomp.ir.dtypes import DType
+from tcomp.ir.expressions import Expr, Index, loads
+from tcomp.ir.index import Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an einsum came from: the path of the module and the user's line."""
+
+    module: str = ""
+    line: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.module, self.line) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A symbolic extent with its inclusive range; `high` None means unbounded."""
+
+    name: str
+    low: int = 1
+    high: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A typed input. A weight keeps its value between runs, so what depends on weights alone is computed once."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Index, ...]
+    weight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A rank variable and its extent."""
+
+    name: str
+    extent: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Einsum:
+    """One einsum: `targets[index] = reduce(reduced) expression`, of tensors with the given shape."""
+
+    targets: tuple[tuple[str, DType], ...]
+    index: tuple[Index, ...]
+    shape: tuple[Index, ...]
+    expression: Expr
+    reduce: str | None = None
+    reduced: tuple[Rank, ...] = ()
+    where: Expr | None = None
+    initial: Expr | None = None
+    source: Source = field(default=Source(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """The first target's name."""
+        return self.targets[0][0]
+
+    @property
+    def dtype(self) -> DType:
+        """The first target's dtype."""
+        return self.targets[0][1]
+
+    @property
+    def free(self) -> tuple[Rank, ...]:
+        """The ranks that appear bare in the slots, in order."""
+        named = ((i.as_variable, extent) for i, extent in zip(self.index, self.shape))
+        return tuple(Rank(name, extent) for name, extent in named if name is not None)
+
+    @property
+    def ranks(self) -> tuple[Rank, ...]:
+        """All ranks: free, then reduced."""
+        return self.free + self.reduced
+
+    @property
+    def is_scatter(self) -> bool:
+        """Whether some slot is not a bare rank (a scatter, or the carried slot of an iteration)."""
+        return any(i.as_variable is None for i in self.index)
+
+    @property
+    def is_map(self) -> bool:
+        """Whether every slot is a bare rank and nothing is reduced."""
+        return self.reduce is None and not self.is_scatter
+
+    def reads(self) -> list[str]:
+        """Names of the tensors read, in order of appearance, each once."""
+        found: dict[str, None] = {}
+        for part in (self.expression, self.where, self.initial):
+            for load in loads(part) if part is not None else ():
+                found.setdefault(load.tensor)
+        return list(found)
+
+    def bounds(self, symbols: tuple[Symbol, ...] = ()) -> Bounds:
+        """Ranges of this einsum's ranks and of the cascade's symbols."""
+        return Bounds({r.name: r.extent for r in self.ranks}, {s.name: (s.low, s.high) for s in symbols})
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """Einsums evaluated together, step by step along an iterative rank."""
+
+    rank: Rank
+    body: tuple[Einsum, ...]
+
+
+Statement: TypeAlias = Einsum | Iteration
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """A program: inputs, statements in order, names of the outputs."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    statements: tuple[Statement, ...]
+    outputs: tuple[str, ...]
+    symbols: tuple[Symbol, ...] = ()
+
+    def __str__(self) -> str:
+        from tcomp.ir.text import print_cascade  # the printer needs these classes; strings are a convenience of theirs
+
+        return print_cascade(self)
+
+    def einsums(self) -> Iterator[Einsum]:
+        """All einsums in order, those of iterations included."""
+        for statement in self.statements:
+            if isinstance(statement, Iteration):
+                yield from statement.body
+            else:
+                yield statement
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name: inputs and targets, in order."""
+        table = {t.name: t for t in self.inputs}
+        for einsum in self.einsums():
+            for name, dtype in einsum.targets:
+                table[name] = Tensor(name, dtype, einsum.shape)
+        return table
+
+    def with_statements(self, statements: tuple[Statement, ...]) -> Cascade:
+        """The same cascade with other statements; itself if they are the same objects."""
+        if len(statements) == len(self.statements) and all(a is b for a, b in zip(statements, self.statements)):
+            return self
+        return replace(self, statements=statements)

@@ -1,0 +1,52 @@
+"""The plan of a program: which kernels run in which order, and where every tensor lies.
+
+A plan is what remains of a compiled program once kernels exist: the driver code is printed from it, a saved program stores it.
+
+    plan   := "plan" "(" externals ")" "arena" index ["for" symbols] "{" {step} "}"
+    step   := KERNEL "(" place {"," place} ")"
+    place  := BASE "+" index                      byte offset from an external tensor or from "arena"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcomp.ir.cascade import Symbol
+from tcomp.ir.expressions import Index
+from tcomp.ir.text import print_index, print_symbols
+
+ARENA = "arena"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address: a byte offset from the start of an external tensor, or of the arena."""
+
+    base: str
+    offset: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel call; places in the order of the kernel's arguments."""
+
+    kernel: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Kernel calls in order over external tensors and an arena of `arena` bytes."""
+
+    externals: tuple[str, ...]
+    arena: Index
+    steps: tuple[Step, ...]
+    symbols: tuple[Symbol, ...] = ()
+
+    def __str__(self) -> str:
+        head = f"plan ({', '.join(self.externals)}) arena {print_index(self.arena)}{print_symbols(self.symbols)} {{"
+        lines = [
+            f"  {step.kernel}({', '.join(f'{p.base} + {print_index(p.offset)}' for p in step.places)})"
+            for step in self.steps
+        ]
+        return "\n".join([head, *lines, "}"])

@@ -1,0 +1,148 @@
+"""The tile program: one kernel for either target, as loops over blocks.
+
+    kernel    := "kernel" NAME "(" argument {"," argument} ")" ["for" symbol {"," symbol}] "{" {statement} "}"
+    argument  := ("in" | "out" | "inout") NAME ":" dtype "[" extents "]" ["strides" "(" indices ")"]
+    statement := loop | buffer | block | assign
+    loop      := ("parallel" | "for") NAME "in" index ".." index ["step" INT] "{" {statement} "}"
+    buffer    := "buffer" NAME ":" dtype "[" extents "]"
+    block     := "block" NAME ":" dtype "[" axes "]"
+    assign    := NAME "[" index {"," index} "]" "over" "(" axes ")" [MONOID] "=" [MONOID "(" axes ")"] expr ["where" expr]
+    axis      := NAME ":" INT ["<" index]
+
+A *block* lives in registers: it is indexed by its axis variables alone and is unrolled over them. A *buffer* is local memory of
+one parallel instance, indexed freely. An argument is memory of the program; strides are in elements (contiguous if not stated).
+
+An *axis* is a static number of lanes or unrolled points that exist together; with a limit, only points below it exist (the others
+are neither read nor written and contribute the identity to a reduction). The last axis of a statement is the one a CPU spreads
+over vector lanes.
+
+Meaning of an assign: for all points of `over` (all at once: no point sees another's write), target[index] becomes the expression,
+folded over the reduced axes by the second monoid; with the first monoid, the old value is folded with the new one. Statements run
+in order; `for` runs in order; instances of `parallel` are independent and may run in any order. Points where `where` is false are
+not written (or not folded, when axes are reduced). `parallel` loops are outermost and perfectly nested. A loop whose step does not divide its range ends with a partial
+step: axes there carry a limit.
+
+    kernel linear(in X: f32[128, 768], in W: f32[24, 768, 32], in b: f32[768], out Y: f32[128, 768]) {
+      parallel n in 0 .. 24 {
+        parallel m in 0 .. 128 step 8 {
+          block acc: f32[m.0:8, n.0:32]
+          acc[m.0, n.0] over (m.0:8, n.0:32) = 0.0
+          for k in 0 .. 768 {
+            acc[m.0, n.0] over (m.0:8, n.0:32) sum= X[m + m.0, k] * W[n, k, n.0]
+          }
+          Y[m + m.0, 32*n + n.0] over (m.0:8, n.0:32) = maximum(acc[m.0, n.0] + b[32*n + n.0], 0.0)
+        }
+      }
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from tcomp.ir.cascade import Symbol
+from tcomp.ir.dtypes import DType
+from tcomp.ir.expressions import ZERO, Expr, Index, as_index
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """Memory passed to the kernel. Strides are in elements."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Index, ...]
+    strides: tuple[Index, ...]
+    role: Literal["in", "out", "inout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A static extent of points that exist together; only those below `limit` (over loop variables and symbols) if stated."""
+
+    name: str
+    size: int
+    limit: Index | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block in registers, declared with its axes."""
+
+    name: str
+    dtype: DType
+    axes: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Local memory of one parallel instance, contiguous; extents are static."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """`target[index] over axes (merge)= reduce(reduced) expression where predicate`."""
+
+    target: str
+    index: tuple[Index, ...]
+    axes: tuple[Axis, ...]
+    expression: Expr
+    merge: str | None = None
+    reduce: str | None = None
+    reduced: tuple[Axis, ...] = ()
+    where: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop over start, start + step, ... below stop."""
+
+    kind: Literal["parallel", "for"]
+    variable: str
+    stop: Index
+    body: tuple[TileStatement, ...]
+    start: Index = ZERO
+    step: int = 1
+
+
+TileStatement: TypeAlias = Loop | Buffer | Block | Assign
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One tile program. `notes` (what was fused, the schedule) go into the generated code's header and do not affect equality."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+    body: tuple[TileStatement, ...]
+    symbols: tuple[Symbol, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        from tcomp.ir.tile_text import print_kernel  # the printer needs these classes
+
+        return print_kernel(self)
+
+
+def walk_statements(body: tuple[TileStatement, ...]) -> Iterator[TileStatement]:
+    """Yield all statements, outer before inner."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, Loop):
+            yield from walk_statements(statement.body)
+
+
+def contiguous_strides(shape: tuple[Index, ...]) -> tuple[Index, ...]:
+    """Row-major strides, in elements."""
+    strides: list[Index] = []
+    step = as_index(1)
+    for extent in reversed(shape):
+        strides.append(step)
+        step = step * extent
+    return tuple(reversed(strides))
