@@ -7,7 +7,8 @@ CC               the C compiler and its leading arguments
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         debug_dir=_absolute(debug) if debug else None,
         compiler=tuple(shlex.split(variables.get("CC", ""))),
     )
+
+
+@contextmanager
+def override_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the process environment for a while, for measurements that need caches of their own."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _find_cache_dir(variables: Mapping[str, str]) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tcomp.settings import read_settings
+from tcomp.settings import override_environment, read_settings
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch):
@@ -44,3 +44,17 @@ def test_the_process_environment_is_read_at_the_call(monkeypatch):
     assert read_settings().cache_dir == Path("/first")
     monkeypatch.setenv("TCOMP_CACHE_DIR", "/second")
     assert read_settings().cache_dir == Path("/second")
+
+
+def test_the_environment_is_overridden_for_a_while(monkeypatch):
+    monkeypatch.setenv("TCOMP_CACHE_DIR", "/first")
+    monkeypatch.delenv("TCOMP_DEBUG", raising=False)
+    with (
+        pytest.raises(KeyError, match="inside"),
+        override_environment({"TCOMP_CACHE_DIR": "/second", "TCOMP_DEBUG": "/d"}),
+    ):
+        assert read_settings().cache_dir == Path("/second")
+        assert read_settings().debug_dir == Path("/d")
+        raise KeyError("inside")
+    assert read_settings().cache_dir == Path("/first")
+    assert read_settings().debug_dir is None
