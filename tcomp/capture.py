@@ -1,0 +1,229 @@
+"""Capture: run a module once on fake tensors and keep what it did as a functional graph of ATen operators.
+
+This is the lean way in, for inference; training and modules whose Python branches on values come in through `torch.compile`
+(tcomp.dynamo). Parts: capture_source (module path and user line), capture_record (the recorder), capture_alias (views and
+writes in place), capture_symbols (symbolic sizes), capture_run (guards and an interpreter), capture_types (the result).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Graph, GraphModule
+from torch.fx._lazy_graph_module import _make_graph_module as _make_graph_module_lazily
+from torch.fx._lazy_graph_module import _use_lazy_graph_module
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from tcomp.capture_alias import Value
+from tcomp.capture_record import PLAIN_TENSORS, Recorder
+from tcomp.capture_source import SourceTracker, run_module
+from tcomp.capture_symbols import SizeNodes, find_guards, make_symbolic
+from tcomp.capture_types import (
+    AliasOutput,
+    Captured,
+    ConstantOrigin,
+    Input,
+    InputOrigin,
+    Mutation,
+    NodeOutput,
+    Output,
+    OutputOrigin,
+    TensorInput,
+    ValueInput,
+    ValueOutput,
+)
+from tcomp.ir.errors import TcompError, Unsupported
+
+
+def capture(
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic: bool | None = False,
+) -> Captured:
+    """Record what `module(*args, **kwargs)` computes without gradients, in the mode (train or eval) the module is in.
+
+    With `dynamic`, extents of the inputs above 1 are symbols unless the module fixes them. Nothing is computed and the
+    module, its buffers and the random state stay as they are.
+
+    Raises Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
+    recorded, and TcompError if the module itself fails.
+    """
+    leaves, in_spec = tree_flatten((tuple(args), dict(kwargs or {})))
+    shape_env = ShapeEnv() if dynamic else None
+    fake_mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True)
+    tracker = SourceTracker(module)
+    sizes = SizeNodes(Graph())
+    recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
+    inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic))
+    fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
+    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache():
+        result = _run(module, fake_args, fake_kwargs, recorder, tracker)
+        out_leaves, out_spec = tree_flatten(result)
+        outputs = _read_outputs(out_leaves, recorder)
+        mutations = _read_mutations(recorder, leaves)
+    returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
+    recorder.graph.output(tuple(returned))
+    recorder.graph.eliminate_dead_code()
+    return Captured(
+        graph=_make_graph_module(recorder),
+        constants=recorder.constants,
+        inputs=inputs,
+        in_spec=in_spec,
+        outputs=outputs,
+        out_spec=out_spec,
+        mutations=mutations,
+        symbols=sizes.find_symbols(shape_env) if shape_env is not None else {},
+        guards=find_guards(shape_env) if shape_env is not None else (),
+    )
+
+
+def _run(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, tracker: SourceTracker
+) -> Any:
+    with tracker.following():
+        try:
+            with recorder:
+                return run_module(module, args, kwargs)
+        except TcompError:
+            raise
+        except Exception as error:
+            source = tracker.find_failed(error)
+            raise _explain(error, str(source)) from error
+
+
+def _explain(error: Exception, where: str) -> TcompError:
+    text = str(error).strip().partition("\n")[0]
+    if ".numpy()" in text or "data_ptr" in text or "tolist" in text:
+        return Unsupported(
+            f"the module reads the memory of a tensor while it is recorded: {text}",
+            where=where,
+            help="stay with torch operators, or use torch.compile(module, backend='tcomp'), which splits the graph there",
+        )
+    return TcompError(
+        f"the module failed while it was recorded: {type(error).__name__}: {text}",
+        where=where,
+        help="check that module(*example_inputs) runs in eager",
+    )
+
+
+def _name_tensors(module: torch.nn.Module) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for name, parameter in module.named_parameters():
+        names.setdefault(id(parameter), name)
+    for name, buffer in module.named_buffers():
+        names.setdefault(id(buffer), name)
+    return names
+
+
+def _add_inputs(
+    leaves: Sequence[Any], recorder: Recorder, fake_mode: FakeTensorMode, sizes: SizeNodes, *, is_dynamic: bool
+) -> tuple[tuple[Input, ...], list[Any]]:
+    inputs: list[Input] = []
+    passed = []
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            _check_tensor(leaf, index)
+            fake = make_symbolic(fake_mode, leaf, index) if is_dynamic else recorder.make_fake(leaf)
+            node = sizes.add_placeholder(index, f"input_{index}", fake)
+            recorder.add_input(fake, index, node)
+            inputs.append(TensorInput(node))
+            passed.append(fake)
+        elif leaf is None or isinstance(leaf, _BURNT_IN):
+            inputs.append(ValueInput(leaf))
+            passed.append(leaf)
+        else:
+            raise Unsupported(
+                f"an input of type {type(leaf).__name__}",
+                where=f"flattened input {index}",
+                help="pass tensors, numbers, strings, or containers of them that torch.utils._pytree knows",
+            )
+    return tuple(inputs), passed
+
+
+_BURNT_IN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+
+def _check_tensor(tensor: Tensor, index: int) -> None:
+    """Raise Unsupported for an input that is no plain dense tensor."""
+    if type(tensor) not in PLAIN_TENSORS or tensor.layout is not torch.strided or tensor.is_quantized:
+        raise Unsupported(
+            f"an input tensor of type {type(tensor).__name__}, layout {tensor.layout}, dtype {tensor.dtype}",
+            where=f"flattened input {index}",
+            help="pass plain dense tensors",
+        )
+
+
+def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ...]:
+    outputs: list[Output] = []
+    # Outputs may share memory with each other: the first of a storage owns it.
+    owners: dict[int, tuple[int, Value]] = {}
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            value = recorder.value(leaf)
+            if value.storage.origin is not None:
+                outputs.append(AliasOutput(value.storage.origin, value.steps, value.tensor))
+                continue
+            owner_index, owner = owners.setdefault(id(value.storage), (index, value))
+            shown = len(owner.steps)
+            if owner_index != index and value.steps[:shown] == owner.steps:
+                outputs.append(AliasOutput(OutputOrigin(owner_index), value.steps[shown:], value.tensor))
+            else:
+                outputs.append(NodeOutput(recorder.node(value), value.tensor))
+        elif leaf is None or isinstance(leaf, _BURNT_IN):
+            outputs.append(ValueOutput(leaf))
+        else:
+            raise Unsupported(
+                f"an output of type {type(leaf).__name__}",
+                where=f"flattened output {index}",
+                help="return tensors, numbers or containers of them; for a transformers model, pass use_cache=False",
+            )
+    return tuple(outputs)
+
+
+def _read_mutations(recorder: Recorder, leaves: Sequence[Any]) -> tuple[Mutation, ...]:
+    mutations = []
+    memory = Counter(leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, Tensor))
+    memory.update(tensor.untyped_storage()._cdata for tensor in recorder.constants.values())
+    for storage in recorder.storages:
+        if storage.origin is None or not storage.version:
+            continue
+        match storage.origin:
+            case InputOrigin(index):
+                tensor, name = leaves[index], f"flattened input {index}"
+            case ConstantOrigin(name):
+                tensor = recorder.constants[name]
+        if memory[tensor.untyped_storage()._cdata] > 1:
+            raise Unsupported(
+                "an in-place write to memory that another input or constant shares",
+                where=name,
+                help="clone one of the two",
+            )
+        mutations.append(Mutation(storage.origin, storage.node))
+    return tuple(mutations)
+
+
+def _make_graph_module(recorder: Recorder) -> GraphModule:
+    graph = recorder.graph
+    used = {node.target for node in graph.nodes if node.op == "get_attr"}
+    constants = {name: tensor for name, tensor in recorder.constants.items() if name in used}
+    # Python source for the graph is made when it is asked for: thousands of lines that capture has no use for.
+    with _use_lazy_graph_module(True):
+        return _make_graph_module_lazily(constants, graph)
+
+
+@contextmanager
+def _without_autocast_cache() -> Iterator[None]:
+    # The cache would hand the fakes made here to the eager code of an enclosing autocast region.
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)

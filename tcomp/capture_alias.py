@@ -1,0 +1,138 @@
+"""Memory while recording: which tensors share storage, and what an in-place operator means without one.
+
+Every tensor is a view of the base of its storage, through a chain of view steps. Writing to a view computes the base anew
+(`write x[1] = y` is `base = select_scatter(base, y, 0, 1)`); the other views replay their chain when they are read next.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from tcomp.capture_types import Origin, ViewStep
+from tcomp.ir.errors import Unsupported
+
+aten = torch.ops.aten
+
+
+@dataclass(slots=True)
+class Storage:
+    """One piece of memory: the node with its present contents, as the base that all chains start from."""
+
+    node: torch.fx.Node
+    base: Tensor
+    origin: Origin | None = None
+    version: int = 0
+
+
+@dataclass(slots=True)
+class Value:
+    """A tensor the module can hold: its fake, the chain from the storage's base, and the node of its contents.
+
+    `node` is current while `version` is the storage's. `key` stands for shape, strides, dtype and device.
+    """
+
+    tensor: Tensor
+    key: object
+    storage: Storage
+    steps: tuple[ViewStep, ...]
+    node: torch.fx.Node
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Functional:
+    """The pure partner of a mutating operator: its results are the new values of the arguments `written`, in order.
+
+    `arguments` are the positions (or names) of the original's that the partner takes.
+    """
+
+    op: OpOverload
+    written: tuple[int | str, ...]
+    positional: int
+    keywords: frozenset[str]
+
+
+@functools.cache
+def find_functional(op: OpOverload) -> Functional | None:
+    """Return the pure partner of an in-place or out= operator, or None if it has none."""
+    arguments = op._schema.arguments
+    written: list[int | str] = []
+    kept = []
+    for position, argument in enumerate(arguments):
+        is_written = argument.alias_info is not None and argument.alias_info.is_write
+        if is_written:
+            written.append(argument.name if argument.kwarg_only else position)
+        if not (is_written and argument.kwarg_only):
+            kept.append(argument)
+    name = op._schema.name.split("::")[1]
+    names = [_FUNCTIONAL_NAMES[name]] if name in _FUNCTIONAL_NAMES else [name.removesuffix("_"), name]
+    signature = [(argument.name, str(argument.type)) for argument in kept]
+    for candidate_name in names:
+        packet = getattr(getattr(torch.ops, op.namespace), candidate_name, None)
+        for overload in packet.overloads() if packet is not None else ():
+            candidate = getattr(packet, overload)
+            schema = candidate._schema
+            if not schema.is_mutable and signature == [(a.name, str(a.type)) for a in schema.arguments]:
+                positional = sum(not argument.kwarg_only for argument in kept)
+                keywords = frozenset(argument.name for argument in kept if argument.kwarg_only)
+                return Functional(candidate, tuple(written), positional, keywords)
+    return None
+
+
+_FUNCTIONAL_NAMES: Mapping[str, str] = {"normal_": "normal_functional", "bernoulli_": "bernoulli"}
+
+
+def undo_view(step: ViewStep, base: Tensor, new: Tensor) -> Tensor:
+    """Return `base` with the part that `step` shows replaced by `new`, in pure operators.
+
+    Raises Unsupported for a view that cannot be written through.
+    """
+    match step.op:
+        case aten.view.default | aten.unsqueeze.default | aten.squeeze.dims:
+            return aten.reshape.default(new, base.shape)
+        case aten.permute.default:
+            order = [dim % base.dim() for dim in step.args[0]]
+            return aten.permute.default(new, [order.index(dim) for dim in range(len(order))])
+        case aten.select.int:
+            return aten.select_scatter.default(base, new, *step.args)
+        case aten.slice.Tensor:
+            return aten.slice_scatter.default(base, new, *step.args)
+        case aten.diagonal.default:
+            return aten.diagonal_scatter.default(base, new, *step.args, **step.kwargs)
+        case aten.split_with_sizes.default:
+            return _undo_split(step, base, new)
+        case aten.expand.default if math.prod(new.shape) == math.prod(base.shape):
+            return aten.reshape.default(new, base.shape)
+        case aten.view_as_real.default:
+            return aten.view_as_complex.default(new)
+        case aten.view_as_complex.default:
+            return aten.view_as_real.default(new)
+        case aten.view.dtype:
+            return aten.view.dtype(new, base.dtype)
+        case _:
+            raise Unsupported(
+                f"an in-place write through a view made by {step.op}",
+                help="clone the view before writing to it, or write to the tensor it was taken from",
+            )
+
+
+def _undo_split(step: ViewStep, base: Tensor, new: Tensor) -> Tensor:
+    sizes: Sequence[int] = step.args[0]
+    dim = step.args[1] if len(step.args) > 1 else step.kwargs.get("dim", 0)
+    assert step.index is not None, "a split has several results"
+    start = sum(sizes[: step.index])
+    return aten.slice_scatter.default(base, new, dim, start, start + sizes[step.index])
+
+
+def replay(steps: Sequence[ViewStep], base: Tensor) -> Tensor:
+    """Apply a chain of views to a tensor, as eager would."""
+    for step in steps:
+        result: Any = step.op(base, *step.args, **step.kwargs)
+        base = result if step.index is None else result[step.index]
+    return base

@@ -1,0 +1,462 @@
+"""The recorder: every ATen operator a module runs on fake tensors becomes a node of a functional graph."""
+
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.fx import Graph, Node
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tcomp.capture_alias import Functional, Storage, Value, find_functional, undo_view
+from tcomp.capture_source import SourceTracker
+from tcomp.capture_symbols import SizeNodes
+from tcomp.capture_types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
+from tcomp.decompositions import decompositions
+from tcomp.ir.errors import Unsupported
+
+aten = torch.ops.aten
+
+
+class Recorder(TorchDispatchMode):
+    """Records into `graph` while active; real tensors it meets are parameters, buffers or lifted constants."""
+
+    def __init__(
+        self, tracker: SourceTracker, fake_mode: FakeTensorMode, names: Mapping[int, str], sizes: SizeNodes
+    ) -> None:
+        super().__init__()
+        self.graph: Graph = sizes.graph
+        self.constants: dict[str, Tensor] = {}
+        self.storages: list[Storage] = []
+        self._tracker = tracker
+        self._fake_mode = fake_mode
+        self._names = names
+        self._sizes = sizes
+        self._values: dict[int, Value] = {}
+        # Whatever has a number in _values or _names must stay alive, or another object may take its number.
+        self._alive: list[object] = []
+        self._results: dict[object, Any] = {}
+        self._literals: dict[int, Tensor] = {}
+        self._table = decompositions()
+        self._handlers: dict[OpOverload, Callable[..., Any]] = {}
+        self._last_constant: Node | None = None
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # The guard against Dynamo costs an import of it and a wrapper per operator; nothing here is compiled.
+        return False
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Record one operator and return fakes of its results."""
+        handler = self._handlers.get(func)
+        if handler is None:
+            handler = self._handlers[func] = self._choose_handler(func)
+        return handler(args, kwargs or {})
+
+    def _choose_handler(self, func: OpOverload) -> Callable[..., Any]:
+        if not isinstance(func, OpOverload):
+            raise Unsupported(
+                f"the higher-order operator {func}", where=str(self.source()), help="use torch.compile(backend='tcomp')"
+            )
+        special = _SPECIAL.get(func)
+        if special is not None:
+            return functools.partial(special, self)
+        if not any(isinstance(result.type, _TENSORS) for result in func._schema.returns):
+            return functools.partial(self._query, func)
+        if torch.Tag.inplace_view in func.tags:
+            return functools.partial(self._change_shape, func)
+        if func._schema.is_mutable:
+            functional = find_functional(func)
+            if functional is None:
+                return functools.partial(self._refuse, func, "writes in place in an unknown way", "use a pure operator")
+            return functools.partial(self._mutate, func, functional)
+        if func in self._table:
+            return functools.partial(self._decompose, self._table[func])
+        if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd) and not func.is_view:
+            return functools.partial(self._decompose, func.decompose)
+        if func.is_view:
+            return functools.partial(self._view, func)
+        return functools.partial(self._leaf, func)
+
+    def _refuse(self, func: OpOverload, why: str, help: str, args: object, kwargs: object) -> Any:
+        raise Unsupported(f"{func} {why}", where=str(self.source()), help=help)
+
+    def _query(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # Questions that the shape answers (sizes, strides, device, contiguity), and those only the values could.
+        fakes = [self.value(arg).tensor if isinstance(arg, Tensor) else arg for arg in args]
+        return self._run(func, tuple(fakes), kwargs, [_SYMBOLIC])
+
+    def _device(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
+        device: torch.device = self.value(args[0]).tensor.fake_device
+        return device
+
+    def _decompose(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self:
+            return function(*args, **kwargs)
+
+    def source(self) -> Source:
+        """Return where the running operator comes from."""
+        return self._tracker.find_source()
+
+    # Leaves: operators that become nodes.
+
+    def _leaf(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        node, result = self._emit(func, args, kwargs)
+        if isinstance(result, Tensor):
+            self.add_fresh(result, node)
+        elif isinstance(result, (tuple, list)):
+            for index, part in enumerate(result):
+                if isinstance(part, Tensor):
+                    self.add_fresh(part, self._getitem(node, index, part))
+        return result
+
+    def _view(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        node, result = self._emit(func, args, kwargs)
+        source = self.value(args[0])
+        if isinstance(result, Tensor):
+            self._add_view(result, source, ViewStep(func, args[1:], kwargs), node)
+        else:
+            for index, part in enumerate(result):
+                step = ViewStep(func, args[1:], kwargs, index)
+                self._add_view(part, source, step, self._getitem(node, index, part))
+        return result
+
+    def _emit(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Node, Any]:
+        key: list[object] = [func]
+        node_args, fake_args = self._map(args, key)
+        node_kwargs, fake_kwargs = self._map_keywords(kwargs, key)
+        result = self._run(func, fake_args, fake_kwargs, key)
+        node = self.graph.call_function(func, node_args, node_kwargs)
+        node.meta["val"] = result
+        node.meta["source"] = self.source()
+        return node, result
+
+    def _getitem(self, node: Node, index: int, part: Tensor) -> Node:
+        item = self.graph.call_function(operator.getitem, (node, index))
+        item.meta["val"] = part
+        item.meta["source"] = node.meta["source"]
+        return item
+
+    def _run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], key: list[object]) -> Any:
+        # Sizes that are symbols may be equal without being the same, so only static calls are remembered.
+        frozen = None if _SYMBOLIC in key else tuple(key)
+        known = self._results.get(frozen) if frozen is not None else None
+        if known is not None:
+            return _rebuild(self._fake_mode, known)
+        try:
+            with self._fake_mode:
+                result = func(*args, **kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise self._data_dependent(func) from error
+        except UnsupportedOperatorException as error:
+            raise Unsupported(
+                f"{func} has no rule for the shape of its result",
+                where=str(self.source()),
+                help="register one with torch.library.register_fake",
+            ) from error
+        if frozen is not None:
+            template = _make_template(result)
+            if template is not None:
+                self._results[frozen] = template
+        return result
+
+    def _data_dependent(self, func: OpOverload) -> Unsupported:
+        if func is aten._local_scalar_dense.default:
+            what = "Python code depends on the values of a tensor (item(), bool(tensor), int(tensor) or a branch on one)"
+        else:
+            what = f"the shape of the result of {func} depends on the values of a tensor"
+        return Unsupported(
+            what, where=str(self.source()), help="torch.compile(module, backend='tcomp') splits the graph there"
+        )
+
+    # Arguments: tensors to nodes and fakes, symbolic sizes to nodes.
+
+    def _map(self, args: Sequence[Any], key: list[object]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        nodes = []
+        fakes = []
+        for arg in args:
+            node, fake = self._map_one(arg, key)
+            nodes.append(node)
+            fakes.append(fake)
+        return tuple(nodes), tuple(fakes)
+
+    def _map_keywords(self, kwargs: dict[str, Any], key: list[object]) -> tuple[dict[str, Any], dict[str, Any]]:
+        nodes = {}
+        fakes = {}
+        for name, arg in kwargs.items():
+            key.append(name)
+            nodes[name], fakes[name] = self._map_one(arg, key)
+        return nodes, fakes
+
+    def _map_one(self, arg: Any, key: list[object]) -> tuple[Any, Any]:
+        if isinstance(arg, Tensor):
+            value = self.value(arg)
+            key.append(value.key)
+            return self.node(value), value.tensor
+        if isinstance(arg, (list, tuple)):
+            key.append(len(arg))
+            nodes, fakes = self._map(arg, key)
+            return list(nodes), list(fakes)
+        if isinstance(arg, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            key.append(_SYMBOLIC)
+            return self._sizes.node(arg), arg
+        # True, 1 and 1.0 are equal, and mean different dtypes; -0.0 equals 0.0, and NaN nothing.
+        key.append((type(arg), repr(arg)) if isinstance(arg, (float, complex)) else (type(arg), arg))
+        return arg, arg
+
+    def value(self, tensor: Tensor) -> Value:
+        """Return the value of a tensor; a real tensor not met before becomes a constant."""
+        value = self._values.get(id(tensor))
+        return value if value is not None else self._add_constant(tensor)
+
+    def node(self, value: Value) -> Node:
+        """Return the node with the present contents of a value."""
+        if value.version != value.storage.version:
+            tensor = self._snapshot(value.storage)
+            node = value.storage.node
+            for step in value.steps:
+                with self:
+                    result = step.op(tensor, *step.args, **step.kwargs)
+                tensor = result if step.index is None else result[step.index]
+                node = self.value(tensor).node
+            value.node = node
+            value.version = value.storage.version
+        return value.node
+
+    # Tensors the recorder knows.
+
+    def add_input(self, fake: Tensor, index: int, node: Node) -> None:
+        """Make `fake` stand for the flattened input `index`."""
+        self._add(fake, Storage(node, fake, InputOrigin(index)), (), node)
+
+    def add_fresh(self, fake: Tensor, node: Node, origin: Origin | None = None) -> Value:
+        """Make `fake` stand for the result of `node`, in memory of its own."""
+        return self._add(fake, Storage(node, fake, origin), (), node)
+
+    def _add_view(self, fake: Tensor, source: Value, step: ViewStep, node: Node) -> None:
+        self._add(fake, source.storage, (*source.steps, step), node)
+
+    def _add(self, fake: Tensor, storage: Storage, steps: tuple[ViewStep, ...], node: Node) -> Value:
+        value = Value(fake, _describe(fake), storage, steps, node, storage.version)
+        self._values[id(fake)] = value
+        self._alive.append(fake)
+        if not steps and storage.origin is not None:
+            self.storages.append(storage)
+        return value
+
+    def _add_constant(self, tensor: Tensor, *, is_literal: bool = False) -> Value:
+        if isinstance(tensor, FakeTensor) or type(tensor) not in PLAIN_TENSORS:
+            raise Unsupported(
+                f"a tensor of type {type(tensor).__name__} that no recorded operator made",
+                where=str(self.source()),
+                help="use plain tensors, or torch.compile(module, backend='tcomp')",
+            )
+        name = self._names.get(id(tensor))
+        target = name if name is not None else f"_lifted_{len(self.constants)}"
+        fake = self.make_fake(tensor)
+        node = self._get_attr(target, fake)
+        self.constants[target] = tensor
+        value = self.add_fresh(fake, node, None if is_literal else ConstantOrigin(target))
+        self._values[id(tensor)] = value
+        self._alive.append(tensor)
+        return value
+
+    def make_fake(self, tensor: Tensor) -> Tensor:
+        """Return a fake of a real tensor, with fixed sizes."""
+        template = _make_template(tensor)
+        if template is None:
+            fake: Tensor = self._fake_mode.from_tensor(tensor.detach(), static_shapes=True)
+            return fake
+        return _rebuild(self._fake_mode, template)
+
+    def _get_attr(self, target: str, fake: Tensor) -> Node:
+        # Constants stand together behind the placeholders, in the order they were met.
+        with self.graph.inserting_after(self._last_constant or self._sizes.last_placeholder()):
+            node = self.graph.create_node("get_attr", target, (), {})
+        node.meta["val"] = fake
+        node.meta["source"] = self.source()
+        self._last_constant = node
+        return node
+
+    # Writing in place.
+
+    def _mutate(self, func: OpOverload, functional: Functional, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        targets = [kwargs[place] if isinstance(place, str) else args[place] for place in functional.written]
+        keywords = {name: kwargs[name] for name in functional.keywords if name in kwargs}
+        with self:
+            result = functional.op(*args[: functional.positional], **keywords)
+        results = [result] if isinstance(result, Tensor) else list(result)
+        for target, new in zip(targets, results, strict=True):
+            if isinstance(functional.written[0], str) and target.shape != new.shape:
+                raise Unsupported(f"{func} resizes its out= tensor", where=str(self.source()), help="assign the result")
+            self.write(target, new)
+        return targets[0] if len(targets) == 1 else tuple(targets)
+
+    def write(self, target: Tensor, new: Tensor) -> None:
+        """Make `new`, broadcast and converted as copy_ does, the contents of `target` and so of all that share memory."""
+        value = self.value(target)
+        fake = value.tensor
+        with self:
+            if new.dtype != fake.dtype:
+                new = aten._to_copy.default(new, dtype=fake.dtype)
+            if new.shape != fake.shape:
+                new = aten.expand.default(new, fake.shape)
+            contents = new
+            if value.steps:
+                bases = [self._snapshot(value.storage)]
+                for step in value.steps[:-1]:
+                    part = step.op(bases[-1], *step.args, **step.kwargs)
+                    bases.append(part if step.index is None else part[step.index])
+                for step, base in zip(reversed(value.steps), reversed(bases), strict=True):
+                    try:
+                        new = undo_view(step, base, new)
+                    except Unsupported as error:
+                        raise Unsupported(error.what, where=str(self.source()), help=error.help) from error
+        storage = value.storage
+        storage.node = self.node(self.value(new))
+        storage.version += 1
+        value.node = self.node(self.value(contents))
+        value.version = storage.version
+
+    def _snapshot(self, storage: Storage) -> Tensor:
+        """Return a tensor with the present contents of a storage that no later write reaches."""
+        fake = self._twin(storage.base)
+        self.add_fresh(fake, storage.node)
+        return fake
+
+    def _twin(self, fake: Tensor) -> Tensor:
+        with self._fake_mode:
+            twin: Tensor = aten.alias.default(fake)
+        return twin
+
+    # Operators with a handling of their own.
+
+    def _copy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        self.write(args[0], args[1])
+        return args[0]
+
+    def _lift_fresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        # torch.tensor(...) in the module: a constant of the recording, and each call's own tensor.
+        self._add_constant(args[0], is_literal=True)
+        node, result = self._emit(aten.clone.default, (args[0],), {})
+        self.add_fresh(result, node)
+        self._literals[id(result)] = args[0]
+        return result
+
+    def _item(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = self.value(args[0])
+        literal = self._literals.get(id(value.tensor))
+        if literal is None or value.storage.version:
+            raise self._data_dependent(aten._local_scalar_dense.default)
+        return literal.item()
+
+    def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # Its schema hides that it writes the running statistics.
+        x, weight, bias, mean, variance, training, momentum, epsilon = args
+        with self:
+            if not training:
+                return aten._native_batch_norm_legit_no_training.default(
+                    x, weight, bias, mean, variance, momentum, epsilon
+                )
+            if mean is None:
+                return aten._native_batch_norm_legit.no_stats(x, weight, bias, True, momentum, epsilon)
+            *results, new_mean, new_variance = aten._native_batch_norm_legit_functional.default(
+                x, weight, bias, mean, variance, True, momentum, epsilon
+            )
+        self.write(mean, new_mean)
+        self.write(variance, new_variance)
+        return tuple(results)
+
+    def _change_shape(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        # x.unsqueeze_(0): x itself becomes the view. Its node and storage keep a tensor of the old shape.
+        value = self.value(args[0])
+        view = getattr(torch.ops.aten, func._schema.name.split("::")[1].removesuffix("_"), None)
+        if view is None or value.storage.origin is not None:
+            self._refuse(func, "changes the shape of a tensor in place", "assign a view of it instead", args, kwargs)
+        with self:
+            viewed = self.value(view(*args, **kwargs))
+        old = self._twin(value.tensor)
+        for node in (value.node, value.storage.node):
+            if node.meta["val"] is value.tensor:
+                node.meta["val"] = old
+        if value.storage.base is value.tensor:
+            value.storage.base = old
+        with self._fake_mode:
+            func(value.tensor, *args[1:], **kwargs)
+        value.steps, value.node, value.version, value.key = viewed.steps, viewed.node, viewed.version, viewed.key
+        return args[0]
+
+
+_SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
+    aten.copy_.default: Recorder._copy,
+    aten.lift_fresh.default: Recorder._lift_fresh,
+    aten._local_scalar_dense.default: Recorder._item,
+    aten.native_batch_norm.default: Recorder._batch_norm,
+    torch.ops.prim.device.default: Recorder._device,
+}
+
+
+class _Symbolic:
+    """Stands in a key for what has symbolic sizes."""
+
+
+_SYMBOLIC = _Symbolic()
+_TENSORS = (torch.TensorType, torch.ListType)
+PLAIN_TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """The meta tensor and device to make equal fakes from, much faster than by the rules for shapes."""
+
+    meta: Tensor
+    device: torch.device
+
+
+def _describe(fake: Tensor) -> object:
+    if not _is_static(fake):
+        return _SYMBOLIC
+    return (fake.shape, fake.stride(), fake.storage_offset(), fake.dtype, fake.device)
+
+
+def _is_static(fake: Tensor) -> bool:
+    # Complex tensors carry a conjugation bit, other layouts more than strides.
+    return (
+        not fake.is_complex()
+        and fake.layout is torch.strided
+        and all(type(size) is int for size in (*fake.shape, *fake.stride(), fake.storage_offset()))
+    )
+
+
+def _make_template(result: Any) -> Any:
+    if isinstance(result, Tensor):
+        if not _is_static(result):
+            return None
+        size, stride, offset = result.shape, result.stride(), result.storage_offset()
+        extent = offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if 0 not in size else 0
+        with torch.inference_mode(False):
+            meta = torch.empty(max(extent, offset), dtype=result.dtype, device="meta")
+            return _Template(meta.as_strided(size, stride, offset), result.device)
+    if isinstance(result, (tuple, list)):
+        parts = [_make_template(part) for part in result]
+        return None if None in parts else parts
+    return None
+
+
+def _rebuild(fake_mode: FakeTensorMode, template: Any) -> Any:
+    if isinstance(template, _Template):
+        return FakeTensor(fake_mode, template.meta, template.device)
+    return tuple(_rebuild(fake_mode, part) for part in template)

@@ -1,0 +1,111 @@
+"""Symbolic sizes: inputs with symbols for extents, and the nodes that compute with them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sympy
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Graph, Node
+
+from tcomp.capture_types import Symbol
+
+aten = torch.ops.aten
+
+
+class SizeNodes:
+    """Makes a node for each symbolic size the graph computes with: sizes read off the inputs, and sympy over them."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._placeholders: list[tuple[int, Node, Tensor]] = []
+        self._nodes: dict[sympy.Expr, Node] = {}
+
+    def add_placeholder(self, index: int, name: str, fake: Tensor) -> Node:
+        """Add the placeholder of a flattened input."""
+        node = self.graph.placeholder(name)
+        node.meta["val"] = fake
+        self._placeholders.append((index, node, fake))
+        return node
+
+    def last_placeholder(self) -> Node:
+        """Return the node that constants follow."""
+        return self._placeholders[-1][1] if self._placeholders else self.graph._root
+
+    def node(self, size: Any) -> Any:
+        """Return the node that computes a SymInt, or the number it turned out to be."""
+        expression = size.node.expr
+        if expression.is_number:
+            return size.node.pytype(expression)
+        known = self._nodes.get(expression)
+        if known is None:
+            known = self._make(expression, size)
+            self._nodes[expression] = known
+        return known
+
+    def _make(self, expression: sympy.Expr, size: Any) -> Node:
+        if isinstance(expression, sympy.Symbol):
+            for _, placeholder, fake in self._placeholders:
+                for dim, extent in enumerate(fake.shape):
+                    if isinstance(extent, torch.SymInt) and extent.node.expr == expression:
+                        node = self.graph.call_function(aten.sym_size.int, (placeholder, dim))
+                        node.meta["val"] = size
+                        return node
+            raise AssertionError(f"no input has the size {expression}")
+        return self._make_compound(expression, size)
+
+    def _make_compound(self, expression: sympy.Expr, size: Any) -> Node:
+        # Imported with symbols only: both pull in much of torch.fx.
+        from torch.fx.proxy import GraphAppendingTracer, Proxy  # noqa: PLC0415
+        from torch.utils._sympy.interp import sympy_interp  # noqa: PLC0415
+        from torch.utils._sympy.reference import PythonReferenceAnalysis  # noqa: PLC0415
+
+        shape_env = size.node.shape_env
+        tracer = GraphAppendingTracer(self.graph)
+        symbols = sorted(expression.free_symbols, key=str)
+        environment = {}
+        for symbol in symbols:
+            environment[symbol] = Proxy(self.node(shape_env.create_symintnode(symbol, hint=None)), tracer)
+        node = sympy_interp(PythonReferenceAnalysis, environment, expression).node
+        for made in self.graph.nodes:
+            if made.op == "call_function" and "val" not in made.meta:
+                arguments = [arg.meta["val"] if isinstance(arg, Node) else arg for arg in made.args]
+                made.meta["val"] = made.target(*arguments)
+        node.meta["val"] = size
+        return node
+
+    def find_symbols(self, shape_env: Any) -> Mapping[str, Symbol]:
+        """Return where each symbol can be read, with its range; sizes that turned out fixed have none."""
+        symbols: dict[str, Symbol] = {}
+        for index, _, fake in self._placeholders:
+            for dim, extent in enumerate(fake.shape):
+                if isinstance(extent, torch.SymInt) and isinstance(extent.node.expr, sympy.Symbol):
+                    bounds = shape_env.bound_sympy(extent.node.expr)
+                    maximum = int(bounds.upper) if bounds.upper.is_Integer and bounds.upper < 2**62 else None
+                    symbols.setdefault(str(extent.node.expr), Symbol(index, dim, int(bounds.lower), maximum))
+        return symbols
+
+
+def make_symbolic(fake_mode: FakeTensorMode, tensor: Tensor, index: int) -> Tensor:
+    """Return a fake of an input whose extents above 1 are symbols."""
+    from torch._dynamo.source import ConstantSource  # noqa: PLC0415 (0.6 s, and needed for symbols only)
+    from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext  # noqa: PLC0415
+
+    kinds: Sequence[Any] = [DimDynamic.DYNAMIC if size > 1 else DimDynamic.STATIC for size in tensor.shape]
+    fake: Tensor = fake_mode.from_tensor(
+        tensor.detach(),
+        source=ConstantSource(f"input_{index}"),
+        symbolic_context=StatelessSymbolicContext(dynamic_sizes=kinds),
+    )
+    return fake
+
+
+def find_guards(shape_env: Any) -> tuple[sympy.Basic, ...]:
+    """Return the conditions on symbols that the recording took for granted, without those the ranges say."""
+    guards: dict[sympy.Basic, None] = {}
+    for guard in shape_env.guards:
+        expression = shape_env.simplify(guard.expr)
+        if expression not in (sympy.true, True):
+            guards[expression] = None
+    return tuple(guards)

@@ -1,0 +1,128 @@
+"""Which ATen operators reach the compiler, one table for both ways in: `tcomp.capture` and `tcomp.dynamo`.
+
+The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
+(`silu`), views that are index maps (`select_scatter`), and random operators, which must draw what eager draws. Taken apart
+although core ATen keeps them: batch normalisation with batch statistics. Frequent views are spelled without the detour over
+`torch._refs`, which costs as much as the rest of the capture.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch._ops import OpOverload
+
+aten = torch.ops.aten
+prims = torch.ops.prims
+
+Decomposition = Callable[..., Any]
+
+
+@functools.cache
+def decompositions() -> Mapping[OpOverload, Decomposition]:
+    """Return the table: operator overload to the function that spells it in other operators."""
+    base = core_aten_decompositions()
+    table = {op: function for op, function in base.items() if isinstance(op, OpOverload) and op.namespace == "aten"}
+    for op in list(table):
+        if op in _KEPT or _draws_itself(op):
+            del table[op]
+    table.update(get_decompositions(_TAKEN_APART))
+    table.update(_SPELLED)
+    return MappingProxyType(table)
+
+
+def _draws_itself(op: OpOverload) -> bool:
+    # Composite operators tagged random (attention with dropout, recurrent layers) only call others that draw.
+    return (
+        torch.Tag.nondeterministic_seeded in op.tags
+        and not op.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+        and op not in _DRAW_BY_OTHERS
+    )
+
+
+_DRAW_BY_OTHERS = frozenset({aten._scaled_dot_product_flash_attention_for_cpu.default})
+
+_KEPT = frozenset(
+    {
+        aten.silu.default,
+        aten.silu_.default,
+        aten.select_scatter.default,
+    }
+)
+
+_TAKEN_APART: Sequence[OpOverload] = (
+    aten._native_batch_norm_legit.no_stats,
+    aten._native_batch_norm_legit_functional.default,
+)
+
+
+def _t(x: Tensor) -> Tensor:
+    return aten.permute.default(x, [1, 0]) if x.dim() == 2 else aten.alias.default(x)
+
+
+def _transpose(x: Tensor, first: int, second: int) -> Tensor:
+    rank = x.dim()
+    order = list(range(rank))
+    if rank:
+        order[first % rank], order[second % rank] = second % rank, first % rank
+    return aten.permute.default(x, order)
+
+
+def _squeeze(x: Tensor) -> Tensor:
+    return aten.squeeze.dims(x, [dim for dim, size in enumerate(x.shape) if size == 1])
+
+
+def _squeeze_dim(x: Tensor, dim: int) -> Tensor:
+    return aten.squeeze.dims(x, [dim])
+
+
+def _detach(x: Tensor) -> Tensor:
+    return aten.alias.default(x)
+
+
+def _view(x: Tensor, size: Sequence[int]) -> Tensor:
+    return aten.view.default(x, size)
+
+
+def _reshape_alias(x: Tensor, size: Sequence[int], stride: Sequence[int]) -> Tensor:
+    return aten.view.default(x, size)
+
+
+def _split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
+    extent = x.shape[dim]
+    # A split of size 0 is legal for an extent of 0 and gives one empty part.
+    count = max((extent + size - 1) // size, 1) if size else 1
+    sizes = [size] * (count - 1) + [extent - size * (count - 1)]
+    return aten.split_with_sizes.default(x, sizes, dim)
+
+
+def _unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
+    return [aten.select.int(x, dim, index) for index in range(x.shape[dim])]
+
+
+def _masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
+    filled = aten.full.default([], value, dtype=x.dtype, layout=torch.strided, device=x.device, pin_memory=False)
+    return aten.where.self(mask, filled, x)
+
+
+def _convert_element_type(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return aten._to_copy.default(x, dtype=dtype)
+
+
+_SPELLED: Mapping[OpOverload, Decomposition] = {
+    aten.t.default: _t,
+    aten.transpose.int: _transpose,
+    aten.squeeze.default: _squeeze,
+    aten.squeeze.dim: _squeeze_dim,
+    aten.detach.default: _detach,
+    aten._unsafe_view.default: _view,
+    aten._reshape_alias.default: _reshape_alias,
+    aten.split.Tensor: _split,
+    aten.unbind.int: _unbind,
+    aten.masked_fill.Scalar: _masked_fill,
+    prims.convert_element_type.default: _convert_element_type,
+}
