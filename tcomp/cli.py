@@ -1,0 +1,263 @@
+"""The command line: compile, run, bench, explain, doctor."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import tcomp
+from tcomp import zoo
+from tcomp.bench import CANDIDATE, Result, Row, bench_model
+from tcomp.doctor import run_checks
+from tcomp.ir.errors import TcompError
+from tcomp.models import Model, expand_specs, load_model
+from tcomp.peers import PEERS, find_peers, make_tcomp
+from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
+from tcomp.tables import make_bench_table, make_check_table, summarise, write_results
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+_MODEL_HELP = f"""\b
+MODEL is one of
+  package.module:factory  a function that returns a module and a tuple of example inputs
+  FILE.pt2                a program from torch.export.save
+  zoo:NAME                {", ".join(zoo.NAMES)}
+"""
+
+
+class _Group(click.Group):
+    """Shows errors of tcomp as messages, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TcompError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tcomp.__version__, prog_name="tcomp")
+def main() -> None:
+    """Compile PyTorch models to fused kernels, measure them, and see what was done.
+
+    \b
+    Examples:
+      tcomp doctor                                         is this machine ready?
+      tcomp bench zoo:bert --against eager,inductor        how fast is it?
+      tcomp explain my_package.models:make_encoder         what was fused, and why?
+    """
+    # A factory in the current folder is found, as `python -m` would find it.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def _take_compile_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose how a model is compiled; they reach the command as keyword arguments."""
+    decorators = (
+        click.option("--dtype", type=click.Choice(list(_DTYPES)), help="Convert weights and inputs to this type."),
+        click.option(
+            "--numerics",
+            type=click.Choice(["default", "strict"]),
+            default="default",
+            show_default=True,
+            help="strict keeps every rounding to 16 bits between operators, and denormal numbers.",
+        ),
+        click.option("--dynamic/--static", default=None, help="Compile for all sizes, or for these."),
+        click.option("--memory-budget", type=click.IntRange(min=1), metavar="BYTES", help="Limit of the arena."),
+        click.option(
+            "--schedule",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Use the schedule in this file, as `tcomp explain --schedule-text` prints it.",
+        ),
+        click.option(
+            "--fallback",
+            type=click.Choice(["warn", "error", "silent"]),
+            default="warn",
+            show_default=True,
+            help="What to do about operators that are left to PyTorch.",
+        ),
+        click.option("--cache/--no-cache", default=True, help="Whether compiled kernels are kept and reused."),
+        click.option("--threads", type=click.IntRange(min=1), help="Threads of the kernels, and of PyTorch."),
+    )
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+@main.command("compile", epilog=_MODEL_HELP)
+@click.argument("model")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@_take_compile_options
+def compile_command(model: str, output: Path, **options: Any) -> None:
+    """Compile MODEL and keep the compiled program.
+
+    \b
+    Example:
+      tcomp compile zoo:bert -o bert.tcomp
+      tcomp run zoo:bert --program bert.tcomp
+    """
+    module, inputs = _load(model, options)
+    start = time.perf_counter()
+    compiled = tcomp.compile(module, inputs, **_make_arguments(options))
+    compiled.save(output)
+    click.echo(f"{output}: {len(compiled.kernels)} kernels, {time.perf_counter() - start:.1f} s")
+
+
+@main.command("run", epilog=_MODEL_HELP)
+@click.argument("model")
+@click.option(
+    "--program",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A program from `tcomp compile`, instead of compiling.",
+)
+@_take_compile_options
+def run_command(model: str, program: Path | None, **options: Any) -> None:
+    """Compile MODEL, run it once on its example inputs, and compare the outputs with PyTorch's.
+
+    The exit code is 1 if they are wrong: further from float64 than twice what PyTorch is.
+
+    \b
+    Example:
+      tcomp run zoo:mlp --dtype bfloat16
+    """
+    module, inputs = _load(model, options)
+    arguments = _make_arguments(options)
+    compiled = tcomp.load(program, module) if program else tcomp.compile(module, inputs, **arguments)
+    with torch.no_grad():
+        eager, outputs = list_tensors(module(*inputs)), list_tensors(compiled(*inputs))
+    reference = run_reference(module, inputs)
+    eager_error, error = measure_error(eager, reference), measure_error(outputs, reference)
+    for index, output in enumerate(outputs):
+        click.echo(f"output {index}: {str(output.dtype).removeprefix('torch.')}{list(output.shape)}")
+    click.echo(f"error against float64: {error:.2e}, {divide_errors(error, eager_error):.2f} times that of PyTorch")
+    if not is_right(error, eager_error, eager):
+        raise click.ClickException("the outputs are wrong")
+
+
+@main.command("bench", epilog=_MODEL_HELP + "\nSeveral are separated by commas; zoo:all means each of the zoo.")
+@click.argument("models", metavar="MODEL[,MODEL...]")
+@click.option("--against", default="eager", show_default=True, help=f"Peers, of {', '.join(PEERS)}.")
+@click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds in which peers take turns.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write results here as well.")
+@_take_compile_options
+def bench_command(models: str, against: str, runs: int, json_path: Path | None, **options: Any) -> None:
+    """Time models against other compilers, interleaved in one run, and check every result.
+
+    Compilers start with empty caches. Errors are those against float64, relative to the largest output. The exit code
+    is 1 if tcomp fails on a model or is wrong: further from float64 than twice what PyTorch is. When interrupted, the
+    models that were finished are shown and written.
+
+    \b
+    Example:
+      tcomp bench zoo:bert,zoo:resnet50 --against eager,inductor --json results.json
+    """
+    peers = {CANDIDATE: make_tcomp(_make_arguments(options)), **find_peers(against)}
+    specs = expand_specs(models)
+    results: list[Result] = []
+    interrupted = False
+    with _make_progress() as progress:
+        task = progress.add_task("")
+        for index, spec in enumerate(specs):
+
+            def report(text: str, done: int, total: int, title: str = f"{index + 1}/{len(specs)} {spec}") -> None:
+                progress.update(task, description=f"{title}: {text}", completed=done, total=total)
+
+            try:
+                report("building", 0, 1)
+                module, inputs = _load(spec, options)
+                results.append(bench_model(spec, module, inputs, peers, rounds=runs, report=report))
+            except KeyboardInterrupt:
+                interrupted = True
+                break
+            except Exception as error:  # noqa: BLE001 (a model that cannot even run in eager must not sink the others)
+                results.append(Result(spec, "unknown", 0, (Row(CANDIDATE, failure=f"the model itself failed: {error}"),)))
+            progress.console.print(summarise(results[-1]), markup=False, highlight=False)
+            if json_path:
+                write_results(json_path, results)
+    if results:
+        Console().print(make_bench_table(results))
+    if interrupted:
+        raise click.Abort
+    rows = [result.find_row(CANDIDATE) for result in results]
+    if not all(row and row.right for row in rows):
+        sys.exit(1)
+
+
+@main.command("explain", epilog=_MODEL_HELP)
+@click.argument("model")
+@click.option("--cascade", "part", flag_value="cascade", help="Print the cascade of einsums alone.")
+@click.option("--schedule-text", "part", flag_value="schedule", help="Print the schedule alone.")
+@click.option("--source", metavar="KERNEL", help="Print the C of one kernel, or of `all`.")
+@_take_compile_options
+def explain_command(model: str, part: str | None, source: str | None, **options: Any) -> None:
+    """Show what MODEL was compiled to: cascade, kernels and what each fused and why, memory, fallbacks.
+
+    \b
+    Examples:
+      tcomp explain zoo:bert
+      tcomp explain zoo:bert --source all
+    """
+    module, inputs = _load(model, options)
+    compiled = tcomp.compile(module, inputs, **_make_arguments(options))
+    if source:
+        click.echo(_find_source(compiled, source))
+    elif part:
+        click.echo(str(getattr(compiled, part)))
+    else:
+        click.echo(tcomp.explain(compiled))
+
+
+@main.command("doctor")
+def doctor_command() -> None:
+    """Check compiler, vector instructions, threads, OpenMP and cache, with a fix for each problem.
+
+    The exit code is 1 if tcomp cannot work here.
+
+    \b
+    Example:
+      CC=clang tcomp doctor
+    """
+    checks = run_checks()
+    Console().print(make_check_table(checks))
+    if any(check.status == "broken" for check in checks):
+        sys.exit(1)
+
+
+def _load(spec: str, options: dict[str, Any]) -> Model:
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    return load_model(spec, _DTYPES.get(options["dtype"]))
+
+
+def _make_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Turn the options of a command into keyword arguments of tcomp.compile."""
+    arguments = {name: value for name, value in options.items() if name != "dtype"}
+    if arguments["schedule"]:
+        arguments["schedule"] = arguments["schedule"].read_text()
+    return arguments
+
+
+def _find_source(compiled: Any, name: str) -> str:
+    kernels = {kernel.name: kernel.source for kernel in compiled.kernels}
+    if name == "all":
+        return "\n".join(kernels.values())
+    if name not in kernels:
+        raise TcompError(f"there is no kernel {name!r}", help=f"kernels are: {', '.join(kernels)}")
+    return str(kernels[name])
+
+
+def _make_progress() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)

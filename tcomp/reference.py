@@ -1,0 +1,82 @@
+"""What a module computes in float64, and how far a result is from it."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+_NARROW = frozenset({torch.float32, torch.float16, torch.bfloat16})
+
+
+class _Widen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Runs operators that ask for a narrower floating-point type, such as `x.float()`, in float64."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        widened = tree_map(_widen_dtype, (args, kwargs or {}))
+        return func(*widened[0], **widened[1])
+
+
+def _widen_dtype(value: object) -> object:
+    return torch.float64 if isinstance(value, torch.dtype) and value in _NARROW else value
+
+
+def list_tensors(outputs: object) -> tuple[Tensor, ...]:
+    """Return the tensors of a module's output, whatever it is nested in, detached."""
+    return tuple(leaf.detach() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor))
+
+
+def run_reference(module: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Run a copy of the module in eager PyTorch with all floating-point arithmetic in float64."""
+    wide = copy.deepcopy(module).double()
+    arguments = [value.double() if isinstance(value, Tensor) and value.is_floating_point() else value for value in inputs]
+    with torch.no_grad(), _Widen():  # type: ignore[no-untyped-call]
+        return list_tensors(wide(*arguments))
+
+
+def measure_error(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """Return the largest difference between outputs and reference, relative to the largest value of that output.
+
+    Infinite where number, shapes, or the places of NaN and infinity differ. Integers and booleans must be equal:
+    their error is 0 or infinite.
+    """
+    if len(outputs) != len(reference):
+        return math.inf
+    return max((_measure_one(*pair) for pair in zip(outputs, reference, strict=True)), default=0.0)
+
+
+def divide_errors(error: float, eager_error: float) -> float:
+    """Return how many times eager's error an error is; 1 where both are zero, infinite where only eager's is."""
+    if eager_error == 0 or math.isinf(error):
+        return 1.0 if error == eager_error else math.inf
+    return error / eager_error
+
+
+def is_right(error: float, eager_error: float, eager_outputs: Sequence[Tensor]) -> bool:
+    """Whether an error is at most twice eager's own, or one unit in the last place of the outputs' narrowest type.
+
+    The second limit is there for outputs on which eager happens to round nothing.
+    """
+    epsilons = [torch.finfo(output.dtype).eps for output in eager_outputs if output.is_floating_point()]
+    return error <= max(2 * eager_error, max(epsilons, default=0.0))
+
+
+def _measure_one(output: Tensor, reference: Tensor) -> float:
+    if output.shape != reference.shape:
+        return math.inf
+    if not reference.is_floating_point():
+        return 0.0 if torch.equal(output, reference) else math.inf
+    wide = output.double()
+    finite = reference.isfinite()
+    if not torch.equal(wide[~finite].nan_to_num(nan=0.5), reference[~finite].nan_to_num(nan=0.5)):
+        return math.inf
+    wide, reference = wide[finite], reference[finite]
+    if not wide.isfinite().all():
+        return math.inf
+    difference = float((wide - reference).abs().amax()) if wide.numel() else 0.0
+    scale = float(reference.abs().amax()) if wide.numel() else 0.0
+    return difference / scale if scale else (math.inf if difference else 0.0)
