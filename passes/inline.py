@@ -1,0 +1,168 @@
+"""Inline views: a map that only renames positions is read through, never computed.
+
+    V: f32[i:4, j:8] = X[j, i]
+    Z: f32[a:4, b:8] = exp(V[a, b])
+      =>
+    Z: f32[a:4, b:8] = exp(X[b, a])
+
+Constants and values computed from rank variables alone are inlined too, and so are small integer maps that are only used as
+indices of gathers and scatters. Outputs of the program are never inlined away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tcomp.ir.cascade import Cascade, Einsum
+from tcomp.ir.dtypes import boolean, i64
+from tcomp.ir.expressions import (
+    Apply,
+    Cast,
+    Constant,
+    Expr,
+    Index,
+    Load,
+    Ordinal,
+    apply,
+    constant,
+    index_variables,
+    map_load_indices,
+    map_loads,
+    substitute,
+    walk,
+)
+from tcomp.ir.index import Bounds, is_inside, simplify_index, simplify_indices
+from tcomp.passes.rebuild import map_einsums, map_expressions
+
+LARGEST_INDEX_MAP = 8
+"""Nodes of an integer map that is still inlined into an index."""
+
+
+def inline_views(cascade: Cascade) -> Cascade:
+    """Replace reads of views by reads of what they view; the same cascade if there is none."""
+    views: dict[str, Einsum] = {}
+    only_indices = _tensors_only_in_indices(cascade)
+    shapes = {t.name: t.shape for t in cascade.tensors().values()}
+
+    def change(einsum: Einsum) -> Einsum:
+        bounds = einsum.bounds(cascade.symbols)
+        new = map_expressions(einsum, inline, bounds) if any(n in views for n in einsum.reads()) else einsum
+        new = _inline_slots(new, views, shapes, bounds)
+        if new.is_map and (is_view(new.expression) or (new.name in only_indices and _is_small(new.expression))):
+            views[new.name] = new
+        return new
+
+    def inline(expression: Expr, bounds: Bounds) -> Expr:
+        def read(load: Load) -> Expr:
+            load = map_load_indices(load, read)
+            view = views.get(load.tensor)
+            return load if view is None else read_through(view, load, shapes, bounds)
+
+        new = map_loads(expression, read)
+        return expression if new == expression else simplify_indices(new, bounds)
+
+    return map_einsums(cascade, change)
+
+
+def is_view(expression: Expr) -> bool:
+    """Whether an expression is one load, or depends on rank variables alone and is cheap."""
+    if isinstance(expression, Load):
+        return True
+    nodes = list(walk(expression))
+    return len(nodes) <= LARGEST_INDEX_MAP and not any(isinstance(e, Load) for e in nodes)
+
+
+def _is_small(expression: Expr) -> bool:
+    return sum(1 for _ in walk(expression)) <= LARGEST_INDEX_MAP
+
+
+def _tensors_only_in_indices(cascade: Cascade) -> set[str]:
+    """Integer tensors that are read inside indices and nowhere else."""
+    inside: dict[str, None] = {}
+    outside: set[str] = set(cascade.outputs)
+    for einsum in cascade.einsums():
+        for slot in einsum.index:
+            inside.update(dict.fromkeys(_index_reads(slot)))
+        for part in (einsum.expression, einsum.where, einsum.initial):
+            for node in walk(part) if part is not None else ():
+                if isinstance(node, Load):
+                    for i in node.index:
+                        inside.update(dict.fromkeys(_index_reads(i)))
+            if part is not None:
+                outside.update(_direct_reads(part))
+    return set(inside) - outside
+
+
+def _index_reads(index: Index) -> list[str]:
+    return [e.tensor for e in walk(Ordinal(index, i64)) if isinstance(e, Load)]
+
+
+def _direct_reads(expression: Expr) -> list[str]:
+    match expression:
+        case Load(tensor, _):
+            return [tensor]
+        case Apply(_, arguments):
+            return [name for a in arguments for name in _direct_reads(a)]
+        case Cast(_, argument):
+            return _direct_reads(argument)
+        case Constant() | Ordinal():
+            return []
+
+
+def _inline_slots(
+    einsum: Einsum, views: dict[str, Einsum], shapes: Mapping[str, tuple[Index, ...]], bounds: Bounds
+) -> Einsum:
+    if not any(name in views for slot in einsum.index for name in _index_reads(slot)):
+        return einsum
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        view = views.get(load.tensor)
+        return load if view is None else read_through(view, load, shapes, bounds)
+
+    slots = []
+    for slot in einsum.index:
+        holder = map_loads(Ordinal(slot, i64), read)
+        assert isinstance(holder, Ordinal)
+        slots.append(simplify_index(holder.index, bounds))
+    return replace(einsum, index=tuple(slots))
+
+
+def read_through(view: Einsum, load: Load, shapes: Mapping[str, tuple[Index, ...]], bounds: Bounds) -> Expr:
+    """The view's expression at the position a load reads; a read outside the view keeps its stated value."""
+    mapping = {rank.name: i for rank, i in zip(view.free, load.index)}
+    body = substitute(view.expression, mapping)
+    if load.outside is None:
+        return body
+    unproved = [(i, e) for i, e in zip(load.index, view.shape) if not is_inside(i, e, bounds)]
+    if not unproved:
+        return body
+    if isinstance(body, Load) and body.outside in (None, load.outside) and _keeps_edges(view, shapes[body.tensor], unproved, load):
+        return Load(body.tensor, body.index, load.outside)
+    outside = constant(load.outside, view.dtype)
+    inside: Expr = constant(True, boolean)
+    for i, extent in unproved:
+        low = apply("ge", Ordinal(i, i64), constant(0, i64))
+        high = apply("lt", Ordinal(i, i64), Ordinal(extent, i64))
+        inside = apply("and", inside, apply("and", low, high))
+
+    def guard(inner: Load) -> Expr:
+        inner = map_load_indices(inner, guard)
+        return inner if inner.outside is not None else Load(inner.tensor, inner.index, 0)
+
+    return apply("select", inside, map_loads(body, guard), outside)
+
+
+def _keeps_edges(view: Einsum, base: tuple[Index, ...], unproved: list[tuple[Index, Index]], load: Load) -> bool:
+    """Whether every dimension read out of bounds is a whole dimension of the base, so that both have the same edges."""
+    assert isinstance(view.expression, Load)
+    whole = {i.as_variable for i, extent in zip(view.expression.index, base) if _extent_of(view, i) == extent}
+    used = [name for i in view.expression.index for name in index_variables(i)]
+    edges = [rank.name for rank, i in zip(view.free, load.index) if any(i is u for u, _ in unproved)]
+    return all(name in whole and used.count(name) == 1 for name in edges)
+
+
+def _extent_of(view: Einsum, index: Index) -> Index | None:
+    name = index.as_variable
+    return next((rank.extent for rank in view.free if rank.name == name), None)
