@@ -20,6 +20,11 @@ from tcomp.ir.errors import (  # noqa: E402 (needs the path above)
 
 __version__ = "0.1.0"
 
+if (_root / "pyproject.toml").is_file():
+    from tcomp.registration import register_checkout
+
+    register_checkout(__version__)
+
 __all__ = [
     "BudgetError",
     "Illegal",

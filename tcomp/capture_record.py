@@ -85,7 +85,8 @@ class Recorder(TorchDispatchMode):
             return functools.partial(self._mutate, func, functional)
         if func in self._table:
             return functools.partial(self._decompose, self._table[func])
-        if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd) and not func.is_view:
+        # Under inference_mode composite operators arrive whole.
+        if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
             return functools.partial(self._decompose, func.decompose)
         if func.is_view:
             return functools.partial(self._view, func)
@@ -124,8 +125,13 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _view(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        node, result = self._emit(func, args, kwargs)
         source = self.value(args[0])
+        node_args, node_kwargs, result = self._evaluate(func, args, kwargs)
+        if isinstance(result, Tensor) and source.key is not _SYMBOLIC and _describe(result) == source.key:
+            # The same elements in the same places (detach, expand to its own shape): no view at all.
+            self._add(result, source.storage, source.steps, self.node(source))
+            return result
+        node = self._create(func, node_args, node_kwargs, result)
         if isinstance(result, Tensor):
             self._add_view(result, source, ViewStep(func, args[1:], kwargs), node)
         else:
@@ -135,14 +141,22 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _emit(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Node, Any]:
+        node_args, node_kwargs, result = self._evaluate(func, args, kwargs)
+        return self._create(func, node_args, node_kwargs, result), result
+
+    def _evaluate(
+        self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
         key: list[object] = [func]
         node_args, fake_args = self._map(args, key)
         node_kwargs, fake_kwargs = self._map_keywords(kwargs, key)
-        result = self._run(func, fake_args, fake_kwargs, key)
-        node = self.graph.call_function(func, node_args, node_kwargs)
+        return node_args, node_kwargs, self._run(func, fake_args, fake_kwargs, key)
+
+    def _create(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Node:
+        node = self.graph.call_function(func, args, kwargs)
         node.meta["val"] = result
         node.meta["source"] = self.source()
-        return node, result
+        return node
 
     def _getitem(self, node: Node, index: int, part: Tensor) -> Node:
         item = self.graph.call_function(operator.getitem, (node, index))
@@ -300,6 +314,8 @@ class Recorder(TorchDispatchMode):
             result = functional.op(*args[: functional.positional], **keywords)
         results = [result] if isinstance(result, Tensor) else list(result)
         for target, new in zip(targets, results, strict=True):
+            if not torch.can_cast(new.dtype, target.dtype):
+                raise RuntimeError(f"result type {new.dtype} can't be cast to the desired output type {target.dtype}")
             if isinstance(functional.written[0], str) and target.shape != new.shape:
                 raise Unsupported(f"{func} resizes its out= tensor", where=str(self.source()), help="assign the result")
             self.write(target, new)
@@ -380,6 +396,20 @@ class Recorder(TorchDispatchMode):
         self.write(variance, new_variance)
         return tuple(results)
 
+    def _as_strided(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        # It indexes the storage, whatever view it is called on; only a dense base makes that an index map.
+        value = self.value(args[0])
+        size, stride, *rest = args[1:]
+        offset = rest[0] if rest else kwargs.get("storage_offset")
+        base = value.storage.base
+        if not base.is_contiguous() or base.storage_offset() != 0:
+            self._refuse(aten.as_strided.default, "on memory that is not dense", "use view, select or slice", (), {})
+        call = (size, stride, value.tensor.storage_offset() if offset is None else offset)
+        snapshot = self._snapshot(value.storage)
+        node, result = self._emit(aten.as_strided.default, (snapshot, *call), {})
+        self._add(result, value.storage, (ViewStep(aten.as_strided.default, call, {}),), node)
+        return result
+
     def _change_shape(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         # x.unsqueeze_(0): x itself becomes the view. Its node and storage keep a tensor of the old shape.
         value = self.value(args[0])
@@ -405,6 +435,7 @@ _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
     aten.lift_fresh.default: Recorder._lift_fresh,
     aten._local_scalar_dense.default: Recorder._item,
     aten.native_batch_norm.default: Recorder._batch_norm,
+    aten.as_strided.default: Recorder._as_strided,
     torch.ops.prim.device.default: Recorder._device,
 }
 

@@ -1,6 +1,6 @@
 """Run a captured graph with eager operators: the fallback executor, and the oracle of tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -95,12 +95,21 @@ def run_graph(captured: Captured, tensors: Sequence[Tensor]) -> list[Tensor]:
         elif node.op == "call_function":
             node_args = torch.fx.map_arg(node.args, values.__getitem__)
             node_kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
-            # A pure graph may leave other strides than the in-place operators it stands for: a view becomes a reshape.
-            target = aten.reshape.default if node.target is aten.view.default else node.target
-            values[node] = target(*node_args, **node_kwargs)
+            values[node] = _STRIDE_FREE.get(node.target, node.target)(*node_args, **node_kwargs)
         else:
             return [values[argument] for argument in node.args[0]]
     raise AssertionError("a graph ends in its output node")
+
+
+def _as_strided(x: Tensor, *layout: Any) -> Tensor:
+    return aten.as_strided.default(x.contiguous(), *layout)
+
+
+# A pure graph may leave other strides than the in-place operators it stands for.
+_STRIDE_FREE: Mapping[Any, Callable[..., Any]] = {
+    aten.view.default: aten.reshape.default,
+    aten.as_strided.default: _as_strided,
+}
 
 
 def _own(

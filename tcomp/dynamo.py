@@ -1,0 +1,63 @@
+"""`torch.compile(module, backend="tcomp")`: Dynamo finds the graphs, AOTAutograd makes them functional, forward and backward."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch.fx import GraphModule
+
+from tcomp.decompositions import decompositions
+from tcomp.options import Options, make_options
+
+Compiled = Callable[[list[Any]], Sequence[Tensor | None]]
+
+
+class CompileGraph(Protocol):
+    """Compiles a functional graph of ATen operators; what it returns takes and gives flat lists."""
+
+    def __call__(self, gm: GraphModule, example_inputs: Sequence[Any], *, options: Options) -> Compiled:
+        """Compile `gm`, whose placeholders are tensors and SymInts and whose nodes carry meta["val"]."""
+
+
+def tcomp_backend(
+    gm: GraphModule, example_inputs: Sequence[Any], *, options: Mapping[str, object] | None = None
+) -> Callable[..., Any]:
+    """Compile a graph of Dynamo's; `options` are the keyword arguments of `tcomp.compile`.
+
+    Raises TcompError for an unknown option.
+    """
+    from tcomp.compile import compile_graph  # noqa: PLC0415 (tcomp.compile refers to this module)
+
+    return compile_with(compile_graph, gm, example_inputs, make_options(options or {}))
+
+
+def compile_with(
+    compile_graph: CompileGraph, gm: GraphModule, example_inputs: Sequence[Any], options: Options
+) -> Callable[..., Any]:
+    """Give the functional forward, backward or inference graph of `gm` to `compile_graph`.
+
+    Parameters are inputs like any other in these graphs, in-place updates come back as extra outputs that AOTAutograd
+    copies, and random operators stay, so that they draw what eager draws.
+    """
+
+    def compile_one(graph: GraphModule, inputs: Sequence[Any]) -> Compiled:
+        compiled = compile_graph(graph, inputs, options=options)
+
+        def run(arguments: list[Any]) -> Sequence[Tensor | None]:
+            return compiled(arguments)
+
+        # AOTAutograd then passes one list instead of spreading it.
+        run._boxed_call = True  # type: ignore[attr-defined]
+        return run
+
+    backend = aot_autograd(
+        fw_compiler=compile_one,
+        bw_compiler=compile_one,
+        inference_compiler=compile_one,
+        decompositions=dict(decompositions()),
+        partition_fn=min_cut_rematerialization_partition,
+    )
+    compiled: Callable[..., Any] = backend(gm, example_inputs)
+    return compiled
