@@ -1,1 +1,17 @@
-"""ATen operators to einsums: one table, one small function an operator."""
+"""ATen operators to einsums: one table, one small function an operator.
+
+Importing this package fills the table: each module below enters its lowerings on import.
+"""
+
+from tcomp.lowerings import (
+    pointwise,
+    views,
+)
+from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
+from tcomp.lowerings.table import LOWERINGS, Lowering, lowers
+from tcomp.lowerings.torch_types import dtype_of
+
+MODULES = (pointwise, views)
+"""The modules that hold lowerings."""
+
+__all__ = ["LOWERINGS", "MODULES", "Array", "Builder", "Lowering", "Operand", "Program", "Result", "dtype_of", "lowers"]

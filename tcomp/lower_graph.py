@@ -1,0 +1,173 @@
+"""An FX graph of ATen operators to a cascade.
+
+The graph is functional (no mutation), with a fake tensor in `meta["val"]` of every node, as torch.export, AOTAutograd and make_fx
+leave it. `meta["source"]` of a node, if present, is the `Source` that its einsums carry.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
+
+from tcomp.ir.cascade import Cascade, Source, Tensor
+from tcomp.ir.errors import Unsupported
+from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
+
+
+def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[str] = ()) -> Cascade:
+    """Lower a graph to a cascade.
+
+    The cascade's inputs are the placeholders and get_attr nodes with a tensor value, in the graph's order, named after their
+    nodes where the text form allows it; get_attr nodes and the placeholders in `weights` are weights. Its outputs are the
+    tensors among the graph's outputs, in order. Symbolic integers become indices over symbols and are neither. Raises
+    Unsupported for the first node that cannot be lowered.
+    """
+    program = Program()
+    values: dict[Node, Any] = {}
+    inputs: list[Tensor] = []
+    for node in graph.graph.nodes:
+        match node.op:
+            case "placeholder" | "get_attr":
+                value = _input_value(graph, node)
+                if isinstance(value, torch.Tensor):
+                    array = _declare(program, node, value)
+                    is_weight = node.op == "get_attr" or node.name in weights
+                    inputs.append(Tensor(array.name, array.dtype, array.shape, is_weight))
+                    values[node] = array
+                elif isinstance(value, torch.SymInt):
+                    values[node] = program.symbols.index(value)
+                else:
+                    values[node] = value
+            case "output":
+                pass
+            case _:
+                values[node] = lower_node(program, node, values)
+    outputs = [values[n].name for n in _output_nodes(graph.graph) if isinstance(values[n], Array)]
+    return Cascade(
+        name, tuple(inputs), tuple(program.statements), tuple(outputs), tuple(program.symbols.found.values())
+    )
+
+
+def find_unsupported(graph: GraphModule) -> dict[Node, Unsupported]:
+    """The nodes that cannot be lowered, in order, each with the reason; the caller runs them in eager."""
+    refused: dict[Node, Unsupported] = {}
+    program = Program()
+    values: dict[Node, Any] = {}
+    for node in graph.graph.nodes:
+        try:
+            match node.op:
+                case "placeholder" | "get_attr":
+                    value = _input_value(graph, node)
+                    values[node] = _stand_in(program, node, value)
+                case "output":
+                    pass
+                case _:
+                    values[node] = lower_node(program, node, values)
+        except Unsupported as reason:
+            if node.op not in ("placeholder", "get_attr"):
+                refused[node] = reason
+            # What follows may well be lowered, from the result that eager will hand over.
+            values[node] = _stand_in_or_reason(program, node, reason)
+    return refused
+
+
+def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
+    """Append the einsums of one call_function node and return its value: an Array, an Index, or a tuple of such."""
+    result = node.meta.get("val")
+    try:
+        if node.op != "call_function":
+            raise Unsupported(f"{node.op} of {node.target} is not an operator", help="inline the graph's submodules first")
+        if isinstance(result, (torch.SymInt, int)) and not isinstance(result, bool):
+            if node.target is torch.ops.aten._local_scalar_dense.default or _is_new_symbol(node, result, program):
+                raise Unsupported("a size that depends on data")
+            return program.symbols.index(result)
+        arguments: Any = map_arg(node.args, lambda n: _argument(values, n))
+        keywords: Any = map_arg(node.kwargs, lambda n: _argument(values, n))
+        if node.target is operator.getitem:
+            return arguments[0][arguments[1]]
+        lowering = LOWERINGS.get(node.target)  # type: ignore[call-overload]  # other callables are simply not in it
+        if lowering is None:
+            raise Unsupported(f"the operator {node.target} has no lowering")
+        builder = Builder(program, node.name, node.meta.get("source", Source()), _results(program, result), node)
+        return lowering(builder, *arguments, **keywords)
+    except Unsupported as error:
+        if not error.where:
+            error.where = " ".join(filter(None, [str(node.meta.get("source", "")), f"({node.format_node()})"]))
+        if not error.help:
+            error.help = 'leave it to eager with fallback="warn"'
+        raise
+
+
+def _argument(values: dict[Node, Any], node: Node) -> Any:
+    value = values[node]
+    if isinstance(value, Unsupported):
+        raise value
+    return value
+
+
+def _input_value(graph: GraphModule, node: Node) -> Any:
+    value = node.meta.get("val")
+    if value is None and node.op == "get_attr":
+        value = graph
+        for part in str(node.target).split("."):
+            value = getattr(value, part)
+    return value
+
+
+def _is_new_symbol(node: Node, result: Any, program: Program) -> bool:
+    return isinstance(result, torch.SymInt) and any(
+        symbol.name.startswith("u") and symbol.name not in program.symbols.found for symbol in result.node.expr.free_symbols
+    )
+
+
+def _check_tensor(value: torch.Tensor) -> None:
+    if value.layout != torch.strided:
+        raise Unsupported(f"tensors of layout {value.layout} are not served", help="call to_dense() first")
+    if value.is_quantized:
+        raise Unsupported("quantised tensors are not served", help="call dequantize() first")
+
+
+def _declare(program: Program, node: Node, value: torch.Tensor) -> Array:
+    _check_tensor(value)
+    return Array(program.fresh(node.name), dtype_of(value.dtype), program.symbols.shape(value.shape))
+
+
+def _results(program: Program, value: Any) -> tuple[Result | None, ...]:
+    members = value if isinstance(value, (tuple, list)) else (value,)
+    results: list[Result | None] = []
+    for member in members:
+        if isinstance(member, torch.Tensor):
+            _check_tensor(member)
+            results.append(Result(dtype_of(member.dtype), program.symbols.shape(member.shape)))
+        else:
+            results.append(None)
+    return tuple(results)
+
+
+def _stand_in(program: Program, node: Node, value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return _declare(program, node, value)
+    if isinstance(value, torch.SymInt):
+        return program.symbols.index(value)
+    if isinstance(value, (tuple, list)):
+        return tuple(_stand_in(program, node, member) for member in value)
+    return value
+
+
+def _stand_in_or_reason(program: Program, node: Node, reason: Unsupported) -> Any:
+    try:
+        return _stand_in(program, node, node.meta.get("val"))
+    except Unsupported:
+        return Unsupported(f"an argument is of a kind that is not served: {reason.what}")
+
+
+def _output_nodes(graph: Graph) -> list[Node]:
+    found: list[Node] = []
+    output = next(node for node in graph.nodes if node.op == "output")
+    map_arg(output.args, found.append)
+    return found

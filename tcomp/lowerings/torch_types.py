@@ -1,0 +1,103 @@
+"""Element types and symbolic sizes of torch, in the IR's terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+import torch
+from torch.utils._sympy.functions import CleanDiv, FloorDiv, Mod, ModularIndexing, PythonMod
+from torch.utils._sympy.numbers import int_oo
+
+from tcomp.ir.cascade import Symbol
+from tcomp.ir.dtypes import DType, bf16, boolean, e4m3, e5m2, f16, f32, f64, i8, i16, i32, i64, u8
+from tcomp.ir.errors import Unsupported
+from tcomp.ir.expressions import Index, as_index
+
+TORCH_DTYPES: dict[DType, torch.dtype] = {
+    f64: torch.float64,
+    f32: torch.float32,
+    f16: torch.float16,
+    bf16: torch.bfloat16,
+    e4m3: torch.float8_e4m3fn,
+    e5m2: torch.float8_e5m2,
+    i64: torch.int64,
+    i32: torch.int32,
+    i16: torch.int16,
+    i8: torch.int8,
+    u8: torch.uint8,
+    boolean: torch.bool,
+}
+IR_DTYPES: dict[torch.dtype, DType] = {theirs: ours for ours, theirs in TORCH_DTYPES.items()}
+
+
+def dtype_of(dtype: torch.dtype) -> DType:
+    """The IR's element type for torch's; raises Unsupported for complex, quantised and other types."""
+    if dtype not in IR_DTYPES:
+        served = ", ".join(str(t).removeprefix("torch.") for t in IR_DTYPES)
+        raise Unsupported(f"element type {dtype} is not served", help=f"use one of {served}")
+    return IR_DTYPES[dtype]
+
+
+class Symbols:
+    """The symbols met so far in sizes, with their ranges, in order of appearance."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Symbol] = {}
+
+    def index(self, size: Any) -> Index:
+        """The index for a size of torch, an int or a SymInt; its symbols are entered."""
+        if not isinstance(size, torch.SymInt):
+            return as_index(int(size))
+        node = size.node
+        return self._convert(node.expr, node.shape_env)
+
+    def shape(self, sizes: Any) -> tuple[Index, ...]:
+        """The indices for all sizes of a shape."""
+        return tuple(self.index(size) for size in sizes)
+
+    def _convert(self, expression: Any, environment: Any) -> Index:
+        match expression:
+            case sympy.Integer():
+                return as_index(int(expression))
+            case sympy.Symbol():
+                self._enter(expression, environment)
+                return as_index(expression.name)
+            case sympy.Add():
+                total = as_index(0)
+                for term in expression.args:
+                    total = total + self._convert(term, environment)
+                return total
+            case sympy.Mul() if all(a.is_integer for a in expression.args):
+                product = as_index(1)
+                for factor in expression.args:
+                    product = product * self._convert(factor, environment)
+                return product
+            case sympy.Pow() if expression.exp.is_Integer and expression.exp >= 0:
+                power = as_index(1)
+                for _ in range(int(expression.exp)):
+                    power = power * self._convert(expression.base, environment)
+                return power
+            case FloorDiv() | CleanDiv():
+                a, b = (self._convert(e, environment) for e in expression.args)
+                return a // b
+            case Mod() | PythonMod():
+                a, b = (self._convert(e, environment) for e in expression.args)
+                return a % b
+            case ModularIndexing():
+                a, b, c = (self._convert(e, environment) for e in expression.args)
+                return (a // b) % c
+            case _:
+                raise Unsupported(
+                    f"the symbolic size {expression} is not a polynomial with floor division and remainder",
+                    help="compile with dynamic=False",
+                )
+
+    def _enter(self, symbol: Any, environment: Any) -> None:
+        if symbol.name in self.found:
+            return
+        bounds = environment.var_to_range.get(symbol)
+        low = 0 if bounds is None or not bounds.lower.is_Integer else max(int(bounds.lower), 0)
+        high = None if bounds is None or bounds.upper is int_oo or not bounds.upper.is_Integer else int(bounds.upper)
+        # sys.maxsize - 1 and the like are torch's way to say "any size".
+        self.found[symbol.name] = Symbol(symbol.name, low, None if high is not None and high >= 2**62 else high)
