@@ -156,7 +156,7 @@ class Cascade:
     symbols: tuple[Symbol, ...] = ()
 
     def __str__(self) -> str:
-        from tcomp.ir.text import print_cascade  # the printer needs these classes; strings are a convenience of theirs
+        from tcomp.ir.text import print_cascade  # noqa: PLC0415 (the printer needs these classes)
 
         return print_cascade(self)
 

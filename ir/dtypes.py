@@ -34,10 +34,12 @@ class DType:
 
     @property
     def is_float(self) -> bool:
+        """Whether this is a floating-point type."""
         return self.kind == "float"
 
     @property
     def is_int(self) -> bool:
+        """Whether this is an integer type (bool is none)."""
         return self.kind == "int"
 
     @property

@@ -148,12 +148,13 @@ class Index:
         return atom_index(Remainder(self, divisor))
 
     def __str__(self) -> str:
-        from tcomp.ir.text import print_index  # the printer needs these classes; strings are a convenience of theirs
+        from tcomp.ir.text import print_index  # noqa: PLC0415 (the printer needs these classes)
 
         return print_index(self)
 
     @property
     def is_constant(self) -> bool:
+        """Whether the index has no variables."""
         return not self.terms
 
     @property
@@ -187,13 +188,15 @@ def as_index(value: Index | int | str) -> Index:
 
 
 def atom_index(atom: Atom) -> Index:
+    """Make an index of one atom."""
     return Index((((atom,), 1),), 0)
 
 
 def divide_exactly(dividend: Index, divisor: Index) -> Index | None:
     """Return dividend / divisor if the divisor is one term and divides every term of the dividend, else None."""
+    monomial: Monomial = ()
     if divisor.is_constant:
-        monomial, coefficient = (), divisor.constant
+        coefficient = divisor.constant
     elif len(divisor.terms) == 1 and divisor.constant == 0:
         monomial, coefficient = divisor.terms[0]
     else:
@@ -281,10 +284,12 @@ Expr: TypeAlias = Constant | Load | Ordinal | Apply | Cast
 
 
 def apply(operator: str, *arguments: Expr) -> Apply:
+    """Apply an operator, by name."""
     return Apply(operator, arguments)
 
 
 def load(tensor: str, *index: Index | int | str, outside: Number | None = None) -> Load:
+    """Load an element; names and integers become indices."""
     return Load(tensor, tuple(as_index(i) for i in index), outside)
 
 

@@ -47,6 +47,7 @@ class Bounds:
     symbols: Mapping[str, Interval] = field(default_factory=dict)
 
     def interval_of(self, name: str) -> Interval:
+        """The smallest and largest value of a variable; None where unbounded."""
         extent = self.extents.get(name)
         if extent is None:
             return self.symbols.get(name, (None, None))
@@ -264,9 +265,8 @@ def modulo(index: Index, divisor: Index, bounds: Bounds) -> Index:
             if is_inside(part, as_index(step), bounds):
                 return modulo(whole, as_index(divisor.constant // step), bounds) * step + part
     single = rest.terms[0][0][0] if len(rest.terms) == 1 and len(rest.terms[0][0]) == 1 and not rest.constant else None
-    if isinstance(single, Remainder) and rest.terms[0][1] == 1:
-        if divide_exactly(single.denominator, divisor) is not None:
-            return modulo(single.numerator, divisor, bounds)
+    if isinstance(single, Remainder) and rest.terms[0][1] == 1 and divide_exactly(single.denominator, divisor) is not None:
+        return modulo(single.numerator, divisor, bounds)
     return atom_index(Remainder(rest, divisor))
 
 

@@ -32,6 +32,7 @@ class Monoid:
 
     @property
     def arity(self) -> int:
+        """How many components a state has, and so how many targets a reduction."""
         return len(self.components)
 
     def state_dtypes(self, element: DType) -> tuple[DType, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol, Tensor
 from tcomp.ir.dtypes import DType, boolean, f32, i64
 from tcomp.ir.expressions import (
@@ -67,7 +65,7 @@ def print_number(value: Number, dtype: DType) -> str:
     if dtype == boolean:
         return "true" if value else "false"
     if dtype.is_float:
-        text = "nan" if math.isnan(value) else "inf" if value == math.inf else "-inf" if value == -math.inf else repr(float(value))
+        text = repr(float(value))
         return text if dtype == f32 else f"{text}:{dtype}"
     return str(value) if dtype == i64 else f"{value}:{dtype}"
 
@@ -110,6 +108,7 @@ def _print_apply(name: str, arguments: tuple[Expr, ...], precedence: int) -> str
 
 
 def print_rank(rank: Rank) -> str:
+    """Print a rank and its extent: `m:M`."""
     return f"{rank.name}:{print_index(rank.extent)}"
 
 
@@ -120,6 +119,7 @@ def print_symbols(symbols: tuple[Symbol, ...]) -> str:
 
 
 def print_tensor(tensor: Tensor) -> str:
+    """Print a parameter: `weight W: f32[K, N]`."""
     role = "weight " if tensor.weight else ""
     return f"{role}{tensor.name}: {tensor.dtype}[{', '.join(print_index(e) for e in tensor.shape)}]"
 
