@@ -81,7 +81,7 @@ static double exact_digamma(double x) {
   if (x < 0 && x == floor(x)) return NAN;
   long double z = x, r = 0;
   if (x < 0) {
-    long double fraction = z - floorl(z);
+    long double fraction = z - rintl(z);
     r = -M_PIl / tanl(M_PIl * fraction);
     z = 1 - z;
   }

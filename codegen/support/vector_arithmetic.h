@@ -48,7 +48,7 @@ TCOMP_INLINE int64_t tcomp_abs_i64(int64_t x) { return x < 0 ? (int64_t)-(uint64
 
 /* The magnitude of x with the sign of s. */
 TCOMP_INLINE vf32 tcomp_copysign_vf32(vf32 x, vf32 s) {
-  return (vf32)(((vi32)x & ~TCOMP_SIGN_BIT) | ((vi32)s & TCOMP_SIGN_BIT));
+  return (vf32)((((vi32)x ^ (vi32)s) & TCOMP_SIGN_BIT) ^ (vi32)x);
 }
 TCOMP_INLINE vf64 tcomp_copysign_vf64(vf64 x, vf64 s) {
   return (vf64)(((vi64)x & ~TCOMP_SIGN_BIT_64) | ((vi64)s & TCOMP_SIGN_BIT_64));
@@ -239,11 +239,11 @@ TCOMP_INLINE vf64 tcomp_reciprocal_vf64(vf64 x) { return 1.0 / x; }
 TCOMP_INLINE float tcomp_reciprocal_f32(float x) { return 1.0f / x; }
 TCOMP_INLINE double tcomp_reciprocal_f64(double x) { return 1.0 / x; }
 
-/* fmod: what truncated division leaves, exact, with the sign of a. Infinite quotients and large ones go through libm. */
+/* fmod: what truncated division leaves, exact, with the sign of a. Large quotients, infinities and NaN go through libm. */
 TCOMP_RARE vf32 tcomp_fmod_vf32(vf32 a, vf32 b) {
   vf64 x = __builtin_convertvector(a, vf64), y = __builtin_convertvector(b, vf64);
   vf64 quotient = x / y;
-  if (!tcomp_all(tcomp_lt_vf64(tcomp_abs_vf64(quotient), tcomp_broadcast_vf64(0x1p29)))) {
+  if (!tcomp_all(tcomp_lt_vf64(tcomp_abs_vf64(quotient), tcomp_broadcast_vf64(0x1p29)) & tcomp_isfinite_vf32(b))) {
     for (int i = 0; i < TCOMP_LANES; i++) a[i] = __builtin_fmodf(a[i], b[i]);
     return a;
   }

@@ -182,9 +182,13 @@ TCOMP_INLINE vf32 tcomp_less_or_second(vf32 a, vf32 b) {
 #endif
 }
 
+#if TCOMP_AVX512
+/* Bit i is the truth of lane i. */
+TCOMP_INLINE uint16_t tcomp_mask_bits(vi32 mask) { return (uint16_t)__builtin_ia32_cvtd2mask512(mask); }
+#endif
 TCOMP_INLINE int tcomp_any(vi32 mask) {
 #if TCOMP_AVX512
-  return __builtin_ia32_ptestmd512(mask, mask, (uint16_t)-1) != 0;
+  return tcomp_mask_bits(mask) != 0;
 #elif TCOMP_AVX2
   return __builtin_ia32_movmskps256((vf32)mask) != 0;
 #elif TCOMP_SSE2
