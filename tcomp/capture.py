@@ -162,22 +162,27 @@ def _check_tensor(tensor: Tensor, index: int) -> None:
 
 
 def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ...]:
-    outputs: list[Output] = []
-    # Outputs may share memory with each other: the first of a storage owns it.
+    values = [recorder.value(leaf) if isinstance(leaf, Tensor) else None for leaf in leaves]
+    # Outputs may share memory with each other: the one that shows most of a storage owns it.
     owners: dict[int, tuple[int, Value]] = {}
-    for index, leaf in enumerate(leaves):
-        if isinstance(leaf, Tensor):
-            value = recorder.value(leaf)
+    for index, value in enumerate(values):
+        if value is not None:
+            owner = owners.get(id(value.storage))
+            if owner is None or len(value.steps) < len(owner[1].steps):
+                owners[id(value.storage)] = (index, value)
+    outputs: list[Output] = []
+    for index, (leaf, value) in enumerate(zip(leaves, values, strict=True)):
+        if value is not None:
             if value.storage.origin is not None:
                 outputs.append(AliasOutput(value.storage.origin, value.steps, value.tensor))
                 continue
-            owner_index, owner = owners.setdefault(id(value.storage), (index, value))
-            shown = len(owner.steps)
-            if owner_index != index and value.steps[:shown] == owner.steps:
+            owner_index, owned = owners[id(value.storage)]
+            shown = len(owned.steps)
+            if owner_index != index and value.steps[:shown] == owned.steps:
                 outputs.append(AliasOutput(OutputOrigin(owner_index), value.steps[shown:], value.tensor))
             else:
                 outputs.append(NodeOutput(recorder.node(value), value.tensor))
-        elif leaf is None or isinstance(leaf, _BURNT_IN):
+        elif leaf is None or isinstance(leaf, (*_BURNT_IN, torch.SymInt)):
             outputs.append(ValueOutput(leaf))
         else:
             raise Unsupported(
@@ -192,7 +197,7 @@ def _read_mutations(recorder: Recorder, leaves: Sequence[Any]) -> tuple[Mutation
     mutations = []
     memory = Counter(leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, Tensor))
     memory.update(tensor.untyped_storage()._cdata for tensor in recorder.constants.values())
-    for storage in recorder.storages:
+    for storage in recorder.lasting:
         if storage.origin is None or not storage.version:
             continue
         match storage.origin:

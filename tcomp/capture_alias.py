@@ -49,12 +49,12 @@ class Value:
 class Functional:
     """The pure partner of a mutating operator: its results are the new values of the arguments `written`, in order.
 
-    `arguments` are the positions (or names) of the original's that the partner takes.
+    The partner takes the same positional arguments, `defaults` for those left out, and of the others the `keywords`.
     """
 
     op: OpOverload
     written: tuple[int | str, ...]
-    positional: int
+    defaults: tuple[Any, ...]
     keywords: frozenset[str]
 
 
@@ -67,6 +67,8 @@ def find_functional(op: OpOverload) -> Functional | None:
     for position, argument in enumerate(arguments):
         is_written = argument.alias_info is not None and argument.alias_info.is_write
         if is_written:
+            if not isinstance(argument.type, torch.TensorType):
+                return None
             written.append(argument.name if argument.kwarg_only else position)
         if not (is_written and argument.kwarg_only):
             kept.append(argument)
@@ -79,9 +81,10 @@ def find_functional(op: OpOverload) -> Functional | None:
             candidate = getattr(packet, overload)
             schema = candidate._schema
             if not schema.is_mutable and signature == [(a.name, str(a.type)) for a in schema.arguments]:
-                positional = sum(not argument.kwarg_only for argument in kept)
+                # bernoulli_() may leave out a probability that bernoulli(p) may not.
+                defaults = tuple(argument.default_value for argument in kept if not argument.kwarg_only)
                 keywords = frozenset(argument.name for argument in kept if argument.kwarg_only)
-                return Functional(candidate, tuple(written), positional, keywords)
+                return Functional(candidate, tuple(written), defaults, keywords)
     return None
 
 

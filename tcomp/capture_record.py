@@ -38,7 +38,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.graph: Graph = sizes.graph
         self.constants: dict[str, Tensor] = {}
-        self.storages: list[Storage] = []
+        self.lasting: list[Storage] = []
         self._tracker = tracker
         self._fake_mode = fake_mode
         self._names = names
@@ -74,7 +74,10 @@ class Recorder(TorchDispatchMode):
         special = _SPECIAL.get(func)
         if special is not None:
             return functools.partial(special, self)
-        if not any(isinstance(result.type, _TENSORS) for result in func._schema.returns):
+        returns = func._schema.returns
+        if not func._schema.is_mutable and not any(isinstance(result.type, _TENSORS) for result in returns):
+            if not returns and func is not aten._assert_tensor_metadata.default:
+                return functools.partial(self._refuse, func, "acts without a result", "take it out of the module")
             return functools.partial(self._query, func)
         if torch.Tag.inplace_view in func.tags:
             return functools.partial(self._change_shape, func)
@@ -174,7 +177,7 @@ class Recorder(TorchDispatchMode):
             with self._fake_mode:
                 result = func(*args, **kwargs)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
-            raise self._data_dependent(func) from error
+            raise self._data_dependent(func, is_shape=isinstance(error, DynamicOutputShapeException)) from error
         except UnsupportedOperatorException as error:
             raise Unsupported(
                 f"{func} has no rule for the shape of its result",
@@ -187,11 +190,11 @@ class Recorder(TorchDispatchMode):
                 self._results[frozen] = template
         return result
 
-    def _data_dependent(self, func: OpOverload) -> Unsupported:
-        if func is aten._local_scalar_dense.default:
-            what = "Python code depends on the values of a tensor (item(), bool(tensor), int(tensor) or a branch on one)"
-        else:
+    def _data_dependent(self, func: OpOverload, *, is_shape: bool) -> Unsupported:
+        if is_shape:
             what = f"the shape of the result of {func} depends on the values of a tensor"
+        else:
+            what = "Python code depends on the values of a tensor (item(), bool(tensor), int(tensor) or a branch on one)"
         return Unsupported(
             what, where=str(self.source()), help="torch.compile(module, backend='tcomp') splits the graph there"
         )
@@ -254,11 +257,14 @@ class Recorder(TorchDispatchMode):
 
     def add_input(self, fake: Tensor, index: int, node: Node) -> None:
         """Make `fake` stand for the flattened input `index`."""
-        self._add(fake, Storage(node, fake, InputOrigin(index)), (), node)
+        self.add_fresh(fake, node, InputOrigin(index))
 
     def add_fresh(self, fake: Tensor, node: Node, origin: Origin | None = None) -> Value:
-        """Make `fake` stand for the result of `node`, in memory of its own."""
-        return self._add(fake, Storage(node, fake, origin), (), node)
+        """Make `fake` stand for the result of `node`, in memory of its own or in that of an input or constant."""
+        storage = Storage(node, fake, origin)
+        if origin is not None:
+            self.lasting.append(storage)
+        return self._add(fake, storage, (), node)
 
     def _add_view(self, fake: Tensor, source: Value, step: ViewStep, node: Node) -> None:
         self._add(fake, source.storage, (*source.steps, step), node)
@@ -267,8 +273,6 @@ class Recorder(TorchDispatchMode):
         value = Value(fake, _describe(fake), storage, steps, node, storage.version)
         self._values[id(fake)] = value
         self._alive.append(fake)
-        if not steps and storage.origin is not None:
-            self.storages.append(storage)
         return value
 
     def _add_constant(self, tensor: Tensor, *, is_literal: bool = False) -> Value:
@@ -311,7 +315,7 @@ class Recorder(TorchDispatchMode):
         targets = [kwargs[place] if isinstance(place, str) else args[place] for place in functional.written]
         keywords = {name: kwargs[name] for name in functional.keywords if name in kwargs}
         with self:
-            result = functional.op(*args[: functional.positional], **keywords)
+            result = functional.op(*args, *functional.defaults[len(args) :], **keywords)
         results = [result] if isinstance(result, Tensor) else list(result)
         for target, new in zip(targets, results, strict=True):
             if not torch.can_cast(new.dtype, target.dtype):
@@ -325,6 +329,7 @@ class Recorder(TorchDispatchMode):
         """Make `new`, broadcast and converted as copy_ does, the contents of `target` and so of all that share memory."""
         value = self.value(target)
         fake = value.tensor
+        snapshot = self._snapshot(value.storage) if value.steps else fake
         with self:
             if new.dtype != fake.dtype:
                 new = aten._to_copy.default(new, dtype=fake.dtype)
@@ -332,7 +337,7 @@ class Recorder(TorchDispatchMode):
                 new = aten.expand.default(new, fake.shape)
             contents = new
             if value.steps:
-                bases = [self._snapshot(value.storage)]
+                bases = [snapshot]
                 for step in value.steps[:-1]:
                     part = step.op(bases[-1], *step.args, **step.kwargs)
                     bases.append(part if step.index is None else part[step.index])
@@ -376,7 +381,7 @@ class Recorder(TorchDispatchMode):
         value = self.value(args[0])
         literal = self._literals.get(id(value.tensor))
         if literal is None or value.storage.version:
-            raise self._data_dependent(aten._local_scalar_dense.default)
+            raise self._data_dependent(aten._local_scalar_dense.default, is_shape=False)
         return literal.item()
 
     def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -45,16 +45,15 @@ def run_captured(captured: Captured, args: Sequence[Any], kwargs: Mapping[str, A
         owned = _own(captured, computed[count:], leaves, sizes)
         for mutation, new in zip(captured.mutations, news, strict=True):
             _find_origin(captured, mutation.of, leaves, []).copy_(new)
-        results: list[Any] = []
-        for output in captured.outputs:
+        remaining = iter(owned)
+        results: list[Any] = [next(remaining) if isinstance(o, NodeOutput) else None for o in captured.outputs]
+        for index, output in enumerate(captured.outputs):
             match output:
-                case NodeOutput():
-                    results.append(owned.pop(0))
                 case AliasOutput(of, steps, _):
                     steps = tuple(_fix_sizes(step, sizes) for step in steps)
-                    results.append(replay(steps, _find_origin(captured, of, leaves, results)))
+                    results[index] = replay(steps, _find_origin(captured, of, leaves, results))
                 case ValueOutput(value):
-                    results.append(value)
+                    results[index] = _fix(value, sizes)
     return tree_unflatten(results, captured.out_spec)
 
 

@@ -66,7 +66,7 @@ class ConstantOrigin:
 
 @dataclass(frozen=True, slots=True)
 class OutputOrigin:
-    """An earlier flattened output, which owns its memory."""
+    """Another flattened output, which owns its memory."""
 
     index: int
 
@@ -86,7 +86,10 @@ class ViewStep:
 
 @dataclass(frozen=True, slots=True)
 class NodeOutput:
-    """A fresh tensor the graph computes; `val` has the shape, strides and dtype eager would have returned."""
+    """A fresh tensor the graph computes; `val` has the shape, strides and dtype eager would have returned.
+
+    Two different parts of one intermediate (`y[:2], y[1:]`) are two of these, each with memory of its own.
+    """
 
     node: torch.fx.Node
     val: Tensor
@@ -103,7 +106,7 @@ class AliasOutput:
 
 @dataclass(frozen=True, slots=True)
 class ValueOutput:
-    """A Python value that is the same at every call."""
+    """A Python value that is the same at every call, or a SymInt over the symbols."""
 
     value: Any
 

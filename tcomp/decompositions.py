@@ -2,11 +2,13 @@
 
 The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
 (`silu`), views that are index maps (`select_scatter`), and random operators, which must draw what eager draws. Taken apart
-although core ATen keeps them: batch normalisation with batch statistics. Frequent views are spelled without the detour over
+although core ATen keeps them: batch normalisation with batch statistics, and the fused attention for CPUs with its gradient
+(PyTorch's decomposition is for inference only: it returns no sums for the gradient). Frequent views are spelled without the detour over
 `torch._refs`, which costs as much as the rest of the capture.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -113,6 +115,77 @@ def _convert_element_type(x: Tensor, dtype: torch.dtype) -> Tensor:
     return aten._to_copy.default(x, dtype=dtype)
 
 
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    attn_mask: Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Spell the fused CPU attention: PyTorch's own way, but with its strides and the sums its gradient needs."""
+    heads = query.shape[1]
+    out, _ = aten._scaled_dot_product_attention_math.default(
+        *(query, key, value, attn_mask, dropout_p, is_causal),
+        scale=scale,
+        enable_gqa=heads != key.shape[1],
+    )
+    order = sorted(range(4), key=query.stride, reverse=True)
+    out = out.permute(order).contiguous().permute([order.index(dim) for dim in range(4)])
+    return out, _scores(query, _repeat(key, heads), is_causal, attn_mask, scale).logsumexp(-1)
+
+
+def _attention_backward(
+    grad_out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    logsumexp: Tensor,
+    dropout_p: float,
+    is_causal: bool,
+    *,
+    attn_mask: Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spell the gradient of _attention: with P the probabilities, dS = P * (dO @ V.T - rowsum(dO * O))."""
+    heads = query.shape[1]
+    grad, keys, values = grad_out.float(), _repeat(key, heads), _repeat(value, heads)
+    # A row with every score masked has the sum -inf and probabilities of 0.
+    total = logsumexp.masked_fill(logsumexp == -math.inf, 0.0).unsqueeze(-1)
+    probabilities = (_scores(query, keys, is_causal, attn_mask, scale) - total).exp()
+    row = (grad * out.float()).sum(-1, keepdim=True)
+    factor = _scale(query, scale)
+    grad_scores = probabilities * (grad @ values.float().transpose(-1, -2) - row) * factor
+    grad_query = grad_scores @ keys.float()
+    grad_key = _sum_repeats(grad_scores.transpose(-1, -2) @ query.float(), key)
+    grad_value = _sum_repeats(probabilities.transpose(-1, -2) @ grad, value)
+    return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value.to(value.dtype)
+
+
+def _scores(query: Tensor, key: Tensor, is_causal: bool, mask: Tensor | None, scale: float | None) -> Tensor:
+    scores = (query.float() @ key.float().transpose(-1, -2)) * _scale(query, scale)
+    if is_causal:
+        rows = torch.arange(query.shape[2], device=query.device)[:, None]
+        columns = torch.arange(key.shape[2], device=query.device)
+        scores = scores.masked_fill(columns > rows, -math.inf)
+    return scores if mask is None else scores + mask.float()
+
+
+def _scale(query: Tensor, scale: float | None) -> float:
+    return 1.0 / math.sqrt(query.shape[3]) if scale is None else scale
+
+
+def _repeat(x: Tensor, heads: int) -> Tensor:
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
+
+
+def _sum_repeats(grad: Tensor, x: Tensor) -> Tensor:
+    return grad if grad.shape[1] == x.shape[1] else grad.unflatten(1, (x.shape[1], -1)).sum(2)
+
+
 _SPELLED: Mapping[OpOverload, Decomposition] = {
     aten.t.default: _t,
     aten.transpose.int: _transpose,
@@ -124,5 +197,7 @@ _SPELLED: Mapping[OpOverload, Decomposition] = {
     aten.split.Tensor: _split,
     aten.unbind.int: _unbind,
     aten.masked_fill.Scalar: _masked_fill,
+    aten._scaled_dot_product_flash_attention_for_cpu.default: _attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward.default: _attention_backward,
     prims.convert_element_type.default: _convert_element_type,
 }
