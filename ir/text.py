@@ -29,7 +29,9 @@ def print_index(index: Index) -> str:
     """Print an index: `2*p + r - 1`."""
     parts: list[str] = []
     for monomial, coefficient in index.terms:
-        factors = [_print_atom(atom, alone=len(monomial) == 1 and abs(coefficient) == 1) for atom in monomial]
+        # A leading minus binds tighter than `//`, so `-(i // 4)` keeps its parentheses at the front.
+        alone = len(monomial) == 1 and (coefficient == 1 or (coefficient == -1 and bool(parts)))
+        factors = [_print_atom(atom, alone) for atom in monomial]
         if abs(coefficient) != 1:
             factors.insert(0, str(abs(coefficient)))
         sign = "-" if coefficient < 0 else "+"
