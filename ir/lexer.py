@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, TypeVar
 
 from tcomp.ir.errors import ParseError
 
@@ -21,6 +22,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+
+T = TypeVar("T")
 
 RESERVED = frozenset({"where", "from", "else", "iterate"})
 """Words that no tensor or rank can be named after, since they would end the expression before them."""
@@ -115,6 +118,17 @@ class Cursor:
         if self.token.kind != "number" or not self.token.text.isdecimal():
             self.fail(f"expected {what}, found {self.describe()}", help="write a whole number")
         return int(self.advance().text)
+
+    def read_list(self, opening: str, closing: str, read: Callable[[Cursor], T]) -> tuple[T, ...]:
+        """Read items between two marks, separated by commas, possibly none."""
+        self.expect(opening)
+        items: list[T] = []
+        while not self.is_next(closing):
+            items.append(read(self))
+            if not self.is_next(closing):
+                self.expect(",", help=f"separate by commas and close with {closing!r}")
+        self.expect(closing)
+        return tuple(items)
 
     def expect_end(self) -> None:
         """Check that everything was read."""
