@@ -5,11 +5,16 @@ Raises ParseError with line, column and a caret. What was read is well formed, n
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from tcomp.ir.expression_parser import read_dtype, read_expression, read_index, read_index_list, suggest
 from tcomp.ir.lexer import Cursor
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.parser import read_symbols
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, TileStatement, contiguous_strides
+
+Role: TypeAlias = Literal["in", "out", "inout"]
+ROLES: dict[str, Role] = {"in": "in", "out": "out", "inout": "inout"}
 
 
 def parse_kernel(text: str) -> Kernel:
@@ -25,8 +30,8 @@ def parse_kernel(text: str) -> Kernel:
 
 
 def _read_argument(cursor: Cursor) -> Argument:
-    role = cursor.token.text
-    if role != "in" and role != "out" and role != "inout":
+    role = ROLES.get(cursor.token.text)
+    if role is None:
         cursor.fail(f"expected an argument, found {cursor.describe()}", help="write its role first: in X: f32[8, 8]")
     cursor.advance()
     name = cursor.expect_name("an argument")
@@ -100,7 +105,8 @@ def _read_assign(cursor: Cursor) -> Assign:
     axes = cursor.read_list("(", ")", _read_axis)
     merge = None if cursor.is_next("=") else _read_monoid(cursor)
     cursor.expect("=")
-    reduce, reduced = None, ()
+    reduce: str | None = None
+    reduced: tuple[Axis, ...] = ()
     if _is_reduction(cursor):
         reduce = _read_monoid(cursor)
         reduced = cursor.read_list("(", ")", _read_axis)
@@ -110,12 +116,14 @@ def _read_assign(cursor: Cursor) -> Assign:
 
 
 def _is_reduction(cursor: Cursor) -> bool:
-    """Whether `sum(k:8)` comes next, told from a call by the axis: a name with a colon."""
-    return cursor.kind_of(0) == "name" and cursor.text_of(1) == "(" and cursor.kind_of(2) == "name" and cursor.text_of(3) == ":"
+    """Whether `sum(k:8)` comes next, told from a call by the axis: a name with a colon, and not the literal inf:f64."""
+    has_axis = cursor.kind_of(2) == "name" and cursor.text_of(2) not in ("inf", "nan") and cursor.text_of(3) == ":"
+    return cursor.kind_of(0) == "name" and cursor.text_of(1) == "(" and has_axis
 
 
 def _read_monoid(cursor: Cursor) -> str:
     name = cursor.token
     if name.text not in MONOIDS:
-        cursor.fail(f"there is no monoid {name.text!r}", help=suggest(name.text, list(MONOIDS)) or f"there are {', '.join(MONOIDS)}")
+        known = list(MONOIDS)
+        cursor.fail(f"there is no monoid {name.text!r}", help=suggest(name.text, known) or f"there are {', '.join(known)}")
     return cursor.advance().text
