@@ -27,7 +27,8 @@ _MODEL_HELP = f"""\b
 MODEL is one of
   package.module:factory  a function that returns a module and a tuple of example inputs
   FILE.pt2                a program from torch.export.save
-  zoo:NAME                {", ".join(zoo.NAMES)}
+  zoo:NAME                {", ".join(zoo.NAMES)};
+                          zoo:NAME:small is a smaller variant
 """
 
 
@@ -177,7 +178,7 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
                 break
             except Exception as error:  # noqa: BLE001 (a model that cannot even run in eager must not sink the others)
                 results.append(Result(spec, "unknown", 0, (Row(CANDIDATE, failure=f"the model itself failed: {error}"),)))
-            progress.console.print(summarise(results[-1]), markup=False, highlight=False)
+            progress.console.print(summarise(results[-1]), markup=False, highlight=False, emoji=False)
             if json_path:
                 write_results(json_path, results)
     if results:
@@ -254,7 +255,7 @@ def _find_source(compiled: Any, name: str) -> str:
 
 def _make_progress() -> Progress:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

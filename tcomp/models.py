@@ -8,6 +8,7 @@ FILE.pt2                  a program from torch.export.save, with the inputs it w
 import importlib
 import traceback
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ def load_model(spec: str, dtype: torch.dtype | None = None) -> Model:
     if not colon:
         raise TcompError(f"{spec!r} names no model", help=f"a model is {SPELLINGS}")
     if kind == "zoo":
-        return zoo.build(name, dtype or torch.float32)
+        name, _, size = name.partition(":")
+        return zoo.build(name, dtype or torch.float32, size=cast(zoo.Size, size or "full"))
     return _convert(_call_factory(kind, name, spec), dtype)
 
 
@@ -88,9 +90,7 @@ def _call_factory(package: str, name: str, spec: str) -> Model:
         raise TcompError(f"importing {package} failed: {error!r}", where=_find_line(error)) from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        raise TcompError(
-            f"{package} has no function {name!r}", where=spec, help="a factory returns (module, example inputs)"
-        )
+        raise TcompError(f"{package} has no function {name!r}", where=spec, help="a factory returns (module, example inputs)")
     try:
         result = factory()
     except TcompError:

@@ -70,7 +70,7 @@ def _measure_one(output: Tensor, reference: Tensor) -> float:
         return math.inf
     if not reference.is_floating_point():
         return 0.0 if torch.equal(output, reference) else math.inf
-    wide = output.double()
+    wide, reference = output.double(), reference.double()
     finite = reference.isfinite()
     if not torch.equal(wide[~finite].nan_to_num(nan=0.5), reference[~finite].nan_to_num(nan=0.5)):
         return math.inf

@@ -7,9 +7,12 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
+from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -18,22 +21,29 @@ from tcomp.bench import CANDIDATE, Result, Row, Spread
 from tcomp.doctor import Check
 from tcomp.ir.errors import TcompError
 
+_CAPTION = """ms: median call, ± half the distance of the quartiles
+ratio: time of the peer over time of tcomp, taken round by round; above 1, tcomp is faster
+again: to compile once more with cached kernels; error: against float64, relative to the largest output"""
+
 _COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 
-def make_bench_table(results: Iterable[Result]) -> Table:
-    """Return one row for each model and peer; ratios are the peer's time over that of tcomp."""
-    table = Table(caption="ratio: time of the peer over time of tcomp, above 1 tcomp is faster; [..]: quartiles")
+def make_bench_table(results: Iterable[Result]) -> Group:
+    """Return one row for each model and peer, and below the table what made peers fail."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left", caption=_CAPTION)
     for name in ("model", "peer"):
         table.add_column(name, no_wrap=True)
     for name in ("ms", "ratio", "compile s", "again s", "error", "x eager's", "fallback"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    failures = []
     for result in results:
-        title = result.model if result.dtype == "float32" else f"{result.model} {result.dtype}"
-        for index, row in enumerate(result.rows):
-            table.add_row(title if index == 0 else "", row.peer, *_format_row(row))
+        titles = [result.model] if result.dtype == "float32" else [result.model, f"  {result.dtype}"]
+        for title, row in zip_longest(titles, result.rows):
+            table.add_row(Text(title or ""), *(_format_row(row) if row else ()))
+            if row and row.failure:
+                failures.append(Text(f"{row.peer} failed on {result.model}: {row.failure.strip()}", style="red"))
         table.add_section()
-    return table
+    return Group(table, *failures)
 
 
 def summarise(result: Result) -> str:
@@ -83,14 +93,15 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
 
 def _format_row(row: Row) -> tuple[str | Text, ...]:
     if row.failure:
-        return (Text(f"failed: {_first_line(row.failure)}", style="red"), *[""] * 6)
-    error = Text(_format(row.error, ".1e"), style="" if row.right else "bold red")
+        return (row.peer, Text("failed", style="red"))
+    spread, ratio = row.seconds, None if row.peer == CANDIDATE else row.ratio
     return (
-        _format_spread(row.seconds),
-        "" if row.peer == CANDIDATE or row.ratio is None else _format_ratio(row.ratio),
+        row.peer,
+        f"{_format_milliseconds(spread.median)} {_format_width(spread)}" if spread else "",
+        f"{ratio.median:.2f} {_format_width(ratio)}" if ratio else "",
         "" if row.peer == "eager" else _format(row.compile_seconds, ".1f"),
         _format(row.recompile_seconds, ".1f"),
-        error,
+        Text(_format(row.error, ".1e"), style="" if row.right else "bold red"),
         _format(row.error_ratio, ".2f"),
         _format(row.fallback_share, ".1%"),
     )
@@ -100,19 +111,8 @@ def _format(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _format_ratio(spread: Spread) -> str:
-    return f"{spread.median:.2f} [{spread.low:.2f}..{spread.high:.2f}]"
-
-
-def _format_spread(spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    return " ".join(
-        (
-            _format_milliseconds(spread.median),
-            f"[{_format_milliseconds(spread.low)}..{_format_milliseconds(spread.high)}]",
-        )
-    )
+def _format_width(spread: Spread) -> str:
+    return f"±{(spread.high - spread.low) / (2 * spread.median):3.0%}"
 
 
 def _format_milliseconds(seconds: float) -> str:

@@ -46,6 +46,7 @@ def test_a_factory_gives_module_and_inputs(name):
     [
         ("bert", "'bert' names no model"),
         ("zoo:brt", "the zoo has no model 'brt'"),
+        ("zoo:mlp:tiny", "'full' or 'small', not 'tiny'"),
         ("missing_package.module:f", "cannot import missing_package.module"),
         (
             "user_broken:f",
@@ -61,6 +62,13 @@ def test_a_factory_gives_module_and_inputs(name):
 def test_a_bad_specification_is_explained(spec, says):
     with pytest.raises(TcompError, match=says):
         load_model(spec)
+
+
+def test_a_zoo_model_comes_in_two_sizes():
+    assert load_model("zoo:mlp")[1][0].shape == (64, 512)
+    module, inputs = load_model("zoo:mlp:small", torch.float64)
+    assert inputs[0].shape == (8, 32)
+    assert module(*inputs).dtype == torch.float64
 
 
 def test_an_unknown_zoo_model_lists_the_known_ones():
