@@ -143,10 +143,9 @@ def _read_einsum(cursor: Cursor) -> Einsum:
 
 
 def _read_reduction(cursor: Cursor) -> tuple[str | None, tuple[Rank, ...]]:
-    """Read `sum(m:M)`, told from a call by its ranks: a name with a colon, or nothing at all in the parentheses."""
-    is_reduction = cursor.text_of(1) == "(" and (
-        cursor.text_of(2) == ")" or (cursor.kind_of(2) == "name" and cursor.text_of(3) == ":")
-    )
+    """Read `sum(m:M)`, told from a call by its ranks: a name with a colon (not `inf:f64`), or nothing in the parentheses."""
+    has_rank = cursor.kind_of(2) == "name" and cursor.text_of(2) not in ("inf", "nan") and cursor.text_of(3) == ":"
+    is_reduction = cursor.text_of(1) == "(" and (cursor.text_of(2) == ")" or has_rank)
     if cursor.token.kind != "name" or not is_reduction:
         return None, ()
     name = cursor.token
