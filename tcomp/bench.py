@@ -77,7 +77,7 @@ class _OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the time of the operators that PyTorch runs while it is active."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seconds = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -161,9 +161,9 @@ def measure_ratio(times: Sequence[float], candidate: Sequence[float] | None) -> 
 
 def measure_fallback_share(call: Call, inputs: Inputs) -> float:
     """Return the share of a call's time that is spent inside PyTorch's operators, of the shortest of three calls."""
-    calls = []
+    calls: list[tuple[float, float]] = []
     for _ in range(3):
-        with _OperatorClock() as clock:  # type: ignore[no-untyped-call]
+        with _OperatorClock() as clock:
             seconds = _time(lambda: call(*inputs))
         calls.append((seconds, clock.seconds))
     seconds, inside = min(calls)
