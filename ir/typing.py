@@ -22,8 +22,9 @@ def expression_dtype(expression: Expr, dtypes: Mapping[str, DType], where: str =
     Raises VerifyError if a tensor or operator is unknown, or if an operator's arguments are not of the dtypes it takes.
     """
     match expression:
-        case Constant(_, dtype):
-            return dtype
+        case Constant():
+            _check_literal(expression, where)
+            return expression.dtype
         case Load(tensor, index, outside):
             for i in index:
                 check_index_dtypes(i, dtypes, where)
@@ -66,6 +67,18 @@ def check_index_dtypes(index: Index, dtypes: Mapping[str, DType], where: str = "
                             where=where,
                             help=f"convert it: i64({print_expression(expression)})",
                         )
+
+
+def _check_literal(literal: Constant, where: str) -> None:
+    value, dtype = literal.value, literal.dtype
+    if type(value) is not {"float": float, "int": int, "bool": bool}[dtype.kind]:
+        raise VerifyError(
+            f"the literal {value!r} is no {dtype}", where=where, help="tcomp.ir.expressions.constant converts a literal"
+        )
+    if dtype.is_int:
+        lowest = -(2 ** (dtype.bits - 1)) if dtype.signed else 0
+        if not lowest <= value < lowest + 2**dtype.bits:
+            raise VerifyError(f"the literal {value} does not fit {dtype}", where=where, help="use a wider dtype")
 
 
 def _check_outside(load: Load, outside: Number, dtype: DType, where: str) -> None:
