@@ -2,11 +2,13 @@
 
     NAME   := letter or "_", then letters, digits and "_"; parts may follow after dots: m, m.0, m.0.1
     NUMBER := digits ["." digits] ["e" ["+" | "-"] digits]
+    STRING := characters between double quotes, escaped as in JSON
     "#" starts a comment that runs to the end of the line; line ends are spaces
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\#[^\n]*)+)
       | (?P<name>[A-Za-z_][A-Za-z_0-9]*(?:\.[A-Za-z_0-9]+)*)
       | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
+      | (?P<string>"(?:[^"\\\n]|\\.)*")
       | (?P<mark>->|//|\.\.|==|!=|<=|>=|[-+*/%()\[\]{}:,=<>!&|^])
     """,
     re.VERBOSE,
@@ -33,7 +36,7 @@ RESERVED = frozenset({"where", "from", "else", "iterate"})
 class Token:
     """A word, number or mark, and the offset in the text at which it starts."""
 
-    kind: Literal["name", "number", "mark", "end"]
+    kind: Literal["name", "number", "string", "mark", "end"]
     text: str
     offset: int
 
@@ -47,7 +50,7 @@ def tokenize(text: str) -> tuple[Token, ...]:
         if match is None:
             raise error_at(text, offset, f"unexpected character {text[offset]!r}")
         match match.lastgroup:
-            case "name" | "number" | "mark" as kind:
+            case "name" | "number" | "string" | "mark" as kind:
                 tokens.append(Token(kind, match.group(), offset))
         offset = match.end()
     return (*tokens, Token("end", "", len(text.rstrip())))
@@ -118,6 +121,16 @@ class Cursor:
         if self.token.kind != "number" or not self.token.text.isdecimal():
             self.fail(f"expected {what}, found {self.describe()}", help="write a whole number")
         return int(self.advance().text)
+
+    def expect_string(self, what: str) -> str:
+        """Read a text between double quotes."""
+        if self.token.kind != "string":
+            self.fail(f"expected {what} in double quotes, found {self.describe()}")
+        token = self.advance()
+        try:
+            return str(json.loads(token.text))
+        except json.JSONDecodeError as error:
+            self.fail(f"{token.text} is no string: {error.msg}", token)
 
     def read_list(self, opening: str, closing: str, read: Callable[[Cursor], T]) -> tuple[T, ...]:
         """Read items between two marks, separated by commas, possibly none."""

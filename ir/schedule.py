@@ -1,0 +1,181 @@
+"""The schedule: how a cascade is computed, as data. The tuner enumerates it, caches key on it, a user may edit it.
+
+    schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
+    kernel   := "kernel" NAME "=" KIND "(" einsums ")" ["tile" "(" NAME ":" INT, ... ")"] ["order" "(" ranks ")"]
+                ["parallel" "(" ranks ")"] ["lanes" NAME] ["stage" "(" NAME "(" ranks ")", ... ")"]
+    layout   := "layout" NAME "(" INT, ... ")"
+    address  := "address" NAME index
+
+The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
+whose ranks the nest runs over. `tile` is the size of the innermost piece of a rank, `order` the loops, outermost first;
+`parallel` tells which of them run at once, `lanes` which rank lies on vector lanes, `stage` which buffers are filled, with their
+ranks in memory order. A layout gives a tensor's dimensions in memory order, outermost first; an address is a byte offset in the
+arena.
+
+    schedule for "avx512 2 cores" {
+      kernel linear = contract(mm, add, relu) tile (m:12, n:32, k:1) order (n, m, k) parallel (n, m) lanes n stage (W(k, n))
+      layout conv1 (0, 2, 3, 1)
+      address mm 4096
+    }
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from tcomp.ir.errors import VerifyError
+from tcomp.ir.expression_parser import read_index
+from tcomp.ir.expressions import Index
+from tcomp.ir.lexer import Cursor
+from tcomp.ir.text import print_index
+
+KernelKind: TypeAlias = Literal["contract", "rows", "points", "scan", "general"]
+KERNEL_KINDS: dict[str, KernelKind] = {kind: kind for kind in get_args(KernelKind)}
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSchedule:
+    """How one kernel computes its einsums; the last einsum is the root."""
+
+    name: str
+    einsums: tuple[str, ...]
+    kind: KernelKind
+    tiles: tuple[tuple[str, int], ...] = ()
+    order: tuple[str, ...] = ()
+    parallel: tuple[str, ...] = ()
+    lanes: str | None = None
+    stage: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def __str__(self) -> str:
+        text = f"kernel {self.name} = {self.kind}({', '.join(self.einsums)})"
+        if self.tiles:
+            text += f" tile ({', '.join(f'{rank}:{size}' for rank, size in self.tiles)})"
+        if self.order:
+            text += f" order ({', '.join(self.order)})"
+        if self.parallel:
+            text += f" parallel ({', '.join(self.parallel)})"
+        if self.lanes is not None:
+            text += f" lanes {self.lanes}"
+        if self.stage:
+            buffers = [f"{name}({', '.join(ranks)})" for name, ranks in self.stage]
+            text += f" stage ({', '.join(buffers)})"
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a program is computed: its kernels in order, the layouts of tensors, and their addresses in the arena."""
+
+    kernels: tuple[KernelSchedule, ...]
+    layouts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    addresses: tuple[tuple[str, Index], ...] = ()
+    target: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"schedule for {json.dumps(self.target)} {{"]
+        lines += [f"  {kernel}" for kernel in self.kernels]
+        lines += [f"  layout {tensor} ({', '.join(map(str, dimensions))})" for tensor, dimensions in self.layouts]
+        lines += [f"  address {tensor} {print_index(offset)}" for tensor, offset in self.addresses]
+        return "\n".join([*lines, "}"])
+
+    def digest(self) -> str:
+        """The SHA-256 of the text, in hexadecimal: the same in every process."""
+        return hashlib.sha256(str(self).encode()).hexdigest()
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Parse a schedule: `parse_schedule(str(s)) == s`. Raises ParseError with line, column and a caret."""
+    cursor = Cursor(text)
+    cursor.expect("schedule", help='a schedule starts: schedule for "target" {')
+    cursor.expect("for")
+    target = cursor.expect_string("the target")
+    cursor.expect("{")
+    kernels: list[KernelSchedule] = []
+    layouts: list[tuple[str, tuple[int, ...]]] = []
+    addresses: list[tuple[str, Index]] = []
+    while not cursor.accept("}"):
+        if cursor.accept("kernel"):
+            kernels.append(_read_kernel(cursor))
+        elif cursor.accept("layout"):
+            tensor = cursor.expect_name("a tensor")
+            layouts.append((tensor, cursor.read_list("(", ")", lambda c: c.expect_integer("a dimension"))))
+        elif cursor.accept("address"):
+            addresses.append((cursor.expect_name("a tensor"), read_index(cursor)))
+        else:
+            cursor.fail(f"unexpected {cursor.describe()}", help="a line of a schedule starts with kernel, layout or address")
+    cursor.expect_end()
+    return Schedule(tuple(kernels), tuple(layouts), tuple(addresses), target)
+
+
+def _read_kernel(cursor: Cursor) -> KernelSchedule:
+    name = cursor.expect_name("a kernel")
+    cursor.expect("=")
+    kind = KERNEL_KINDS.get(cursor.token.text)
+    if kind is None:
+        cursor.fail(f"there is no kind of kernel {cursor.token.text!r}", help=f"the kinds are {', '.join(KERNEL_KINDS)}")
+    cursor.advance()
+    einsums = cursor.read_list("(", ")", lambda c: c.expect_name("an einsum"))
+    tiles = cursor.read_list("(", ")", _read_tile) if cursor.accept("tile") else ()
+    order = _read_ranks(cursor) if cursor.accept("order") else ()
+    parallel = _read_ranks(cursor) if cursor.accept("parallel") else ()
+    lanes = cursor.expect_name("a rank") if cursor.accept("lanes") else None
+    stage = cursor.read_list("(", ")", _read_stage) if cursor.accept("stage") else ()
+    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, stage)
+
+
+def _read_ranks(cursor: Cursor) -> tuple[str, ...]:
+    return cursor.read_list("(", ")", lambda c: c.expect_name("a rank"))
+
+
+def _read_tile(cursor: Cursor) -> tuple[str, int]:
+    rank = cursor.expect_name("a rank")
+    cursor.expect(":", help=f"give the size of the tile: {rank}:8")
+    return rank, cursor.expect_integer("the size of a tile")
+
+
+def _read_stage(cursor: Cursor) -> tuple[str, tuple[str, ...]]:
+    return cursor.expect_name("a buffer"), _read_ranks(cursor)
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Check what can be known without the cascade: names, ranks, sizes and permutations; raises VerifyError."""
+    for names, what in (
+        ([kernel.name for kernel in schedule.kernels], "kernel"),
+        ([tensor for tensor, _ in schedule.layouts], "layout of"),
+        ([tensor for tensor, _ in schedule.addresses], "address of"),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                raise VerifyError(f"the {what} {name} is given twice", where="schedule", help="keep one of them")
+    for kernel in schedule.kernels:
+        _check_kernel(kernel)
+    for tensor, dimensions in schedule.layouts:
+        if sorted(dimensions) != list(range(len(dimensions))):
+            raise VerifyError(
+                f"the layout of {tensor} is no permutation: {list(dimensions)}",
+                where="schedule",
+                help="name each dimension once, counted from 0, outermost first",
+            )
+
+
+def _check_kernel(kernel: KernelSchedule) -> None:
+    if not kernel.einsums:
+        raise VerifyError("the kernel computes no einsum", where=str(kernel), help="name its einsums, the root last")
+    lanes = () if kernel.lanes is None else (kernel.lanes,)
+    for ranks, what in (
+        (tuple(rank for rank, _ in kernel.tiles), "tiled"),
+        (kernel.order, "ordered"),
+        (kernel.parallel, "parallel"),
+        (lanes, "on lanes"),
+    ):
+        for rank in ranks:
+            if ranks.count(rank) > 1:
+                raise VerifyError(f"rank {rank} is {what} twice", where=str(kernel), help="name it once")
+            if rank not in kernel.order:
+                raise VerifyError(f"rank {rank} is {what} and not in the order", where=str(kernel), help="add it to `order`")
+    for rank, size in kernel.tiles:
+        if size < 1:
+            raise VerifyError(f"the tile of {rank} is {size}", where=str(kernel), help="it has to be at least 1")
