@@ -74,7 +74,7 @@ def capture(
     recorder.graph.eliminate_dead_code()
     return Captured(
         graph=_make_graph_module(recorder),
-        constants=recorder.constants,
+        constants=_keep_used(recorder, outputs, mutations),
         inputs=inputs,
         in_spec=in_spec,
         outputs=outputs,
@@ -101,7 +101,7 @@ def _run(
 
 def _explain(error: Exception, where: str) -> TcompError:
     text = str(error).strip().partition("\n")[0]
-    if ".numpy()" in text or "data_ptr" in text or "tolist" in text:
+    if any(sign in text for sign in _READS_MEMORY):
         return Unsupported(
             f"the module reads the memory of a tensor while it is recorded: {text}",
             where=where,
@@ -112,6 +112,10 @@ def _explain(error: Exception, where: str) -> TcompError:
         where=where,
         help="check that module(*example_inputs) runs in eager",
     )
+
+
+# How PyTorch words that a fake tensor was asked for its data: numpy(), data_ptr(), and C++ that goes straight to memory.
+_READS_MEMORY = (".numpy()", "data pointer", "its data is not allocated")
 
 
 def _name_tensors(module: torch.nn.Module) -> dict[int, str]:
@@ -148,7 +152,7 @@ def _add_inputs(
     return tuple(inputs), passed
 
 
-_BURNT_IN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, torch.memory_format)
+_BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 def _check_tensor(tensor: Tensor, index: int) -> None:
@@ -213,6 +217,13 @@ def _read_mutations(recorder: Recorder, leaves: Sequence[Any]) -> tuple[Mutation
             )
         mutations.append(Mutation(storage.origin, storage.node))
     return tuple(mutations)
+
+
+def _keep_used(recorder: Recorder, outputs: Sequence[Output], mutations: Sequence[Mutation]) -> dict[str, Tensor]:
+    used = {node.target for node in recorder.graph.nodes if node.op == "get_attr"}
+    used.update(output.of.name for output in outputs if isinstance(output, AliasOutput) and isinstance(output.of, ConstantOrigin))
+    used.update(mutation.of.name for mutation in mutations if isinstance(mutation.of, ConstantOrigin))
+    return {name: tensor for name, tensor in recorder.constants.items() if name in used}
 
 
 def _make_graph_module(recorder: Recorder) -> GraphModule:

@@ -17,7 +17,7 @@ from torch._ops import OpOverload
 from tcomp.capture_types import Origin, ViewStep
 from tcomp.ir.errors import Unsupported
 
-aten = torch.ops.aten
+aten: Any = torch.ops.aten
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def find_functional(op: OpOverload) -> Functional | None:
 _FUNCTIONAL_NAMES: Mapping[str, str] = {"normal_": "normal_functional", "bernoulli_": "bernoulli"}
 
 
-def undo_view(step: ViewStep, base: Tensor, new: Tensor) -> Tensor:
+def undo_view(step: ViewStep, base: Tensor, new: Tensor) -> Any:
     """Return `base` with the part that `step` shows replaced by `new`, in pure operators.
 
     Raises Unsupported for a view that cannot be written through.
@@ -125,7 +125,7 @@ def undo_view(step: ViewStep, base: Tensor, new: Tensor) -> Tensor:
             )
 
 
-def _undo_split(step: ViewStep, base: Tensor, new: Tensor) -> Tensor:
+def _undo_split(step: ViewStep, base: Tensor, new: Tensor) -> Any:
     sizes: Sequence[int] = step.args[0]
     dim = step.args[1] if len(step.args) > 1 else step.kwargs.get("dim", 0)
     assert step.index is not None, "a split has several results"

@@ -3,7 +3,6 @@
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tcomp.capture_alias import Functional, Storage, Value, find_functional, undo_view
+from tcomp.capture_fakes import SYMBOLIC, describe, make_template, rebuild
 from tcomp.capture_source import SourceTracker
 from tcomp.capture_symbols import SizeNodes
 from tcomp.capture_types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
@@ -29,13 +29,11 @@ from tcomp.ir.errors import Unsupported
 aten = torch.ops.aten
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records into `graph` while active; real tensors it meets are parameters, buffers or lifted constants."""
 
-    def __init__(
-        self, tracker: SourceTracker, fake_mode: FakeTensorMode, names: Mapping[int, str], sizes: SizeNodes
-    ) -> None:
-        super().__init__()
+    def __init__(self, tracker: SourceTracker, fake_mode: FakeTensorMode, names: Mapping[int, str], sizes: SizeNodes) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.graph: Graph = sizes.graph
         self.constants: dict[str, Tensor] = {}
         self.lasting: list[Storage] = []
@@ -101,10 +99,11 @@ class Recorder(TorchDispatchMode):
     def _query(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Questions that the shape answers (sizes, strides, device, contiguity), and those only the values could.
         fakes = [self.value(arg).tensor if isinstance(arg, Tensor) else arg for arg in args]
-        return self._run(func, tuple(fakes), kwargs, [_SYMBOLIC])
+        return self._run(func, tuple(fakes), kwargs, [SYMBOLIC])
 
     def _device(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
-        device: torch.device = self.value(args[0]).tensor.fake_device
+        fake: Any = self.value(args[0]).tensor
+        device: torch.device = fake.fake_device
         return device
 
     def _decompose(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -130,7 +129,7 @@ class Recorder(TorchDispatchMode):
     def _view(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         source = self.value(args[0])
         node_args, node_kwargs, result = self._evaluate(func, args, kwargs)
-        if isinstance(result, Tensor) and source.key is not _SYMBOLIC and _describe(result) == source.key:
+        if isinstance(result, Tensor) and source.key is not SYMBOLIC and describe(result) == source.key:
             # The same elements in the same places (detach, expand to its own shape): no view at all.
             self._add(result, source.storage, source.steps, self.node(source))
             return result
@@ -169,10 +168,10 @@ class Recorder(TorchDispatchMode):
 
     def _run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], key: list[object]) -> Any:
         # Sizes that are symbols may be equal without being the same, so only static calls are remembered.
-        frozen = None if _SYMBOLIC in key else tuple(key)
+        frozen = None if SYMBOLIC in key else tuple(key)
         known = self._results.get(frozen) if frozen is not None else None
         if known is not None:
-            return _rebuild(self._fake_mode, known)
+            return rebuild(self._fake_mode, known)
         try:
             with self._fake_mode:
                 result = func(*args, **kwargs)
@@ -185,7 +184,7 @@ class Recorder(TorchDispatchMode):
                 help="register one with torch.library.register_fake",
             ) from error
         if frozen is not None:
-            template = _make_template(result)
+            template = make_template(result)
             if template is not None:
                 self._results[frozen] = template
         return result
@@ -195,9 +194,7 @@ class Recorder(TorchDispatchMode):
             what = f"the shape of the result of {func} depends on the values of a tensor"
         else:
             what = "Python code depends on the values of a tensor (item(), bool(tensor), int(tensor) or a branch on one)"
-        return Unsupported(
-            what, where=str(self.source()), help="torch.compile(module, backend='tcomp') splits the graph there"
-        )
+        return Unsupported(what, where=str(self.source()), help="torch.compile(module, backend='tcomp') splits the graph there")
 
     # Arguments: tensors to nodes and fakes, symbolic sizes to nodes.
 
@@ -228,7 +225,7 @@ class Recorder(TorchDispatchMode):
             nodes, fakes = self._map(arg, key)
             return list(nodes), list(fakes)
         if isinstance(arg, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-            key.append(_SYMBOLIC)
+            key.append(SYMBOLIC)
             return self._sizes.node(arg), arg
         # True, 1 and 1.0 are equal, and mean different dtypes; -0.0 equals 0.0, and NaN nothing.
         key.append((type(arg), repr(arg)) if isinstance(arg, (float, complex)) else (type(arg), arg))
@@ -270,7 +267,7 @@ class Recorder(TorchDispatchMode):
         self._add(fake, source.storage, (*source.steps, step), node)
 
     def _add(self, fake: Tensor, storage: Storage, steps: tuple[ViewStep, ...], node: Node) -> Value:
-        value = Value(fake, _describe(fake), storage, steps, node, storage.version)
+        value = Value(fake, describe(fake), storage, steps, node, storage.version)
         self._values[id(fake)] = value
         self._alive.append(fake)
         return value
@@ -292,13 +289,12 @@ class Recorder(TorchDispatchMode):
         self._alive.append(tensor)
         return value
 
-    def make_fake(self, tensor: Tensor) -> Tensor:
+    def make_fake(self, tensor: Tensor) -> Any:
         """Return a fake of a real tensor, with fixed sizes."""
-        template = _make_template(tensor)
+        template = make_template(tensor)
         if template is None:
-            fake: Tensor = self._fake_mode.from_tensor(tensor.detach(), static_shapes=True)
-            return fake
-        return _rebuild(self._fake_mode, template)
+            return self._fake_mode.from_tensor(tensor.detach(), static_shapes=True)
+        return rebuild(self._fake_mode, template)
 
     def _get_attr(self, target: str, fake: Tensor) -> Node:
         # Constants stand together behind the placeholders, in the order they were met.
@@ -365,11 +361,11 @@ class Recorder(TorchDispatchMode):
 
     # Operators with a handling of their own.
 
-    def _copy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _copy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.write(args[0], args[1])
         return args[0]
 
-    def _lift_fresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _lift_fresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # torch.tensor(...) in the module: a constant of the recording, and each call's own tensor.
         self._add_constant(args[0], is_literal=True)
         node, result = self._emit(aten.clone.default, (args[0],), {})
@@ -389,9 +385,7 @@ class Recorder(TorchDispatchMode):
         x, weight, bias, mean, variance, training, momentum, epsilon = args
         with self:
             if not training:
-                return aten._native_batch_norm_legit_no_training.default(
-                    x, weight, bias, mean, variance, momentum, epsilon
-                )
+                return aten._native_batch_norm_legit_no_training.default(x, weight, bias, mean, variance, momentum, epsilon)
             if mean is None:
                 return aten._native_batch_norm_legit.no_stats(x, weight, bias, True, momentum, epsilon)
             *results, new_mean, new_variance = aten._native_batch_norm_legit_functional.default(
@@ -401,7 +395,7 @@ class Recorder(TorchDispatchMode):
         self.write(variance, new_variance)
         return tuple(results)
 
-    def _as_strided(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _as_strided(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # It indexes the storage, whatever view it is called on; only a dense base makes that an index map.
         value = self.value(args[0])
         size, stride, *rest = args[1:]
@@ -415,10 +409,10 @@ class Recorder(TorchDispatchMode):
         self._add(result, value.storage, (ViewStep(aten.as_strided.default, call, {}),), node)
         return result
 
-    def _change_shape(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _change_shape(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # x.unsqueeze_(0): x itself becomes the view. Its node and storage keep a tensor of the old shape.
         value = self.value(args[0])
-        view = getattr(torch.ops.aten, func._schema.name.split("::")[1].removesuffix("_"), None)
+        view: Any = getattr(torch.ops.aten, func._schema.name.split("::")[1].removesuffix("_"), None)
         if view is None or value.storage.origin is not None:
             self._refuse(func, "changes the shape of a tensor in place", "assign a view of it instead", args, kwargs)
         with self:
@@ -445,54 +439,5 @@ _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
 }
 
 
-class _Symbolic:
-    """Stands in a key for what has symbolic sizes."""
-
-
-_SYMBOLIC = _Symbolic()
 _TENSORS = (torch.TensorType, torch.ListType)
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
-
-
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """The meta tensor and device to make equal fakes from, much faster than by the rules for shapes."""
-
-    meta: Tensor
-    device: torch.device
-
-
-def _describe(fake: Tensor) -> object:
-    if not _is_static(fake):
-        return _SYMBOLIC
-    return (fake.shape, fake.stride(), fake.storage_offset(), fake.dtype, fake.device)
-
-
-def _is_static(fake: Tensor) -> bool:
-    # Complex tensors carry a conjugation bit, other layouts more than strides.
-    return (
-        not fake.is_complex()
-        and fake.layout is torch.strided
-        and all(type(size) is int for size in (*fake.shape, *fake.stride(), fake.storage_offset()))
-    )
-
-
-def _make_template(result: Any) -> Any:
-    if isinstance(result, Tensor):
-        if not _is_static(result):
-            return None
-        size, stride, offset = result.shape, result.stride(), result.storage_offset()
-        extent = offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if 0 not in size else 0
-        with torch.inference_mode(False):
-            meta = torch.empty(max(extent, offset), dtype=result.dtype, device="meta")
-            return _Template(meta.as_strided(size, stride, offset), result.device)
-    if isinstance(result, (tuple, list)):
-        parts = [_make_template(part) for part in result]
-        return None if None in parts else parts
-    return None
-
-
-def _rebuild(fake_mode: FakeTensorMode, template: Any) -> Any:
-    if isinstance(template, _Template):
-        return FakeTensor(fake_mode, template.meta, template.device)
-    return tuple(_rebuild(fake_mode, part) for part in template)

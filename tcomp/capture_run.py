@@ -100,7 +100,7 @@ def run_graph(captured: Captured, tensors: Sequence[Tensor]) -> list[Tensor]:
     raise AssertionError("a graph ends in its output node")
 
 
-def _as_strided(x: Tensor, *layout: Any) -> Tensor:
+def _as_strided(x: Tensor, *layout: Any) -> Any:
     return aten.as_strided.default(x.contiguous(), *layout)
 
 
@@ -161,9 +161,7 @@ def _find_tensor_mismatch(expected: Tensor, leaf: Any, sizes: Mapping[sympy.Symb
 
 
 def _fix_sizes(step: ViewStep, sizes: Mapping[sympy.Symbol, int]) -> ViewStep:
-    args = tuple(
-        [_fix(one, sizes) for one in arg] if isinstance(arg, (list, tuple)) else _fix(arg, sizes) for arg in step.args
-    )
+    args = tuple([_fix(one, sizes) for one in arg] if isinstance(arg, (list, tuple)) else _fix(arg, sizes) for arg in step.args)
     return ViewStep(step.op, args, step.kwargs, step.index)
 
 

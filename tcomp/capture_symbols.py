@@ -1,6 +1,6 @@
 """Symbolic sizes: inputs with symbols for extents, and the nodes that compute with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -47,8 +47,8 @@ class SizeNodes:
     def _make(self, expression: sympy.Expr, size: Any) -> Node:
         if isinstance(expression, sympy.Symbol):
             for _, placeholder, fake in self._placeholders:
-                for dim, extent in enumerate(fake.shape):
-                    if isinstance(extent, torch.SymInt) and extent.node.expr == expression:
+                for dim, extent in _symbolic_dims(fake):
+                    if extent.node.expr == expression:
                         node = self.graph.call_function(aten.sym_size.int, (placeholder, dim))
                         node.meta["val"] = size
                         return node
@@ -67,7 +67,7 @@ class SizeNodes:
         environment = {}
         for symbol in symbols:
             environment[symbol] = Proxy(self.node(shape_env.create_symintnode(symbol, hint=None)), tracer)
-        node = sympy_interp(PythonReferenceAnalysis, environment, expression).node
+        node: Node = sympy_interp(PythonReferenceAnalysis, environment, expression).node
         for made in self.graph.nodes:
             if made.op == "call_function" and "val" not in made.meta:
                 arguments = [arg.meta["val"] if isinstance(arg, Node) else arg for arg in made.args]
@@ -79,12 +79,17 @@ class SizeNodes:
         """Return where each symbol can be read, with its range; sizes that turned out fixed have none."""
         symbols: dict[str, Symbol] = {}
         for index, _, fake in self._placeholders:
-            for dim, extent in enumerate(fake.shape):
-                if isinstance(extent, torch.SymInt) and isinstance(extent.node.expr, sympy.Symbol):
+            for dim, extent in _symbolic_dims(fake):
+                if isinstance(extent.node.expr, sympy.Symbol):
                     bounds = shape_env.bound_sympy(extent.node.expr)
                     maximum = int(bounds.upper) if bounds.upper.is_Integer and bounds.upper < 2**62 else None
                     symbols.setdefault(str(extent.node.expr), Symbol(index, dim, int(bounds.lower), maximum))
         return symbols
+
+
+def _symbolic_dims(fake: Tensor) -> list[tuple[int, Any]]:
+    shape: tuple[Any, ...] = fake.shape
+    return [(dim, extent) for dim, extent in enumerate(shape) if isinstance(extent, torch.SymInt)]
 
 
 def make_symbolic(fake_mode: FakeTensorMode, tensor: Tensor, index: int) -> Tensor:
@@ -92,7 +97,7 @@ def make_symbolic(fake_mode: FakeTensorMode, tensor: Tensor, index: int) -> Tens
     from torch._dynamo.source import ConstantSource  # noqa: PLC0415 (0.6 s, and needed for symbols only)
     from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext  # noqa: PLC0415
 
-    kinds: Sequence[Any] = [DimDynamic.DYNAMIC if size > 1 else DimDynamic.STATIC for size in tensor.shape]
+    kinds = [DimDynamic.DYNAMIC if size > 1 else DimDynamic.STATIC for size in tensor.shape]
     fake: Tensor = fake_mode.from_tensor(
         tensor.detach(),
         source=ConstantSource(f"input_{index}"),

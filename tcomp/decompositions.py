@@ -3,8 +3,8 @@
 The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
 (`silu`), views that are index maps (`select_scatter`), and random operators, which must draw what eager draws. Taken apart
 although core ATen keeps them: batch normalisation with batch statistics, and the fused attention for CPUs with its gradient
-(PyTorch's decomposition is for inference only: it returns no sums for the gradient). Frequent views are spelled without the detour over
-`torch._refs`, which costs as much as the rest of the capture.
+(PyTorch's decomposition is for inference only: it returns no sums for the gradient). Frequent views are spelled without the
+detour over `torch._refs`, which costs as much as the rest of the capture.
 """
 
 import functools
@@ -27,8 +27,10 @@ Decomposition = Callable[..., Any]
 @functools.cache
 def decompositions() -> Mapping[OpOverload, Decomposition]:
     """Return the table: operator overload to the function that spells it in other operators."""
-    base = core_aten_decompositions()
-    table = {op: function for op, function in base.items() if isinstance(op, OpOverload) and op.namespace == "aten"}
+    base: Any = core_aten_decompositions()
+    table: dict[Any, Decomposition] = {
+        op: function for op, function in base.items() if isinstance(op, OpOverload) and op.namespace == "aten"
+    }
     for op in list(table):
         if op in _KEPT or _draws_itself(op):
             del table[op]
@@ -62,11 +64,11 @@ _TAKEN_APART: Sequence[OpOverload] = (
 )
 
 
-def _t(x: Tensor) -> Tensor:
+def _t(x: Tensor) -> Any:
     return aten.permute.default(x, [1, 0]) if x.dim() == 2 else aten.alias.default(x)
 
 
-def _transpose(x: Tensor, first: int, second: int) -> Tensor:
+def _transpose(x: Tensor, first: int, second: int) -> Any:
     rank = x.dim()
     order = list(range(rank))
     if rank:
@@ -74,27 +76,27 @@ def _transpose(x: Tensor, first: int, second: int) -> Tensor:
     return aten.permute.default(x, order)
 
 
-def _squeeze(x: Tensor) -> Tensor:
+def _squeeze(x: Tensor) -> Any:
     return aten.squeeze.dims(x, [dim for dim, size in enumerate(x.shape) if size == 1])
 
 
-def _squeeze_dim(x: Tensor, dim: int) -> Tensor:
+def _squeeze_dim(x: Tensor, dim: int) -> Any:
     return aten.squeeze.dims(x, [dim])
 
 
-def _detach(x: Tensor) -> Tensor:
+def _detach(x: Tensor) -> Any:
     return aten.alias.default(x)
 
 
-def _view(x: Tensor, size: Sequence[int]) -> Tensor:
+def _view(x: Tensor, size: Sequence[int]) -> Any:
     return aten.view.default(x, size)
 
 
-def _reshape_alias(x: Tensor, size: Sequence[int], stride: Sequence[int]) -> Tensor:
+def _reshape_alias(x: Tensor, size: Sequence[int], stride: Sequence[int]) -> Any:
     return aten.view.default(x, size)
 
 
-def _split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
+def _split(x: Tensor, size: int, dim: int = 0) -> Any:
     extent = x.shape[dim]
     # A split of size 0 is legal for an extent of 0 and gives one empty part.
     count = max((extent + size - 1) // size, 1) if size else 1
@@ -102,16 +104,16 @@ def _split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
     return aten.split_with_sizes.default(x, sizes, dim)
 
 
-def _unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
+def _unbind(x: Tensor, dim: int = 0) -> Any:
     return [aten.select.int(x, dim, index) for index in range(x.shape[dim])]
 
 
-def _masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
+def _masked_fill(x: Tensor, mask: Tensor, value: float) -> Any:
     filled = aten.full.default([], value, dtype=x.dtype, layout=torch.strided, device=x.device, pin_memory=False)
     return aten.where.self(mask, filled, x)
 
 
-def _convert_element_type(x: Tensor, dtype: torch.dtype) -> Tensor:
+def _convert_element_type(x: Tensor, dtype: torch.dtype) -> Any:
     return aten._to_copy.default(x, dtype=dtype)
 
 
@@ -183,7 +185,7 @@ def _repeat(x: Tensor, heads: int) -> Tensor:
 
 
 def _sum_repeats(grad: Tensor, x: Tensor) -> Tensor:
-    return grad if grad.shape[1] == x.shape[1] else grad.unflatten(1, (x.shape[1], -1)).sum(2)
+    return grad if grad.shape[1] == x.shape[1] else grad.reshape(x.shape[0], x.shape[1], -1, *x.shape[2:]).sum(2)
 
 
 _SPELLED: Mapping[OpOverload, Decomposition] = {
