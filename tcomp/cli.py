@@ -19,7 +19,7 @@ from tcomp.ir.errors import TcompError
 from tcomp.models import Model, expand_specs, load_model
 from tcomp.peers import PEERS, find_peers, make_tcomp
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
-from tcomp.tables import make_bench_table, make_check_table, summarise, write_results
+from tcomp.tables import make_bench_table, make_check_table, show, summarise, write_results
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -178,11 +178,11 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
                 break
             except Exception as error:  # noqa: BLE001 (a model that cannot even run in eager must not sink the others)
                 results.append(Result(spec, "unknown", 0, (Row(CANDIDATE, failure=f"the model itself failed: {error}"),)))
-            progress.console.print(summarise(results[-1]), markup=False, highlight=False, emoji=False)
+            progress.console.print(summarise(results[-1]), markup=False, highlight=False, emoji=False, soft_wrap=True)
             if json_path:
                 write_results(json_path, results)
     if results:
-        Console().print(make_bench_table(results))
+        show(make_bench_table(results))
     if interrupted:
         raise click.Abort
     rows = [result.find_row(CANDIDATE) for result in results]
@@ -225,7 +225,7 @@ def doctor_command() -> None:
       CC=clang tcomp doctor
     """
     checks = run_checks()
-    Console().print(make_check_table(checks))
+    show(make_check_table(checks))
     if any(check.status == "broken" for check in checks):
         sys.exit(1)
 

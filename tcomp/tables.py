@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +25,19 @@ _CAPTION = """ms: median call, ± half the distance of the quartiles
 ratio: time of the peer over time of tcomp, taken round by round; above 1, tcomp is faster
 again: to compile once more with cached kernels; error: against float64, relative to the largest output"""
 
+_WIDTH = 112
+"""Columns that the widest table of benchmark results takes."""
+
+_BUSY = 0.1
+"""Half the distance of the quartiles, over the median, from which a measurement is called disturbed."""
+
 _COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
+
+
+def show(content: RenderableType) -> None:
+    """Print to standard output, wide enough for every number even where the terminal is narrow or no terminal."""
+    console = Console()
+    console.print(content, width=max(console.width, _WIDTH), crop=False)
 
 
 def make_bench_table(results: Iterable[Result]) -> Group:
@@ -35,15 +47,20 @@ def make_bench_table(results: Iterable[Result]) -> Group:
         table.add_column(name, no_wrap=True)
     for name in ("ms", "ratio", "compile s", "again s", "error", "x eager's", "fallback"):
         table.add_column(name, justify="right", no_wrap=True)
-    failures = []
+    notes: list[Text] = []
+    disturbed: list[str] = []
     for result in results:
         titles = [result.model] if result.dtype == "float32" else [result.model, f"  {result.dtype}"]
         for title, row in zip_longest(titles, result.rows):
             table.add_row(Text(title or ""), *(_format_row(row) if row else ()))
             if row and row.failure:
-                failures.append(Text(f"{row.peer} failed on {result.model}: {row.failure.strip()}", style="red"))
+                notes.append(Text(f"{row.peer} failed on {result.model}: {row.failure.strip()}", style="red"))
+            if row and row.seconds and _measure_width(row.seconds) > _BUSY:
+                disturbed.append(f"{row.peer} on {result.model}")
         table.add_section()
-    return Group(table, *failures)
+    if disturbed:
+        notes.append(Text(f"disturbed, measure again on a quieter machine: {', '.join(disturbed)}", style="yellow"))
+    return Group(table, *notes)
 
 
 def summarise(result: Result) -> str:
@@ -112,7 +129,11 @@ def _format(value: float | None, form: str) -> str:
 
 
 def _format_width(spread: Spread) -> str:
-    return f"±{(spread.high - spread.low) / (2 * spread.median):3.0%}"
+    return f"±{_measure_width(spread):3.0%}"
+
+
+def _measure_width(spread: Spread) -> float:
+    return (spread.high - spread.low) / (2 * spread.median)
 
 
 def _format_milliseconds(seconds: float) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from tcomp import TcompError
 from tcomp.bench import Result, Row, Spread
 from tcomp.doctor import Check
-from tcomp.tables import make_bench_table, make_check_table, summarise, write_results
+from tcomp.tables import make_bench_table, make_check_table, show, summarise, write_results
 
 TCOMP = Row(
     "tcomp",
@@ -27,14 +27,14 @@ EAGER = Row("eager", seconds=Spread(0.02, 0.02, 0.02), ratio=Spread(1.9, 2, 2.1)
 BROKEN = Row("openvino", failure="ImportError: [no] openvino\nhelp: pip install it")
 
 
-def show(table):
+def render(table):
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
 
 
 def test_a_result_is_a_line_for_each_peer_and_failures_stand_below():
-    text = show(make_bench_table([Result("zoo:bert", "bfloat16", 20, (TCOMP, EAGER, BROKEN))]))
+    text = render(make_bench_table([Result("zoo:bert", "bfloat16", 20, (TCOMP, EAGER, BROKEN))]))
     lines = [line.split() for line in text.splitlines()]
     assert ["zoo:bert", "tcomp", "10", "±", "2%", "3.2", "0.5", "3.0e-07", "0.90", "2.1%"] in lines
     assert ["bfloat16", "eager", "20", "±", "0%", "2.00", "±", "5%", "3.0e-07", "1.00"] in lines
@@ -42,8 +42,23 @@ def test_a_result_is_a_line_for_each_peer_and_failures_stand_below():
     assert "openvino failed on zoo:bert: ImportError: [no] openvino\nhelp: pip install it" in text
 
 
+def test_a_wide_spread_is_called_disturbed():
+    noisy = Row("eager", seconds=Spread(0.01, 0.012, 0.013), right=True)
+    text = render(make_bench_table([Result("m", "float32", 1, (TCOMP, noisy))]))
+    assert "disturbed, measure again on a quieter machine: eager on m\n" in text
+    assert "disturbed" not in render(make_bench_table([Result("m", "float32", 1, (TCOMP, EAGER))]))
+
+
+def test_nothing_is_cut_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    show(make_bench_table([Result("zoo:mobilenetv2:small", "bfloat16", 20, (TCOMP, EAGER))]))
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert "2.1%" in text
+
+
 def test_a_lone_row_still_names_the_type():
-    text = show(make_bench_table([Result("m", "bfloat16", 1, (TCOMP,))]))
+    text = render(make_bench_table([Result("m", "bfloat16", 1, (TCOMP,))]))
     assert "bfloat16" in text
 
 
@@ -74,6 +89,6 @@ def test_json_that_cannot_be_written_is_an_error(tmp_path):
 
 
 def test_checks_show_their_fix():
-    text = show(make_check_table([Check("cache", "broken", "no room", "make [some]"), Check("isa", "ok", "AVX2")]))
+    text = render(make_check_table([Check("cache", "broken", "no room", "make [some]"), Check("isa", "ok", "AVX2")]))
     assert "fix: make [some]" in text
     assert text.count("fix:") == 1
