@@ -1,19 +1,22 @@
-"""Normalise ranks: drop ranks of extent one, and split a rank where loads divide it.
+"""Normalise ranks: drop dimensions of extent one, and split a rank where loads divide it.
 
-    Y: f32[s:S, n:N] = sum(k:768) A[k // 64, s, k % 64] * W[n, k]
+    Y: f32[b:1, s:S, n:N] = sum(k:768) A[b, k // 64, s, k % 64] * W[n, k]
       =>
     Y: f32[s:S, n:N] = sum(k.1:12, k.0:64) A[k.1, s, k.0] * W[n, 64*k.1 + k.0]
 
-A reduced rank is split within its einsum. A free rank becomes a dimension of the tensor, so it is split only for a tensor internal to
-the program, whose shape changes with it; its readers are rewritten and may split in turn.
+Both change the shapes of tensors but no element's place among the others, so for inputs and outputs they only change how the same
+memory is viewed: `strides` of external tensors travel along. Tensors that are scattered into or carried keep their shapes.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
 from tcomp.ir.expressions import (
+    ONE,
+    ZERO,
     Atom,
     Expr,
     Index,
@@ -24,63 +27,119 @@ from tcomp.ir.expressions import (
     Value,
     Variable,
     as_index,
+    loads,
     map_load_indices,
     map_loads,
     substitute,
     walk,
 )
-from tcomp.ir.index import Bounds, floor_divide, modulo, simplify_indices
+from tcomp.ir.index import Bounds, floor_divide, interval, modulo, simplify_indices
 from tcomp.passes.rebuild import map_expressions
 
 LARGEST_ROUNDS = 8
 """Splits of one einsum; a chain longer than this keeps its divisions."""
 
+Strides = tuple[Index, ...]
 
-def normalise_ranks(cascade: Cascade) -> Cascade:
-    """Drop unit ranks and split divided ranks; the same cascade if nothing changes."""
-    splits: dict[str, list[tuple[int, int]]] = {}
-    internal = {name for e in cascade.einsums() for name, _ in e.targets} - set(cascade.outputs)
+
+@dataclass
+class _Views:
+    """How each tensor's dimensions changed, in order: (position, divisor), a divisor of 0 dropping the dimension."""
+
+    changes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    """Tensors read beyond the edge of a unit dimension: that dimension must stay."""
+
+    def index(self, tensor: str, index: tuple[Index, ...], bounds: Bounds) -> tuple[Index, ...]:
+        """The new index of an element."""
+        for position, divisor in self.changes.get(tensor, ()):
+            i = index[position]
+            parts = (floor_divide(i, as_index(divisor), bounds), modulo(i, as_index(divisor), bounds)) if divisor else ()
+            index = (*index[:position], *parts, *index[position + 1 :])
+        return index
+
+    def strides(self, tensor: str, strides: Strides) -> Strides:
+        """The strides of the new dimensions over the same memory."""
+        for position, divisor in self.changes.get(tensor, ()):
+            parts = (strides[position] * divisor, strides[position]) if divisor else ()
+            strides = (*strides[:position], *parts, *strides[position + 1 :])
+        return strides
+
+
+def normalise_ranks(cascade: Cascade, strides: Mapping[str, Strides]) -> tuple[Cascade, dict[str, Strides]]:
+    """Drop unit dimensions and split divided ranks; `strides` are those of the inputs and outputs, in elements."""
+    views = _Views(kept=_read_beyond_units(cascade))
+    inputs = []
+    for tensor in cascade.inputs:
+        shape = tensor.shape
+        while ONE in shape and tensor.name not in views.kept:
+            position = shape.index(ONE)
+            views.changes.setdefault(tensor.name, []).append((position, 0))
+            shape = (*shape[:position], *shape[position + 1 :])
+        inputs.append(replace(tensor, shape=shape))
     statements: list[Statement] = []
     for statement in cascade.statements:
         if isinstance(statement, Iteration):
-            body = tuple(_drop_units(_reread(e, splits, cascade), cascade) for e in statement.body)
-            same = all(a is b for a, b in zip(body, statement.body))
-            statements.append(statement if same else replace(statement, body=body))
+            body = tuple(_reread(e, views, cascade) for e in statement.body)
+            statements.append(replace(statement, body=body))
         else:
-            statements.append(_normalise(statement, cascade, splits, internal))
-    return cascade.with_statements(tuple(statements))
+            statements.append(_normalise(statement, cascade, views))
+    new = replace(cascade, inputs=tuple(inputs), statements=tuple(statements))
+    return new, {name: views.strides(name, s) for name, s in strides.items()}
 
 
-def _normalise(einsum: Einsum, cascade: Cascade, splits: dict[str, list[tuple[int, int]]], internal: set[str]) -> Einsum:
-    new = _drop_units(_reread(einsum, splits, cascade), cascade)
+def _normalise(einsum: Einsum, cascade: Cascade, views: _Views) -> Einsum:
+    new = _drop_units(_reread(einsum, views, cascade), cascade, views)
     for _ in range(LARGEST_ROUNDS):
-        found = _find_division(new, internal)
+        found = _find_division(new)
         if found is None:
             break
-        rank, divisor = found
-        new = split_rank(new, rank, divisor, cascade, splits)
+        new = split_rank(new, found[0], found[1], cascade, views)
     return new
 
 
-def _drop_units(einsum: Einsum, cascade: Cascade) -> Einsum:
-    """Read at position 0 along ranks of extent one, and reduce only over longer ranks."""
-    one = as_index(1)
-    units = {rank.name: as_index(0) for rank in einsum.ranks if rank.extent == one}
-    if not units or einsum.initial is not None:
+def _drop_units(einsum: Einsum, cascade: Cascade, views: _Views) -> Einsum:
+    """Read at position 0 along ranks of extent one, reduce only over longer ranks, and drop unit dimensions."""
+    units = {rank.name: ZERO for rank in einsum.ranks if rank.extent == ONE}
+    if not units or einsum.initial is not None or einsum.is_scatter:
         return einsum
-    names = {name for part in (einsum.expression, einsum.where) if part is not None for name in _names(part)}
-    if not any(name in names for name in units) and all(r.extent != one for r in einsum.reduced):
-        return einsum
-    bounds = einsum.bounds(cascade.symbols)
 
     def change(expression: Expr, limits: Bounds) -> Expr:
         return simplify_indices(substitute(expression, units), limits)
 
-    new = map_expressions(einsum, change, bounds)
-    kept = tuple(r for r in new.reduced if r.extent != one)
-    if new.reduce in ("sum", "prod", "max", "min", "any", "all") and not kept and not new.is_scatter:
-        return replace(new, reduce=None, reduced=()) if new.where is None else new
-    return new if len(kept) == len(new.reduced) or not kept or len(new.targets) > 1 else replace(new, reduced=kept)
+    new = map_expressions(einsum, change, einsum.bounds(cascade.symbols))
+    shape, index = new.shape, new.index
+    while ONE in shape and not any(name in views.kept for name, _ in new.targets):
+        position = shape.index(ONE)
+        for name, _ in new.targets:
+            views.changes.setdefault(name, []).append((position, 0))
+        shape = (*shape[:position], *shape[position + 1 :])
+        index = (*index[:position], *index[position + 1 :])
+    kept = tuple(r for r in new.reduced if r.extent != ONE)
+    if new.reduced and not kept:
+        if len(new.targets) == 1 and new.where is None and _is_plain(new.reduce):
+            return replace(new, index=index, shape=shape, reduce=None, reduced=())
+        kept = new.reduced[:1]
+    return replace(new, index=index, shape=shape, reduced=kept)
+
+
+def _read_beyond_units(cascade: Cascade) -> frozenset[str]:
+    shapes = {t.name: t.shape for t in cascade.tensors().values()}
+    found = set()
+    for einsum in cascade.einsums():
+        bounds = einsum.bounds(cascade.symbols)
+        for part in (einsum.expression, einsum.where, einsum.initial):
+            for load in loads(part) if part is not None else ():
+                if load.outside is not None and load.tensor in shapes:
+                    pairs = zip(load.index, shapes[load.tensor])
+                    if any(extent == ONE and interval(i, bounds) != (0, 0) for i, extent in pairs):
+                        found.add(load.tensor)
+    return frozenset(found)
+
+
+def _is_plain(monoid: str | None) -> bool:
+    """Whether folding a single element gives that element."""
+    return monoid in ("sum", "prod", "max", "min", "any", "all", "xor")
 
 
 def _names(expression: Expr) -> set[str]:
@@ -114,13 +173,11 @@ def _divisions(index: Index) -> list[tuple[Index, Index]]:
     return found
 
 
-def _find_division(einsum: Einsum, internal: set[str]) -> tuple[Rank, int] | None:
-    """A rank that some load divides by a static divisor of its extent, and that may be split; the largest divisor first."""
+def _find_division(einsum: Einsum) -> tuple[Rank, int] | None:
+    """A rank that some load divides by a static divisor of its extent; the largest divisor first."""
     if einsum.initial is not None or einsum.is_scatter or len(einsum.targets) > 1:
         return None
-    splittable = {r.name: r for r in einsum.reduced}
-    if einsum.name in internal:
-        splittable |= {r.name: r for r in einsum.free}
+    splittable = {r.name: r for r in einsum.ranks}
     candidates: dict[tuple[str, int], None] = {}
     for part in (einsum.expression, einsum.where):
         for node in walk(part) if part is not None else ():
@@ -138,27 +195,22 @@ def _find_division(einsum: Einsum, internal: set[str]) -> tuple[Rank, int] | Non
     return None
 
 
-def _reread(einsum: Einsum, splits: dict[str, list[tuple[int, int]]], cascade: Cascade) -> Einsum:
-    """Read tensors whose dimensions were split with the split index."""
-    if not any(name in splits for name in einsum.reads()):
+def _reread(einsum: Einsum, views: _Views, cascade: Cascade) -> Einsum:
+    """Read tensors whose dimensions changed by their new indices."""
+    if not any(name in views.changes for name in einsum.reads()):
         return einsum
     bounds = einsum.bounds(cascade.symbols)
 
     def read(load: Load) -> Load:
         load = map_load_indices(load, read)
-        index = load.index
-        for position, divisor in splits.get(load.tensor, ()):
-            d = as_index(divisor)
-            i = index[position]
-            index = (*index[:position], floor_divide(i, d, bounds), modulo(i, d, bounds), *index[position + 1 :])
-        return load if index is load.index else Load(load.tensor, index, load.outside)
+        if load.tensor not in views.changes:
+            return load
+        return Load(load.tensor, views.index(load.tensor, load.index, bounds), load.outside)
 
     return map_expressions(einsum, lambda expression, _: map_loads(expression, read), bounds)
 
 
-def split_rank(
-    einsum: Einsum, rank: Rank, divisor: int, cascade: Cascade, splits: dict[str, list[tuple[int, int]]]
-) -> Einsum:
+def split_rank(einsum: Einsum, rank: Rank, divisor: int, cascade: Cascade, views: _Views) -> Einsum:
     """Split `rank` into `rank.1` (outer) and `rank.0` (inner, of extent `divisor`)."""
     outer, inner = f"{rank.name}.1", f"{rank.name}.0"
     mapping = {rank.name: as_index(outer) * divisor + as_index(inner)}
@@ -169,7 +221,7 @@ def split_rank(
         if slot.as_variable == rank.name:
             index = (*index[:position], as_index(outer), as_index(inner), *index[position + 1 :])
             shape = (*shape[:position], parts[0].extent, parts[1].extent, *shape[position + 1 :])
-            splits.setdefault(einsum.name, []).append((position, divisor))
+            views.changes.setdefault(einsum.name, []).append((position, divisor))
             break
     new = replace(einsum, index=index, shape=shape, reduced=reduced)
     bounds = new.bounds(cascade.symbols)

@@ -1,0 +1,83 @@
+"""Recognise contractions: sums of a product of two loads, each with a free rank of its own.
+
+    Y: f32[b:B, m:M, n:N] = sum(k:K) A[b, m, k] * W[k, n]        rows (m), lanes n, shared (b), reduced (k)
+
+The *right* operand gives the lanes: the rank n that a vector register spans. The *left* operand's elements are broadcast. Any index
+map is allowed on the left (a convolution reads `X[n, c, 2*p + r, 2*q + s]`), and on the right as long as n is a whole dimension of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, index_variables
+from tcomp.ir.index import interval
+
+SMALLEST_LANES = 4
+"""A right operand with a shorter lane rank than this is not worth vectorising over if the other operand has a longer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """How a contraction splits into operands and ranks."""
+
+    left: Load
+    right: Load
+    lanes: Rank
+    rows: tuple[Rank, ...]
+    shared: tuple[Rank, ...]
+
+
+def operand_load(expression: Expr) -> Load | None:
+    """The load of an operand that is a load, possibly converted."""
+    while isinstance(expression, Cast):
+        expression = expression.argument
+    return expression if isinstance(expression, Load) else None
+
+
+def load_variables(load: Load) -> set[str]:
+    """Variables in the indices of a load."""
+    return {name for i in load.index for name in index_variables(i)}
+
+
+def lane_position(load: Load, name: str) -> int | None:
+    """The dimension of a load indexed by exactly the variable `name`, if `name` appears nowhere else in it."""
+    positions = [p for p, i in enumerate(load.index) if name in index_variables(i)]
+    return positions[0] if len(positions) == 1 and load.index[positions[0]].as_variable == name else None
+
+
+def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction | None:
+    """Split a contraction into its operands; None for any other einsum. `static` says which tensors depend on weights alone."""
+    if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
+        return None
+    product = einsum.expression
+    if not (isinstance(product, Apply) and product.operator == "mul"):
+        return None
+    first, second = (operand_load(a) for a in product.arguments)
+    if first is None or second is None:
+        return None
+    candidates = [c for c in (_split(einsum, first, second), _split(einsum, second, first)) if c is not None]
+    if not candidates:
+        return None
+
+    def preference(contraction: Contraction) -> tuple[bool, bool, bool, int]:
+        right = contraction.right
+        extent = interval(contraction.lanes.extent, einsum.bounds())[1]
+        length = extent if extent is not None else 1 << 20
+        last = lane_position(right, contraction.lanes.name) == len(right.index) - 1
+        return length >= SMALLEST_LANES, static.get(right.tensor, False), last, length
+
+    return max(candidates, key=preference)
+
+
+def _split(einsum: Einsum, left: Load, right: Load) -> Contraction | None:
+    in_left, in_right = load_variables(left), load_variables(right)
+    own = [r for r in einsum.free if r.name in in_right and r.name not in in_left and lane_position(right, r.name) is not None]
+    rows = tuple(r for r in einsum.free if r.name in in_left and r.name not in in_right)
+    if not own or right.outside is not None or not any(r.name in in_left & in_right for r in einsum.reduced):
+        return None
+    lanes = max(own, key=lambda r: (lane_position(right, r.name) == len(right.index) - 1, r.extent.constant))
+    shared = tuple(r for r in einsum.free if r is not lanes and r not in rows)
+    return Contraction(left, right, lanes, rows, shared)

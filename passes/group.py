@@ -1,0 +1,60 @@
+"""A group: the einsums of one kernel, over common rank names.
+
+    kind      loops
+    contract  tiles of the root contraction's free ranks; its reduced ranks inside; epilogue maps on the tile
+    nest      `outer` ranks shared by all members; per phase, one loop over the `inner` ranks (none: a pure map)
+    scan      `outer` ranks; a serial loop over the iterative rank; the body einsum by einsum
+    scatter   `outer` ranks (the bare slots); serial loops over the reduced ranks, folding into memory
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.expressions import as_index, substitute, substitute_index
+
+Kind = Literal["contract", "nest", "scan", "scatter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Einsums fused into one kernel, in order; `stored` names the tensors that outlive it."""
+
+    kind: Kind
+    members: tuple[Einsum, ...]
+    outer: tuple[Rank, ...]
+    inner: tuple[Rank, ...] = ()
+    iterative: Rank | None = None
+    stored: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all tensors the group defines."""
+        return tuple(name for e in self.members for name, _ in e.targets)
+
+    @property
+    def root(self) -> Einsum:
+        """The first member that reduces, else the last."""
+        return next((e for e in self.members if e.reduce is not None), self.members[-1])
+
+    def reads(self) -> tuple[str, ...]:
+        """Tensors read from outside the group."""
+        own = set(self.names)
+        return tuple(dict.fromkeys(name for e in self.members for name in e.reads() if name not in own))
+
+
+def rename_ranks(einsum: Einsum, mapping: dict[str, str]) -> Einsum:
+    """Rename rank variables; ranks not in the mapping keep their names."""
+    changes = {old: as_index(new) for old, new in mapping.items() if old != new}
+    if not changes:
+        return einsum
+    return replace(
+        einsum,
+        index=tuple(substitute_index(i, changes) for i in einsum.index),
+        expression=substitute(einsum.expression, changes),
+        reduced=tuple(Rank(mapping.get(r.name, r.name), r.extent) for r in einsum.reduced),
+        where=None if einsum.where is None else substitute(einsum.where, changes),
+        initial=None if einsum.initial is None else substitute(einsum.initial, changes),
+    )

@@ -1,0 +1,85 @@
+"""Choose the memory layout of every tensor a group stores: a permutation of its dimensions.
+
+    contraction   (shared ranks, rows, lanes): the tile is stored by whole vectors
+    nest          the order in which the largest tensor it reads lies in memory, so that both are walked alike
+    scan, scatter as written
+
+Only tensors inside the program are free to choose; inputs and outputs lie as the caller's strides say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tcomp.ir.cascade import Einsum
+from tcomp.ir.expressions import Index, Load, index_variables, loads
+from tcomp.ir.tile import contiguous_strides
+from tcomp.passes.arguments import Memory
+from tcomp.passes.contraction import find_contraction
+from tcomp.passes.group import Group
+from tcomp.passes.tiles import typical
+
+
+def choose_layouts(groups: tuple[Group, ...], memories: dict[str, Memory], static: Mapping[str, bool]) -> dict[str, tuple[int, ...]]:
+    """Give every stored tensor a memory in `memories` (which holds the external tensors); returns the permutations chosen."""
+    layouts: dict[str, tuple[int, ...]] = {}
+    for group in groups:
+        table = {name: (e, dtype) for e in group.members for name, dtype in e.targets}
+        for name in group.stored:
+            if name in memories:
+                continue
+            einsum, dtype = table[name]
+            order = _order(group, einsum, memories, static)
+            memories[name] = Memory(dtype, einsum.shape, permuted_strides(einsum.shape, order))
+            if order != tuple(range(len(order))):
+                layouts[name] = order
+    return layouts
+
+
+def permuted_strides(shape: tuple[Index, ...], order: tuple[int, ...]) -> tuple[Index, ...]:
+    """Strides of a tensor whose dimensions lie in memory in the given order, outermost first."""
+    strides = contiguous_strides(tuple(shape[d] for d in order))
+    table = dict(zip(order, strides))
+    return tuple(table[d] for d in range(len(shape)))
+
+
+def _order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+    dims = tuple(range(len(einsum.index)))
+    if group.kind in ("scan", "scatter"):
+        return dims
+    names = [i.as_variable or "" for i in einsum.index]
+    if group.kind == "contract":
+        contraction = find_contraction(group.members[0], static)
+        assert contraction is not None
+        rows = {r.name for r in contraction.rows}
+        lane = contraction.lanes.name
+        return tuple(sorted(dims, key=lambda d: (names[d] == lane, names[d] in rows, d)))
+    main = _largest_load(group, einsum, memories)
+    if main is None:
+        return dims
+    memory = memories[main.tensor]
+    walked = [main.index[d] for d in sorted(range(len(main.index)), key=lambda d: (-_size(memory.strides[d]), d))]
+    ranked: list[str] = []
+    for index in walked:
+        ranked += sorted(n for n in index_variables(index) if n in names and n not in ranked)
+    return tuple(sorted(dims, key=lambda d: (ranked.index(names[d]) if names[d] in ranked else -1, d)))
+
+
+def _size(stride: Index) -> int:
+    return stride.constant if stride.is_constant else sum(c * typical(Index(((m, 1),), 0)) for m, c in stride.terms)
+
+
+def _largest_load(group: Group, einsum: Einsum, memories: Mapping[str, Memory]) -> Load | None:
+    """The read of the most elements from memory by the group; reads without rank variables do not count."""
+    best: tuple[int, Load] | None = None
+    free = {r.name for r in einsum.free}
+    for member in group.members:
+        for load in loads(member.expression):
+            if load.tensor not in memories or not any(index_variables(i) & free for i in load.index):
+                continue
+            count = 1
+            for index, extent in zip(load.index, memories[load.tensor].shape):
+                count *= typical(extent) if index_variables(index) else 1
+            if best is None or count > best[0]:
+                best = count, load
+    return None if best is None else best[1]

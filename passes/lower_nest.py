@@ -1,0 +1,320 @@
+"""Maps and reductions over common ranks: one loop over the inner ranks per phase.
+
+Reductions of the inner ranks end a phase; what depends on them starts the next. A softmax over m has three:
+
+    parallel p {
+      for m: G max= S                       phase 0
+      for m: E_buffer = exp(S - G); D sum= E     phase 1
+      for m: A = E_buffer / D               phase 2
+    }
+
+A map needed in a later phase is recomputed if it is cheap, read back if it was stored, and kept in a buffer otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcomp.ir.cascade import Einsum
+from tcomp.ir.expressions import Load, as_index, loads
+from tcomp.ir.monoids import MONOIDS, position_of
+from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
+from tcomp.passes.lower_contract import count_uses
+from tcomp.passes.lowering import (
+    Lowering,
+    accumulator_dtype,
+    cost,
+    identity_of,
+    narrow,
+    nest_loops,
+    parallel_nest,
+    short_name,
+)
+
+CHEAP = 4
+"""A map of at most this arithmetic cost is computed again in a later phase rather than kept."""
+
+LARGEST_BUFFER = 1 << 17
+"""Bytes of a buffer that keeps a map between phases; a larger one would leave the cache it is meant to stay in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Phases:
+    """The phase of each member; a member without inner ranks is ready before that phase."""
+
+    of: dict[str, int]
+    count: int
+
+
+def lower_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
+    """Lower maps and reductions over the outer and inner ranks of a group."""
+    group = lowering.bound.group
+    lowering.cut(group.outer)
+    lowering.cut(group.inner)
+    phases = _find_phases(lowering)
+    body: list[TileStatement] = []
+    for phase in range(phases.count + 1):
+        body += _lower_points(lowering, phases, phase)
+        body += _lower_phase(lowering, phases, phase)
+    names = {r.name for r in group.outer}
+    order = [name for name in lowering.schedule.order if name in names]
+    return parallel_nest(lowering, order, tuple(body))
+
+
+def _walks_inner(lowering: Lowering, einsum: Einsum) -> bool:
+    inner = {r.name for r in lowering.bound.group.inner}
+    return bool(inner) and bool(inner & {r.name for r in einsum.ranks})
+
+
+def _find_phases(lowering: Lowering) -> _Phases:
+    members = {e.name: e for e in lowering.bound.group.members}
+    of: dict[str, int] = {}
+    for einsum in lowering.bound.group.members:
+        phase = 0
+        for name in einsum.reads():
+            producer = members.get(name)
+            if producer is not None:
+                done = producer.reduce is not None and _walks_inner(lowering, producer)
+                phase = max(phase, of[name] + (1 if done else 0))
+        of[einsum.name] = phase
+    return _Phases(of, max(of.values(), default=0))
+
+
+def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
+    """Members over the outer ranks alone that are ready before this phase."""
+    body: list[TileStatement] = []
+    axes = lowering.axes(r.name for r in lowering.bound.group.outer)
+    stored = lowering.bound.group.stored
+    for einsum in lowering.bound.group.members:
+        if phases.of[einsum.name] != phase or _walks_inner(lowering, einsum) or einsum.reduce is not None:
+            continue
+        uses = count_uses(lowering, einsum.name)
+        if einsum.name in stored and uses == 0:
+            body.append(lowering.store(einsum, lowering.expression(einsum.expression), axes))
+        elif uses == 1 and einsum.name not in stored and not lowering.bound.group.inner:
+            lowering.inlined[einsum.name] = einsum
+        else:
+            value = lowering.expression(einsum.expression)
+            block = lowering.block(einsum, einsum.dtype, axes)
+            body += [block, Assign(block.name, lowering.blocks[einsum.name].index, axes, value)]
+            if einsum.name in stored:
+                body.append(lowering.store(einsum, lowering.blocks[einsum.name], axes))
+    return body
+
+
+def _lower_phase(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
+    """The loop of one phase, with what must be set up before it and finished after it."""
+    group = lowering.bound.group
+    members = [e for e in group.members if phases.of[e.name] == phase and _walks_inner(lowering, e)]
+    if not members:
+        return []
+    outer_axes = lowering.axes(r.name for r in group.outer)
+    inner_axes = lowering.axes(r.name for r in (*group.outer, *group.inner))
+    before: list[TileStatement] = []
+    inside: list[TileStatement] = []
+    after: list[TileStatement] = []
+    local: list[str] = []
+    for einsum in _with_recomputed(lowering, phases, phase, members):
+        if einsum.reduce is None:
+            before += _declare_buffer(lowering, phases, phase, einsum)
+            inside += _lower_map(lowering, phases, phase, einsum, inner_axes)
+            local.append(einsum.name)
+        else:
+            _lower_reduction(lowering, einsum, outer_axes, inner_axes, before, inside, after)
+    splits = [lowering.splits[n] for n in lowering.schedule.order if n in {r.name for r in group.inner}]
+    for name in local:
+        lowering.blocks.pop(name, None)
+        lowering.inlined.pop(name, None)
+    return [*before, *nest_loops("for", splits, tuple(inside)), *after]
+
+
+def _with_recomputed(lowering: Lowering, phases: _Phases, phase: int, members: list[Einsum]) -> list[Einsum]:
+    """The members of a phase, preceded by earlier maps that are computed again in it."""
+    table = {e.name: e for e in lowering.bound.group.members}
+    found: dict[str, Einsum] = {}
+
+    def need(name: str) -> None:
+        einsum = table.get(name)
+        if einsum is None or name in found or name in lowering.memory or name in lowering.blocks:
+            return
+        if phases.of[name] < phase and einsum.reduce is None and _walks_inner(lowering, einsum):
+            for read in einsum.reads():
+                need(read)
+            found[name] = einsum
+
+    for einsum in members:
+        for name in einsum.reads():
+            need(name)
+    return [*found.values(), *members]
+
+
+def _declare_buffer(lowering: Lowering, phases: _Phases, phase: int, einsum: Einsum) -> list[TileStatement]:
+    """Decide how later phases see a map; a buffer is declared before the loop."""
+    group = lowering.bound.group
+    later = any(phases.of[e.name] > phase and einsum.name in e.reads() for e in group.members)
+    if not later or phases.of[einsum.name] != phase:
+        return []
+    if full_cost(lowering, einsum) <= CHEAP:
+        return []
+    if einsum.name in group.stored:
+        lowering.memory[einsum.name] = Load(einsum.name, einsum.index)
+        return []
+    extents = [r.extent for r in group.inner]
+    outer = lowering.axes(r.name for r in group.outer)
+    size = einsum.dtype.bytes
+    for extent in extents:
+        if not extent.is_constant:
+            return []
+        size *= extent.constant
+    for axis in outer:
+        size *= axis.size
+    if size > LARGEST_BUFFER:
+        return []
+    name = lowering.fresh(f"{short_name(einsum.name)}_row")
+    lowering.memory[einsum.name] = Load(name, (*(as_index(a.name) for a in outer), *(as_index(r.name) for r in group.inner)))
+    return [Buffer(name, einsum.dtype, (*(a.size for a in outer), *(e.constant for e in extents)))]
+
+
+def full_cost(lowering: Lowering, einsum: Einsum) -> int:
+    """Cost of computing a map from what lies in memory or blocks."""
+    table = {e.name: e for e in lowering.bound.group.members}
+    total = cost(einsum.expression)
+    for load in loads(einsum.expression):
+        producer = table.get(load.tensor)
+        if producer is not None and producer.reduce is None and _walks_inner(lowering, producer):
+            total += full_cost(lowering, producer)
+    return total
+
+
+def _lower_map(
+    lowering: Lowering, phases: _Phases, phase: int, einsum: Einsum, axes: tuple[Axis, ...]
+) -> list[TileStatement]:
+    group = lowering.bound.group
+    body: list[TileStatement] = []
+    first = phases.of[einsum.name] == phase
+    kept = lowering.memory.pop(einsum.name, None) if first else None
+    stored = einsum.name in group.stored and first
+    buffer = None if stored else kept
+    uses = _uses_in_phase(lowering, phases, phase, einsum.name)
+    if uses == 0 and buffer is None and stored:
+        body.append(lowering.store(einsum, lowering.expression(einsum.expression), axes))
+    elif uses <= 1 and buffer is None and not stored:
+        lowering.inlined[einsum.name] = einsum
+    else:
+        value = lowering.expression(einsum.expression)
+        block = lowering.block(einsum, einsum.dtype, axes)
+        body += [block, Assign(block.name, lowering.blocks[einsum.name].index, axes, value)]
+        if stored:
+            body.append(lowering.store(einsum, lowering.blocks[einsum.name], axes))
+    if buffer is not None:
+        index = tuple(lowering.place(i) for i in buffer.index)
+        body.append(Assign(buffer.tensor, index, axes, lowering.blocks[einsum.name]))
+    if kept is not None:
+        lowering.memory[einsum.name] = kept
+    return body
+
+
+def _uses_in_phase(lowering: Lowering, phases: _Phases, phase: int, name: str) -> int:
+    """Reads of a map by members of a phase, and by maps recomputed in it."""
+    table = lowering.bound.group.members
+    present = [e for e in table if _walks_inner(lowering, e) and phases.of[e.name] == phase]
+    recomputed = _with_recomputed(lowering, phases, phase, present)
+    unique = {e.name: e for e in recomputed}
+    return sum(1 for e in unique.values() for load in loads(e.expression) if load.tensor == name)
+
+
+def _lower_reduction(
+    lowering: Lowering,
+    einsum: Einsum,
+    outer_axes: tuple[Axis, ...],
+    inner_axes: tuple[Axis, ...],
+    before: list[TileStatement],
+    inside: list[TileStatement],
+    after: list[TileStatement],
+) -> None:
+    """Accumulate per lane inside the loop; merge lanes after it."""
+    assert einsum.reduce is not None
+    monoid = MONOIDS[einsum.reduce]
+    if monoid.arity > 1:
+        _lower_tuple_reduction(lowering, einsum, outer_axes, before, inside, after)
+        return
+    dtype = accumulator_dtype(einsum)
+    lane_axes = tuple(a for a in inner_axes if a not in outer_axes)
+    name = lowering.fresh(short_name(einsum.name) + ("_part" if lane_axes else ""))
+    partial = Block(name, dtype, _bare(inner_axes))
+    index = tuple(as_index(a.name) for a in inner_axes)
+    value = lowering.expression(einsum.expression)
+    where = None if einsum.where is None else lowering.expression(einsum.where)
+    before += [partial, Assign(partial.name, index, _bare(inner_axes), identity_of(einsum)[0])]
+    inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
+    if lane_axes:
+        total = lowering.block(einsum, dtype, outer_axes)
+        after += [
+            total,
+            Assign(
+                total.name,
+                lowering.blocks[einsum.name].index,
+                outer_axes,
+                Load(partial.name, index),
+                reduce=einsum.reduce,
+                reduced=_bare(lane_axes),
+            ),
+        ]
+    else:
+        lowering.blocks[einsum.name] = Load(partial.name, index)
+    _finish_reduction(lowering, einsum, dtype == einsum.dtype, outer_axes, after)
+
+
+def _finish_reduction(
+    lowering: Lowering, einsum: Einsum, exact: bool, axes: tuple[Axis, ...], after: list[TileStatement]
+) -> None:
+    held = lowering.blocks[einsum.name]
+    if not exact:
+        value = narrow(held, accumulator_dtype(einsum), einsum.dtype)
+        block = lowering.block(einsum, einsum.dtype, axes)
+        after += [block, Assign(block.name, lowering.blocks[einsum.name].index, axes, value)]
+    if einsum.name in lowering.bound.group.stored:
+        after.append(lowering.store(einsum, lowering.blocks[einsum.name], axes))
+
+
+def _bare(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    return tuple(Axis(a.name, a.size) for a in axes)
+
+
+def _lower_tuple_reduction(
+    lowering: Lowering,
+    einsum: Einsum,
+    axes: tuple[Axis, ...],
+    before: list[TileStatement],
+    inside: list[TileStatement],
+    after: list[TileStatement],
+) -> None:
+    """A monoid with several components: one block each, merged with each lifted element in the order of the ranks."""
+    assert einsum.reduce is not None
+    monoid = MONOIDS[einsum.reduce]
+    index = tuple(as_index(a.name) for a in axes)
+    dtypes = monoid.state_dtypes(einsum.dtype)
+    state = [Block(lowering.fresh(f"{short_name(n)}_state"), t, _bare(axes)) for (n, _), t in zip(einsum.targets, dtypes)]
+    position = position_of((r.name, r.extent) for r in einsum.reduced)
+    lifted = monoid.lift(einsum.expression, position, einsum.dtype)
+    element = [Block(lowering.fresh("element"), t, _bare(axes)) for t in dtypes]
+    merged = [Block(lowering.fresh("merged"), t, _bare(axes)) for t in dtypes]
+    where = None if einsum.where is None else lowering.expression(einsum.where)
+    for block, identity in zip(state, monoid.identity(einsum.dtype)):
+        before += [block, Assign(block.name, index, _bare(axes), identity)]
+    for block, value in zip(element, lifted):
+        inside += [block, Assign(block.name, index, axes, lowering.expression(value))]
+    joined = monoid.merge(
+        tuple(Load(b.name, index) for b in state), tuple(Load(b.name, index) for b in element), einsum.dtype
+    )
+    for block, value in zip(merged, joined):
+        inside += [block, Assign(block.name, index, axes, value)]
+    for block, new in zip(state, merged):
+        inside.append(Assign(block.name, index, axes, Load(new.name, index), where=where))
+    stored = lowering.bound.group.stored
+    for (name, dtype), block, held in zip(einsum.targets, state, dtypes):
+        lowering.blocks[name] = Load(block.name, index)
+        if name in stored:
+            slots = tuple(lowering.place(i) for i in einsum.index)
+            after.append(Assign(name, slots, axes, narrow(Load(block.name, index), held, dtype)))
+

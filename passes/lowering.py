@@ -1,0 +1,295 @@
+"""What all loop nests share when a group is lowered: tiled ranks, expressions over blocks, arguments, canonical names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from tcomp.ir.cascade import Einsum, Rank, Symbol
+from tcomp.ir.dtypes import DType, compute_dtype, i64
+from tcomp.ir.expressions import (
+    ZERO,
+    Apply,
+    Cast,
+    Constant,
+    Expr,
+    Index,
+    Load,
+    Ordinal,
+    as_index,
+    index_variables,
+    map_load_indices,
+    map_loads,
+    substitute,
+    substitute_index,
+    variables,
+    walk,
+)
+from tcomp.ir.index import Bounds, simplify_index, simplify_indices
+from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.operators import OPERATORS
+from tcomp.ir.schedule import KernelSchedule
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, TileStatement, walk_statements
+from tcomp.passes.arguments import Bound
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A rank cut into loops and at most one axis: `index` is its value, `loops` are (variable, trip count), outermost first."""
+
+    rank: Rank
+    index: Index
+    loops: tuple[tuple[str, Index], ...]
+    axis: Axis | None
+
+
+def split(rank: Rank, sizes: tuple[int, ...]) -> Split:
+    """Cut a rank into tiles of the given sizes, outermost first; no size leaves a plain loop."""
+    if not sizes:
+        return Split(rank, as_index(rank.name), ((rank.name, rank.extent),), None)
+    index = ZERO
+    loops: list[tuple[str, Index]] = []
+    outer = rank.extent
+    whole = True
+    for depth, size in enumerate(sizes):
+        trips = simplify_index((outer + (size - 1)) // size, Bounds())
+        whole = whole and (rank.extent % size) == ZERO
+        if trips != as_index(1):
+            variable = f"{rank.name}.{len(sizes) - depth}"
+            loops.append((variable, trips))
+            index = index + as_index(variable) * size
+        outer = as_index(size)
+    name = f"{rank.name}.0"
+    limit = None if whole else rank.extent - index
+    if limit is not None and limit.is_constant and limit.constant >= sizes[-1]:
+        limit = None
+    size = sizes[-1]
+    if limit is not None and limit.is_constant:
+        size, limit = limit.constant, None
+    return Split(rank, index + as_index(name), tuple(loops), Axis(name, size, limit))
+
+
+@dataclass
+class Lowering:
+    """A group being lowered: where its ranks are, which members are blocks, what is inlined."""
+
+    bound: Bound
+    schedule: KernelSchedule
+    symbols: tuple[Symbol, ...]
+    splits: dict[str, Split] = field(default_factory=dict)
+    blocks: dict[str, Load] = field(default_factory=dict)
+    inlined: dict[str, Einsum] = field(default_factory=dict)
+    memory: dict[str, Load] = field(default_factory=dict)
+    """Members read back from memory: how to load them, over the group's ranks."""
+    names: set[str] = field(default_factory=set)
+
+    def cut(self, ranks: Iterable[Rank], tiled: bool = True) -> list[Split]:
+        """Split ranks as the schedule says, and remember their places."""
+        found = []
+        for rank in ranks:
+            sizes = tuple(size for name, size in self.schedule.tiles if name == rank.name) if tiled else ()
+            self.splits[rank.name] = split(rank, sizes)
+            found.append(self.splits[rank.name])
+        return found
+
+    def bounds(self) -> Bounds:
+        """Ranges of loop and axis variables, and of symbols."""
+        extents: dict[str, Index] = {}
+        for s in self.splits.values():
+            extents.update(s.loops)
+            if s.axis is not None:
+                extents[s.axis.name] = as_index(s.axis.size)
+        return Bounds(extents, {s.name: (s.low, s.high) for s in self.symbols})
+
+    def axes(self, names: Iterable[str]) -> tuple[Axis, ...]:
+        """Axes of the given ranks, the lanes last."""
+        found = [self.splits[n].axis for n in names if n in self.splits]
+        lanes = f"{self.schedule.lanes}.0"
+        return tuple(sorted((a for a in found if a is not None), key=lambda a: a.name == lanes))
+
+    def place(self, index: Index) -> Index:
+        """An index over ranks as an index over loop and axis variables."""
+        mapping = {name: s.index for name, s in self.splits.items()}
+        return simplify_index(substitute_index(index, mapping), self.bounds())
+
+    def expression(self, expression: Expr) -> Expr:
+        """A member's expression over blocks, buffers and arguments."""
+        mapping = {name: s.index for name, s in self.splits.items()}
+        return simplify_indices(substitute(self.resolve(expression), mapping), self.bounds())
+
+    def resolve(self, expression: Expr) -> Expr:
+        """Replace reads of members by their blocks, their memory or their expressions (over the group's ranks)."""
+
+        def read(load: Load) -> Expr:
+            load = map_load_indices(load, read)
+            if load.tensor in self.blocks:
+                return self.blocks[load.tensor]
+            if load.tensor in self.inlined:
+                return self.resolve(self.inlined[load.tensor].expression)
+            if load.tensor in self.memory:
+                return self.memory[load.tensor]
+            return load
+
+        return map_loads(expression, read)
+
+    def fresh(self, base: str) -> str:
+        """A name not used in this kernel yet."""
+        name, count = base, 1
+        while name in self.names or name in self.bound.operands:
+            count += 1
+            name = f"{base}_{count}"
+        self.names.add(name)
+        return name
+
+    def block(self, einsum: Einsum, dtype: DType, axes: tuple[Axis, ...]) -> Block:
+        """Declare a block that holds a member, and read the member from it from now on."""
+        block = Block(self.fresh(short_name(einsum.name)), dtype, tuple(Axis(a.name, a.size) for a in axes))
+        self.blocks[einsum.name] = Load(block.name, tuple(as_index(a.name) for a in axes))
+        return block
+
+    def store(self, einsum: Einsum, value: Expr, axes: tuple[Axis, ...]) -> Assign:
+        """Store a member's value at its place in memory."""
+        index = tuple(self.place(i) for i in einsum.index)
+        return Assign(einsum.name, index, axes, value)
+
+
+def nest_loops(kind: str, splits: Iterable[Split], body: tuple[TileStatement, ...]) -> tuple[TileStatement, ...]:
+    """Wrap statements in the loops of some splits, outermost first."""
+    loops = [loop for s in splits for loop in s.loops]
+    for variable, trips in reversed(loops):
+        body = (Loop(kind, variable, trips, body),)  # type: ignore[arg-type]  # "parallel" or "for"
+    return body
+
+
+def parallel_nest(lowering: Lowering, order: Iterable[str], body: tuple[TileStatement, ...]) -> tuple[TileStatement, ...]:
+    """Wrap statements in the loops of the outer ranks: parallel ones outermost, then serial ones, in order."""
+    parallel: list[tuple[str, Index]] = []
+    serial: list[tuple[str, Index]] = []
+    for name in order:
+        loops = lowering.splits[name].loops
+        if name not in lowering.schedule.parallel:
+            serial += loops
+        elif sum(1 for tile, _ in lowering.schedule.tiles if tile == name) > 1:
+            parallel += loops[:1]
+            serial += loops[1:]
+        else:
+            parallel += loops
+    for variable, trips in reversed(serial):
+        body = (Loop("for", variable, trips, body),)
+    for variable, trips in reversed(parallel):
+        body = (Loop("parallel", variable, trips, body),)
+    return body
+
+
+def cost(expression: Expr) -> int:
+    """Arithmetic cost of an expression in vector instructions."""
+    return sum(OPERATORS[e.operator].cost for e in walk(expression) if isinstance(e, Apply))
+
+
+def identity_of(einsum: Einsum) -> tuple[Constant, ...]:
+    """The state of an empty reduction of an einsum."""
+    assert einsum.reduce is not None
+    return MONOIDS[einsum.reduce].identity(einsum.dtype)
+
+
+def narrow(value: Expr, held: DType, wanted: DType) -> Expr:
+    """Convert an accumulated value to the type of its tensor."""
+    return value if held == wanted else Cast(wanted, value)
+
+
+def accumulator_dtype(einsum: Einsum) -> DType:
+    """The type in which a reduction's first component is folded."""
+    return compute_dtype(einsum.dtype)
+
+
+def short_name(name: str) -> str:
+    """A tensor's name without numbers, so that equal kernels of different layers have equal text."""
+    base = re.sub(r"\.\d+", "", name.split(".")[0])
+    return re.sub(r"(_\d+)+$", "", base) or "t"
+
+
+def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[Kernel, tuple[str, ...]]:
+    """Make the kernel: only the arguments it uses, under names that do not depend on the layer."""
+    operands = lowering.bound.operands
+    stored = lowering.bound.group.stored
+    read, written = _used(body)
+    renamed: dict[str, str] = {}
+    arguments: list[Argument] = []
+    order: list[str] = []
+    for name, operand in operands.items():
+        if name not in read and name not in written:
+            continue
+        new = lowering.fresh(f"{short_name(name)}_out") if name in stored else name
+        renamed[name] = new
+        role = "out" if name in written and name not in read else "inout" if name in written else "in"
+        memory = operand.memory
+        arguments.append(Argument(new, memory.dtype, memory.shape, memory.strides, role))  # type: ignore[arg-type]  # one of three
+        order.append(name)
+    used = {n for a in arguments for i in (*a.shape, *a.strides) for n in index_variables(i)} | _variables(body)
+    symbols = tuple(s for s in lowering.symbols if s.name in used)
+    notes = (f"einsums: {', '.join(lowering.bound.group.names)}", f"schedule: {lowering.schedule}")
+    return Kernel(kernel_name(lowering), tuple(arguments), _rename(body, renamed), symbols, notes), tuple(order)
+
+
+def kernel_name(lowering: Lowering) -> str:
+    """Name a kernel after the operations fused in it."""
+    parts = list(dict.fromkeys(short_name(n) for n in lowering.bound.group.names))
+    return "_".join(parts[:4]) + ("_etc" if len(parts) > 4 else "")
+
+
+def _used(body: tuple[TileStatement, ...]) -> tuple[set[str], set[str]]:
+    read: set[str] = set()
+    written: set[str] = set()
+    for statement in walk_statements(body):
+        if isinstance(statement, Assign):
+            written.add(statement.target)
+            if statement.merge is not None:
+                read.add(statement.target)
+            parts = [statement.expression, *(Ordinal(i, i64) for i in statement.index)]
+            for part in [*parts, *([statement.where] if statement.where is not None else [])]:
+                read.update(e.tensor for e in walk(part) if isinstance(e, Load))
+    return read, written
+
+
+def _variables(body: tuple[TileStatement, ...]) -> set[str]:
+    found: set[str] = set()
+    for statement in walk_statements(body):
+        match statement:
+            case Assign():
+                found |= variables(statement.expression)
+                for i in statement.index:
+                    found |= index_variables(i)
+                for axis in (*statement.axes, *statement.reduced):
+                    found |= index_variables(axis.limit) if axis.limit is not None else set()
+            case Loop():
+                found |= index_variables(statement.start) | index_variables(statement.stop)
+            case _:
+                pass
+    return found
+
+
+def _rename(body: tuple[TileStatement, ...], names: dict[str, str]) -> tuple[TileStatement, ...]:
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        return Load(names.get(load.tensor, load.tensor), load.index, load.outside)
+
+    new: list[TileStatement] = []
+    for statement in body:
+        match statement:
+            case Loop():
+                new.append(replace(statement, body=_rename(statement.body, names)))
+            case Assign():
+                slots = [map_loads(Ordinal(i, i64), read) for i in statement.index]
+                new.append(
+                    replace(
+                        statement,
+                        target=names.get(statement.target, statement.target),
+                        index=tuple(s.index for s in slots if isinstance(s, Ordinal)),
+                        expression=map_loads(statement.expression, read),
+                        where=None if statement.where is None else map_loads(statement.where, read),
+                    )
+                )
+            case _:
+                new.append(statement)
+    return tuple(new)

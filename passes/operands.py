@@ -1,0 +1,253 @@
+"""Prepare the operands of contractions: pad what is read outside its bounds, pack what the lanes would read with a stride.
+
+    Y: f32[n:1, k:64, p:56, q:56] = sum(c:32, r:3, s:3) (X[n, c, p + r - 1, q + s - 1] else 0.0) * W[k, c, r, s]
+      =>
+    X.pad: f32[n:1, h:58, w:58, c:32] = (X[n, c, h - 1, w - 1] else 0.0)
+    W.pack: f32[k.1:2, c:32, r:3, s:3, k.0:32] = (W[32*k.1 + k.0, c, r, s] else 0.0)
+    Y: f32[n:1, k:64, p:56, q:56] = sum(r:3, s:3, c:32) X.pad[n, p + r, q + s, c] * W.pack[k // 32, r, s, c, k % 32]
+
+What is packed from weights alone is computed once (`tcomp.passes.fold`). An operand computed at run time is packed only if enough rows
+share it, and not at all if its lanes are already adjacent in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
+from tcomp.ir.dtypes import DType
+from tcomp.ir.expressions import (
+    Apply,
+    Cast,
+    Expr,
+    Index,
+    Load,
+    as_index,
+    index_variables,
+    map_load_indices,
+    map_loads,
+    substitute_index,
+)
+from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
+from tcomp.ir.target import Target
+from tcomp.passes.contraction import Contraction, find_contraction, lane_position
+from tcomp.passes.tiles import lane_tile
+
+ROWS_WORTH_PACKING = 8
+"""Rows that must share an operand computed at run time before packing it pays (each element is then used this often)."""
+
+
+@dataclass
+class _Prepared:
+    """Einsums made while preparing, shared by equal requests."""
+
+    statements: list[Statement]
+    made: dict[tuple[object, ...], str]
+    names: set[str]
+
+    def fresh(self, base: str) -> str:
+        name, count = base, 1
+        while name in self.names:
+            count += 1
+            name = f"{base}{count}"
+        self.names.add(name)
+        return name
+
+
+def static_tensors(cascade: Cascade) -> dict[str, bool]:
+    """Which tensors depend on weights (or on nothing) alone."""
+    static = {t.name: t.weight for t in cascade.inputs}
+    for statement in cascade.statements:
+        einsums = statement.body if isinstance(statement, Iteration) else (statement,)
+        own = {name for e in einsums for name, _ in e.targets}
+        value = all(static[name] for e in einsums for name in e.reads() if name not in own)
+        static.update(dict.fromkeys(own, value))
+    return static
+
+
+def prepare_operands(cascade: Cascade, target: Target) -> Cascade:
+    """Pad and pack the operands of all contractions; the same cascade if none needs it."""
+    static = static_tensors(cascade)
+    prepared = _Prepared([], {}, set(cascade.tensors()))
+    tensors = cascade.tensors()
+    for statement in cascade.statements:
+        if isinstance(statement, Iteration):
+            prepared.statements.append(statement)
+            continue
+        einsum = _pad_loads(statement, cascade, prepared)
+        contraction = find_contraction(einsum, static)
+        if contraction is not None:
+            dtype = tensors[contraction.right.tensor].dtype if contraction.right.tensor in tensors else einsum.dtype
+            einsum = _pack_right(einsum, contraction, static, dtype, cascade, target, prepared)
+        prepared.statements.append(einsum)
+    return cascade.with_statements(tuple(prepared.statements))
+
+
+def _pad_loads(einsum: Einsum, cascade: Cascade, prepared: _Prepared) -> Einsum:
+    """Give every load of a sum whose window leaves its tensor a padded copy to read from."""
+    if einsum.reduce != "sum" or einsum.is_scatter:
+        return einsum
+    bounds = einsum.bounds(cascade.symbols)
+    reduced = {r.name for r in einsum.reduced}
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        if load.outside is None or load.tensor not in tensors or not _is_window(load, reduced):
+            return load
+        return _padded(load, tensors[load.tensor].dtype, tensors[load.tensor].shape, bounds, prepared, einsum)
+
+    tensors = cascade.tensors()
+    expression = map_loads(einsum.expression, read)
+    return einsum if expression == einsum.expression else replace(einsum, expression=expression)
+
+
+def _is_window(load: Load, reduced: set[str]) -> bool:
+    """Whether some index slides with a reduced rank, so that elements are read several times."""
+    return any(index_variables(i) & reduced and i.as_variable is None for i in load.index)
+
+
+def _padded(
+    load: Load, dtype: DType, shape: tuple[Index, ...], bounds: Bounds, prepared: _Prepared, einsum: Einsum
+) -> Load:
+    margins: list[tuple[int, int]] = []
+    for i, extent in zip(load.index, shape):
+        low, high = interval(i, bounds)
+        if is_inside(i, extent, bounds):
+            margins.append((0, 0))
+        elif low is None or high is None or not extent.is_constant:
+            return load
+        else:
+            margins.append((max(0, -low), max(0, high - extent.constant + 1)))
+    order = sorted(range(len(shape)), key=lambda d: (load.index[d].as_variable is not None and d > 0, d))
+    key = ("pad", load.tensor, repr(load.outside), tuple(margins), tuple(order))
+    name = prepared.made.get(key)
+    if name is None:
+        name = prepared.made[key] = prepared.fresh(f"{load.tensor}.pad")
+        ranks = [f"x{d}" for d in range(len(shape))]
+        inner = Load(load.tensor, tuple(as_index(r) - low for r, (low, _) in zip(ranks, margins)), load.outside)
+        extents = [extent + (low + high) for extent, (low, high) in zip(shape, margins)]
+        prepared.statements.append(
+            Einsum(
+                ((name, dtype),),
+                tuple(as_index(ranks[d]) for d in order),
+                tuple(extents[d] for d in order),
+                inner,
+                source=einsum.source,
+            )
+        )
+    return Load(name, tuple(load.index[d] + margins[d][0] for d in order))
+
+
+def _pack_right(
+    einsum: Einsum,
+    contraction: Contraction,
+    static: Mapping[str, bool],
+    dtype: DType,
+    cascade: Cascade,
+    target: Target,
+    prepared: _Prepared,
+) -> Einsum:
+    """Store the right operand as panels of lanes: [lane panel, ..., lane within the panel]."""
+    right, lanes = contraction.right, contraction.lanes
+    position = lane_position(right, lanes.name)
+    assert position is not None
+    is_static = static.get(right.tensor, False)
+    if not is_static:
+        rows = [interval(r.extent, einsum.bounds(cascade.symbols))[0] or 1 for r in contraction.rows]
+        shared_by = 1
+        for extent in rows:
+            shared_by *= extent
+        if position == len(right.index) - 1 or (shared_by < ROWS_WORTH_PACKING and not cascade.symbols):
+            return einsum
+    names = {name for i in right.index for name in index_variables(i)}
+    window = [r for r in einsum.ranks if r.name in names and r is not lanes and r.name != lanes.name]
+    if any(i.as_variable is None for i in right.index) and not _is_affine(right):
+        return einsum
+    width = lane_tile(contraction, einsum, target)
+    outer, inner = f"{lanes.name}.1", f"{lanes.name}.0"
+    panels = simplify_index((lanes.extent + (width - 1)) // width, Bounds())
+    free = [r for r in window if r in einsum.free]
+    reduced = _reduced_order([r for r in window if r in einsum.reduced], contraction.left)
+    index = substitute_index(right.index[position], {lanes.name: as_index(outer) * width + as_index(inner)})
+    divides = (lanes.extent % width).is_constant and (lanes.extent % width).constant == 0
+    source = Load(
+        right.tensor,
+        tuple(index if p == position else i for p, i in enumerate(right.index)),
+        None if divides else 0 if not dtype.is_float else 0.0,
+    )
+    ranks = (*free, Rank(outer, panels), *reduced, Rank(inner, as_index(width)))
+    body, stored = _converted(einsum.expression, right, source, dtype, is_static)
+    key = ("pack", body, tuple((r.name, r.extent) for r in ranks))
+    name = prepared.made.get(key)
+    if name is None:
+        name = prepared.made[key] = prepared.fresh(f"{right.tensor}.pack")
+        prepared.statements.append(
+            Einsum(
+                ((name, stored),),
+                tuple(as_index(r.name) for r in ranks),
+                tuple(r.extent for r in ranks),
+                body,
+                source=einsum.source,
+            )
+        )
+    lane = as_index(lanes.name)
+    position_of = {outer: lane // width, inner: lane % width}
+    packed = Load(name, tuple(position_of.get(r.name, as_index(r.name)) for r in ranks))
+    expression = _replace_operand(einsum.expression, right, packed, drop_casts=stored != dtype)
+    order = {r.name: p for p, r in enumerate(reduced)}
+    reordered = tuple(sorted(einsum.reduced, key=lambda r: order.get(r.name, -1)))
+    return replace(einsum, expression=expression, reduced=reordered)
+
+
+def _is_affine(load: Load) -> bool:
+    """Whether each index is a sum of variables times integers."""
+    return all(len(m) == 1 and not hasattr(m[0], "numerator") and hasattr(m[0], "name") for i in load.index for m, _ in i.terms)
+
+
+def _reduced_order(reduced: list[Rank], left: Load) -> list[Rank]:
+    """Loop order of the reduced ranks: the one that walks the left operand's last dimension is innermost."""
+
+    def depth(rank: Rank) -> int:
+        return max((d for d, i in enumerate(left.index) if rank.name in index_variables(i)), default=-1)
+
+    return sorted(reduced, key=depth)
+
+
+def _converted(expression: Expr, right: Load, source: Load, dtype: DType, is_static: bool) -> tuple[Expr, DType]:
+    """What to store in the pack: for weights, the operand after its conversions, so that they happen once."""
+    if not is_static:
+        return source, dtype
+    operand = _operand_of(expression, right)
+    stored = dtype
+    body: Expr = source
+    casts: list[DType] = []
+    while isinstance(operand, Cast):
+        casts.append(operand.dtype)
+        operand = operand.argument
+    for cast in reversed(casts):
+        body, stored = Cast(cast, body), cast
+    return body, stored
+
+
+def _operand_of(expression: Expr, right: Load) -> Expr:
+    assert isinstance(expression, Apply)
+    for argument in expression.arguments:
+        inner = argument
+        while isinstance(inner, Cast):
+            inner = inner.argument
+        if inner is right:
+            return argument
+    return right
+
+
+def _replace_operand(expression: Expr, right: Load, packed: Load, drop_casts: bool) -> Expr:
+    assert isinstance(expression, Apply)
+    operand = _operand_of(expression, right)
+
+    def replaced(argument: Expr) -> Expr:
+        if argument is not operand:
+            return argument
+        return packed if drop_casts else map_loads(argument, lambda load: packed if load is right else load)
+
+    return Apply(expression.operator, tuple(replaced(a) for a in expression.arguments))

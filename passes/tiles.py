@@ -1,0 +1,94 @@
+"""Register tiles of contractions, chosen by counting cycles.
+
+A tile of `rows` broadcast elements by `vectors` vector registers keeps rows * vectors accumulators in registers. One step along the
+reduced ranks costs the largest of: its fused multiply-adds over two ports, its loads over two ports, and the latency of one
+multiply-add (an accumulator waits for itself). Tiles that do not divide the extents leave a smaller tile at the end.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from tcomp.ir.cascade import Einsum
+from tcomp.ir.expressions import Index
+from tcomp.ir.index import Bounds, interval
+from tcomp.ir.target import Target
+from tcomp.passes.contraction import Contraction
+
+FMA_LATENCY = 4
+FMA_PORTS = 2
+LOAD_PORTS = 2
+UNKNOWN_EXTENT = 128
+"""What a symbolic extent without an upper bound is taken to be when tiles are chosen."""
+
+VECTOR_COUNTS = (1, 2, 3, 4, 6, 8)
+LARGEST_ROWS = 16
+
+
+def typical(extent: Index) -> int:
+    """A size to plan with: the extent if static, else a guess within its range."""
+    low, high = interval(extent, Bounds())
+    if low is not None and low == high:
+        return low
+    return UNKNOWN_EXTENT if high is None else min(high, UNKNOWN_EXTENT)
+
+
+def fits_registers(rows: int, vectors: int, target: Target) -> bool:
+    """Accumulators, one vector of the right operand each, and one broadcast element must fit."""
+    return rows * vectors + vectors + 1 <= target.vector_registers
+
+
+def step_cycles(rows: int, vectors: int) -> float:
+    """Cycles of one step along the reduced ranks for one tile."""
+    return max(rows * vectors / FMA_PORTS, (rows + vectors) / LOAD_PORTS, float(FMA_LATENCY))
+
+
+def sweep_cycles(rows: int, vectors: int, row_extent: int, vector_extent: int) -> float:
+    """Cycles of one step of all tiles that cover `row_extent` rows by `vector_extent` vectors."""
+    total = 0.0
+    for count, height in ((row_extent // rows, rows), (1, row_extent % rows)):
+        for panels, width in ((vector_extent // vectors, vectors), (1, vector_extent % vectors)):
+            if height and width and count and panels:
+                total += count * panels * step_cycles(height, width)
+    return total
+
+
+def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Target, vectors: int | None = None) -> tuple[int, int]:
+    """Choose (rows, vectors) for a tile with the fewest cycles; ties go to the fewest loads, then to the widest tile."""
+    vector_extent = -(-lane_extent // lanes)
+    counts = [v for v in VECTOR_COUNTS if v <= vector_extent] if vectors is None else [vectors]
+    choices = [
+        (rows, count)
+        for count in counts
+        for rows in range(1, min(row_extent, LARGEST_ROWS) + 1)
+        if fits_registers(rows, count, target)
+    ]
+    if not choices:
+        return 1, counts[0]
+
+    def cost(choice: tuple[int, int]) -> tuple[float, float, int]:
+        rows, count = choice
+        loads = (rows + count) / (rows * count)
+        return sweep_cycles(rows, count, row_extent, vector_extent) * (1 + loads / 16), loads, -rows * count
+
+    return min(choices, key=cost)
+
+
+def row_extent(contraction: Contraction) -> int:
+    """How many rows a register tile can be cut from: adjacent whole row ranks count together, else only the last."""
+    if not contraction.rows:
+        return 1
+    bare = [i.as_variable for i in contraction.left.index]
+    names = [r.name for r in contraction.rows]
+    if all(name in bare for name in names):
+        positions = [bare.index(name) for name in names]
+        if positions == list(range(positions[0], positions[0] + len(positions))):
+            return prod(typical(r.extent) for r in contraction.rows)
+    return typical(contraction.rows[-1].extent)
+
+
+def lane_tile(contraction: Contraction, einsum: Einsum, target: Target) -> int:
+    """Width of the panels in which the right operand of a contraction is packed, in elements."""
+    lanes = target.lanes(einsum.dtype)
+    _, vectors = choose_tile(row_extent(contraction), typical(contraction.lanes.extent), lanes, target)
+    return vectors * lanes

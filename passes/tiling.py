@@ -1,0 +1,191 @@
+"""First tile choices: a schedule for each group from its access patterns, by rule. A tuner replaces these.
+
+A rank of a tile is split as `rank = size * rank.1 + rank.0`; `rank.0` is an axis of register blocks, `rank.1` a loop. Tiles are listed
+outermost first, so a rank may be split twice: (i:4096, i:64) gives chunks of 4096 for the threads and vectors of 64 inside.
+"""
+
+from __future__ import annotations
+
+from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.dtypes import compute_dtype
+from tcomp.ir.expressions import Index, Load, Remainder, index_variables, walk
+from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.schedule import KernelSchedule
+from tcomp.ir.target import Target
+from tcomp.passes.arguments import Bound, stride_along
+from tcomp.passes.contraction import find_contraction, lane_position
+from tcomp.passes.group import Group
+from tcomp.passes.tiles import choose_tile, typical
+
+VECTORS = 4
+"""Vectors of one block in an elementwise loop or a reduction: enough independent accumulators to hide latency."""
+
+LARGEST_CHUNK = 64
+"""Blocks of one parallel instance of an elementwise loop."""
+
+ENOUGH_INSTANCES = 8
+"""Parallel instances per core above which inner loops stay serial inside an instance."""
+
+
+def choose_schedule(bound: Bound, target: Target, name: str) -> KernelSchedule:
+    """Choose loops, tiles and lanes of a group's kernel."""
+    group = bound.group
+    if group.kind == "contract":
+        return _contract(bound, target, name)
+    if group.kind == "nest":
+        return _nest(bound, target, name)
+    lanes = _best_lanes(bound, group.outer)
+    tiles = ((lanes, _width(_extent(group.outer, lanes), target, group, 1)),) if lanes is not None else ()
+    order = tuple(r.name for r in group.outer)
+    return KernelSchedule(name, group.names, group.kind, tiles, order, order, lanes)
+
+
+def _extent(ranks: tuple[Rank, ...], name: str) -> Index:
+    return next(r.extent for r in ranks if r.name == name)
+
+
+def _contract(bound: Bound, target: Target, name: str) -> KernelSchedule:
+    group = bound.group
+    root = group.members[0]
+    lanes_rank, width = _lane_panels(bound, root)
+    per_vector = target.lanes(compute_dtype(root.dtype))
+    rows = [r for r in group.outer if r.name != lanes_rank and _reads_left_only(root, r.name, lanes_rank)]
+    row = max(rows, key=lambda r: (min(typical(r.extent), 8), r is rows[-1])) if rows else None
+    extent = typical(row.extent) if row is not None else 1
+    lane_extent = typical(_extent(group.outer, lanes_rank))
+    vectors = None if width is None else -(-width // per_vector)
+    height, count = choose_tile(extent, lane_extent, per_vector, target, vectors)
+    tiles = [(row.name, height)] if row is not None and height > 1 else []
+    tiles.append((lanes_rank, width if width is not None else min(count * per_vector, _whole(lane_extent, per_vector))))
+    shared = [r.name for r in group.outer if r.name != lanes_rank and r not in rows]
+    others = [r.name for r in rows if row is None or r.name != row.name]
+    order = (*shared, lanes_rank, *others, *([row.name] if row is not None else []))
+    return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *(r.name for r in root.reduced)), order, lanes_rank)
+
+
+def _whole(extent: int, lanes: int) -> int:
+    return -(-extent // lanes) * lanes
+
+
+def _reads_left_only(root: Einsum, name: str, lanes: str) -> bool:
+    """Whether the operand that holds the lanes does not depend on a rank."""
+    for node in walk(root.expression):
+        if isinstance(node, Load):
+            names = {v for i in node.index for v in index_variables(i)}
+            if lanes in names and name in names:
+                return False
+    return True
+
+
+def _lane_panels(bound: Bound, root: Einsum) -> tuple[str, int | None]:
+    """The lanes of a contraction, and the panel width if the right operand is packed in panels."""
+    free = {r.name for r in root.free}
+    for node in walk(root.expression):
+        if isinstance(node, Load):
+            width = panel_width(node)
+            if width is not None and width[0] in free:
+                return width
+    contraction = find_contraction(root, {})
+    assert contraction is not None
+    best = _best_lanes(bound, tuple(r for r in root.free if _private(root, r.name)))
+    return (best if best is not None else contraction.lanes.name), None
+
+
+def _private(root: Einsum, name: str) -> bool:
+    """Whether exactly one operand reads a rank, as a whole dimension."""
+    readers = [n for n in walk(root.expression) if isinstance(n, Load) and any(name in index_variables(i) for i in n.index)]
+    return len(readers) == 1 and lane_position(readers[0], name) is not None
+
+
+def panel_width(load: Load) -> tuple[str, int] | None:
+    """(rank, width) if the last index of a load is `rank % width` and an earlier one `rank // width`."""
+    if not load.index:
+        return None
+    last = load.index[-1]
+    if len(last.terms) != 1 or last.constant or len(last.terms[0][0]) != 1:
+        return None
+    atom = last.terms[0][0][0]
+    if isinstance(atom, Remainder) and atom.denominator.is_constant and atom.numerator.as_variable:
+        return atom.numerator.as_variable, atom.denominator.constant
+    return None
+
+
+def _best_lanes(bound: Bound, ranks: tuple[Rank, ...]) -> str | None:
+    """The rank along which most accesses are adjacent or constant; None if there is no rank."""
+    best: tuple[tuple[int, int, int], str] | None = None
+    for position, rank in enumerate(ranks):
+        adjacent = strided = 0
+        for einsum in bound.group.members:
+            for name, _ in einsum.targets:
+                if name in bound.operands:
+                    step = stride_along(bound.operands[name], einsum.index, rank.name)
+                    adjacent, strided = adjacent + (step == 1), strided + (step not in (0, 1))
+            for part in (einsum.expression, einsum.where, einsum.initial):
+                for node in walk(part) if part is not None else ():
+                    if isinstance(node, Load) and node.tensor in bound.operands:
+                        step = stride_along(bound.operands[node.tensor], node.index, rank.name)
+                        adjacent, strided = adjacent + (step == 1), strided + (step not in (0, 1))
+        short = typical(rank.extent) < 4
+        score = (adjacent - strided - (8 if short else 0), min(typical(rank.extent), 16), position)
+        if best is None or score > best[0]:
+            best = score, rank.name
+    return None if best is None else best[1]
+
+
+def _width(extent: Index, target: Target, group: Group, vectors: int = VECTORS) -> int:
+    """Axis size along the lanes: whole vectors up to `vectors` of them, or the whole of a short rank."""
+    dtype = max((compute_dtype(e.dtype) for e in group.members), key=lambda t: t.bits)
+    lanes = target.lanes(dtype) if dtype.is_float or dtype.bits >= 32 else target.lanes(dtype) // (32 // dtype.bits)
+    size = typical(extent)
+    if size <= lanes:
+        return size if extent.is_constant else lanes
+    return min(vectors * lanes, -(-size // lanes) * lanes)
+
+
+def _nest(bound: Bound, target: Target, name: str) -> KernelSchedule:
+    group = bound.group
+    ordered = _memory_order(bound, group.outer)
+    candidates = (*ordered, *group.inner)
+    vectorizable = all(_vectorizes(e) for e in group.members if e.reduce is not None)
+    lanes = _best_lanes(bound, candidates if vectorizable else ordered)
+    inner = tuple(r.name for r in group.inner)
+    if lanes is None:
+        return KernelSchedule(name, group.names, "nest", (), inner, (), None)
+    outer = [r.name for r in ordered if r.name != lanes]
+    if lanes in inner:
+        tiles = ((lanes, _width(_extent(group.inner, lanes), target, group)),)
+        inner = (*(n for n in inner if n != lanes), lanes)
+        return KernelSchedule(name, group.names, "nest", tiles, (*outer, *inner), tuple(outer), lanes)
+    extent = _extent(group.outer, lanes)
+    width = _width(extent, target, group)
+    blocks = -(-typical(extent) // width)
+    instances = 1
+    for rank in group.outer:
+        instances *= 1 if rank.name == lanes else typical(rank.extent)
+    order = (*outer, lanes, *inner)
+    if group.inner:
+        return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, (*outer, lanes), lanes)
+    if instances >= ENOUGH_INSTANCES * target.cores:
+        return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, tuple(outer), lanes)
+    chunk = max(d for d in range(1, min(blocks, LARGEST_CHUNK) + 1) if blocks % d == 0)
+    tiles = ((lanes, chunk * width), (lanes, width)) if chunk > 1 else ((lanes, width),)
+    return KernelSchedule(name, group.names, "nest", tiles, order, (*outer, lanes), lanes)
+
+
+def _vectorizes(einsum: Einsum) -> bool:
+    """Whether a reduction can keep one partial state per lane and merge them at the end."""
+    assert einsum.reduce is not None
+    return MONOIDS[einsum.reduce].arity == 1
+
+
+def _memory_order(bound: Bound, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
+    """Ranks by falling stride in the largest stored tensor, so that outer loops make large steps."""
+    stored = [(bound.operands[n], e) for e in bound.group.members for n, _ in e.targets if n in bound.operands]
+    if not stored:
+        return ranks
+    operand, einsum = max(stored, key=lambda s: len(s[1].index))
+
+    def step(rank: Rank) -> int:
+        return -(stride_along(operand, einsum.index, rank.name) or 0)
+
+    return tuple(sorted(ranks, key=step))
