@@ -14,6 +14,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
+from tcomp.capture_types import Source as CapturedSource
 from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
 from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
@@ -93,7 +94,7 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         lowering = LOWERINGS.get(node.target)  # type: ignore[call-overload]  # other callables are simply not in it
         if lowering is None:
             raise Unsupported(f"the operator {node.target} has no lowering")
-        builder = Builder(program, node.name, node.meta.get("source", Source()), _results(program, result), node)
+        builder = Builder(program, node.name, _source(node), _results(program, result), node)
         return lowering(builder, *arguments, **keywords)
     except Unsupported as error:
         if not error.where:
@@ -101,6 +102,16 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         if not error.help:
             error.help = 'leave it to eager with fallback="warn"'
         raise
+
+
+def _source(node: Node) -> Source:
+    match node.meta.get("source"):
+        case CapturedSource(module_path=path, line=line):
+            return Source(path, line)
+        case Source() as source:
+            return source
+        case _:
+            return Source()
 
 
 def _argument(values: dict[Node, Any], node: Node) -> Any:

@@ -4,14 +4,31 @@ Importing this package fills the table: each module below enters its lowerings o
 """
 
 from tcomp.lowerings import (
+    activations,
+    comparisons,
+    creation,
+    matmul,
+    normalisation,
     pointwise,
+    reductions,
+    softmax,
     views,
 )
 from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
 from tcomp.lowerings.table import LOWERINGS, Lowering, lowers
 from tcomp.lowerings.torch_types import dtype_of
 
-MODULES = (pointwise, views)
+MODULES = (
+    activations,
+    comparisons,
+    creation,
+    matmul,
+    normalisation,
+    pointwise,
+    reductions,
+    softmax,
+    views,
+)
 """The modules that hold lowerings."""
 
 __all__ = ["LOWERINGS", "MODULES", "Array", "Builder", "Lowering", "Operand", "Program", "Result", "dtype_of", "lowers"]

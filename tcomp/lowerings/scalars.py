@@ -181,3 +181,13 @@ def absolute(x: Scalar) -> Scalar:
 def is_nan(x: Scalar) -> Scalar:
     """Whether x is NaN."""
     return call("isnan", x)
+
+
+def is_inf(x: Scalar) -> Scalar:
+    """Whether x is an infinity."""
+    return call("isinf", x)
+
+
+def copysign(x: Scalar, y: Scalar) -> Scalar:
+    """The magnitude of x with the sign of y."""
+    return call("copysign", x, y)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from tcomp.ir.expressions import ONE, ZERO, Index
+from tcomp.ir.errors import Unsupported
+from tcomp.ir.expressions import ONE, ZERO, Index, as_index
+from tcomp.ir.index import interval
 from tcomp.lowerings.builder import Array, Builder
 from tcomp.lowerings.table import lowers
 
@@ -81,3 +83,208 @@ def _shortest_run(shape: Sequence[Index], source: Sequence[Index], s: int, t: in
         if product(shape[s:a]) == product(source[t:b]):
             return a, b
     return len(shape), len(source)
+
+
+@lowers(
+    aten.squeeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unsqueeze.default,
+    aten.squeeze_copy.default,
+    aten.squeeze_copy.dim,
+    aten.squeeze_copy.dims,
+    aten.unsqueeze_copy.default,
+    aten.view_copy.default,
+)
+def squeeze(build: Builder, x: Array, *_: object) -> Array:
+    """Dimensions of extent 1 taken away or put in."""
+    return reshape(build, x, build.shape)
+
+
+@lowers(aten.permute.default, aten.permute_copy.default)
+def permute(build: Builder, x: Array, order: Sequence[int]) -> Array:
+    """Dimensions in another order: the result's dimension d is x's order[d]."""
+    axes = [d % x.rank for d in order]
+    return build.view(x, build.shape, lambda *ranks: [ranks[axes.index(d)] for d in range(x.rank)])
+
+
+@lowers(aten.transpose.int, aten.transpose_copy.int)
+def transpose(build: Builder, x: Array, first: int, second: int) -> Array:
+    """Two dimensions exchanged."""
+    order = list(range(x.rank))
+    if order:
+        order[first], order[second] = order[second], order[first]
+    return permute(build, x, order)
+
+
+@lowers(aten.t.default, aten.t_copy.default)
+def t(build: Builder, x: Array) -> Array:
+    """A matrix transposed; fewer dimensions stay."""
+    return permute(build, x, range(x.rank - 1, -1, -1))
+
+
+@lowers(aten.movedim.int)
+def movedim(build: Builder, x: Array, source: int, destination: int) -> Array:
+    """One dimension moved to another place."""
+    order = [d for d in range(x.rank) if d != source % x.rank]
+    order.insert(destination % x.rank, source % x.rank)
+    return permute(build, x, order)
+
+
+@lowers(aten.expand.default, aten.expand_copy.default)
+def expand(build: Builder, x: Array, *_: object, **__: object) -> Array:
+    """Broadcast to a larger shape."""
+    return build.map(build.shape, x.dtype, lambda *ranks: x.over(ranks, build.shape))
+
+
+@lowers(aten.repeat.default)
+def repeat(build: Builder, x: Array, repeats: Sequence[int]) -> Array:
+    """Whole copies side by side along each dimension."""
+    new = len(repeats) - x.rank
+    return build.view(x, build.shape, lambda *ranks: [ranks[new + d] % extent for d, extent in enumerate(x.shape)])
+
+
+def _from_end(build: Builder, position: int | Index, extent: Index) -> Index:
+    """A position that may count from the end."""
+    index = as_index(position)
+    low, high = interval(index, build.bounds(()))
+    if high is not None and high < 0:
+        return index + extent
+    if low is not None and low >= 0:
+        return index
+    raise Unsupported(f"the sign of the position {index} is not known", help="compile with dynamic=False")
+
+
+def _at(ranks: Sequence[Index], axis: int, position: Index) -> list[Index]:
+    return [position if d == axis else rank for d, rank in enumerate(ranks)]
+
+
+@lowers(aten.slice.Tensor, aten.slice_copy.Tensor)
+def slice_(
+    build: Builder,
+    x: Array,
+    dim: int = 0,
+    start: int | Index | None = None,
+    end: int | Index | None = None,
+    step: int = 1,
+) -> Array:
+    """Every step-th position along a dimension, from start up to end."""
+    axis = dim % x.rank
+    first = _from_end(build, 0 if start is None else start, x.shape[axis])
+    if first.is_constant and first.constant < 0:
+        first = ZERO
+    return build.view(x, build.shape, lambda *ranks: _at(ranks, axis, first + ranks[axis] * step))
+
+
+@lowers(aten.narrow.default)
+def narrow(build: Builder, x: Array, dim: int, start: int | Index, length: int | Index) -> Array:
+    """A run of positions along a dimension."""
+    return slice_(build, x, dim, start)
+
+
+@lowers(aten.select.int, aten.select_copy.int)
+def select(build: Builder, x: Array, dim: int, index: int | Index) -> Array:
+    """One position along a dimension, which goes away."""
+    axis = dim % x.rank
+    position = _from_end(build, index, x.shape[axis])
+    return build.view(x, build.shape, lambda *ranks: [*ranks[:axis], position, *ranks[axis:]])
+
+
+@lowers(aten.unbind.int)
+def unbind(build: Builder, x: Array, dim: int = 0) -> list[Array]:
+    """All positions along a dimension, each a tensor of its own."""
+    axis = dim % x.rank
+    return [
+        build.view(x, result.shape, lambda *ranks, n=n: [*ranks[:axis], as_index(n), *ranks[axis:]])
+        for n, result in enumerate(build.results)
+        if result is not None
+    ]
+
+
+@lowers(
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+    aten.split_with_sizes_copy.default,
+    aten.split_copy.Tensor,
+    aten.unsafe_split.Tensor,
+    aten.unsafe_split_with_sizes.default,
+    aten.chunk.default,
+    aten.unsafe_chunk.default,
+)
+def split(build: Builder, x: Array, _: object, dim: int = 0) -> list[Array]:
+    """Consecutive parts along a dimension."""
+    axis = dim % x.rank
+    parts: list[Array] = []
+    start = ZERO
+    for result in build.results:
+        assert result is not None
+        parts.append(build.view(x, result.shape, lambda *ranks, start=start: _at(ranks, axis, start + ranks[axis])))
+        start = start + result.shape[axis]
+    return parts
+
+
+@lowers(aten.unfold.default, aten.unfold_copy.default)
+def unfold(build: Builder, x: Array, dim: int, size: int, step: int) -> Array:
+    """Windows of a size, every step-th, along a dimension; positions in the window become the last dimension."""
+    axis = dim % x.rank if x.rank else 0
+    return build.view(x, build.shape, lambda *ranks: _at(ranks[:-1], axis, ranks[axis] * step + ranks[-1])[: x.rank])
+
+
+@lowers(aten.diagonal.default, aten.diagonal_copy.default)
+def diagonal(build: Builder, x: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
+    """A diagonal of two dimensions, which becomes the last one."""
+    first, second = dim1 % x.rank, dim2 % x.rank
+
+    def position(*ranks: Index) -> list[Index]:
+        rest = iter(ranks[:-1])
+        along = ranks[-1]
+        return [
+            along - min(offset, 0) if d == first else along + max(offset, 0) if d == second else next(rest)
+            for d in range(x.rank)
+        ]
+
+    return build.view(x, build.shape, position)
+
+
+@lowers(aten.as_strided.default, aten.as_strided_copy.default)
+def as_strided(
+    build: Builder,
+    x: Array,
+    size: Sequence[int | Index],
+    stride: Sequence[int | Index],
+    storage_offset: int | Index | None = None,
+) -> Array:
+    """Elements at given distances in memory, if x fills its memory without gaps, in whatever order of dimensions."""
+    assert build.node is not None and isinstance(build.node.args[0], torch.fx.Node)
+    fake = build.node.args[0].meta["val"]
+    symbols = build.program.symbols
+    strides = symbols.shape(fake.stride())
+    offset = ZERO if storage_offset is None else as_index(storage_offset) - symbols.index(fake.storage_offset())
+    order = _dense_order(x.shape, strides)
+    if order is None or (storage_offset is None and fake.storage_offset() != 0):
+        raise Unsupported("as_strided of a tensor with gaps between its elements", help="call contiguous() on it first")
+
+    def position(*ranks: Index) -> list[Index]:
+        flat = offset
+        for rank, distance in zip(ranks, stride):
+            flat = flat + rank * as_index(distance)
+        split = split_flat(flat, [x.shape[d] for d in order])
+        return [split[order.index(d)] for d in range(x.rank)]
+
+    return build.view(x, build.shape, position)
+
+
+def _dense_order(shape: Sequence[Index], strides: Sequence[Index]) -> list[int] | None:
+    """The dimensions from outermost to innermost, if they fill memory without gaps."""
+    left = [d for d, extent in enumerate(shape) if extent != ONE]
+    order: list[int] = [d for d, extent in enumerate(shape) if extent == ONE]
+    inner: list[int] = []
+    expected = ONE
+    while left:
+        found = next((d for d in reversed(left) if strides[d] == expected), None)
+        if found is None:
+            return None
+        inner.insert(0, found)
+        left.remove(found)
+        expected = expected * shape[found]
+    return order + inner
