@@ -1,0 +1,36 @@
+"""Fixtures that several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+GOLDENS = Path(__file__).resolve().parent / "goldens"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="write the golden texts instead of comparing with them")
+
+
+class Golden:
+    """Texts kept under tests/goldens: `check` compares, or writes them when pytest was given --update-golden."""
+
+    def __init__(self, update, folder=GOLDENS):
+        self.update = update
+        self.folder = folder
+
+    def read(self, name):
+        return (self.folder / name).read_text()
+
+    def check(self, name, text):
+        text = text.rstrip("\n") + "\n"
+        path = self.folder / name
+        if self.update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.is_file(), f"there is no {path.name}: run with --update-golden, and read what it wrote"
+        assert text == path.read_text()
+
+
+@pytest.fixture
+def golden(request):
+    return Golden(request.config.getoption("--update-golden"))
