@@ -36,8 +36,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 def show(content: RenderableType) -> None:
     """Print to standard output, wide enough for every number even where the terminal is narrow or no terminal."""
-    console = Console()
-    console.print(content, width=max(console.width, _WIDTH), crop=False)
+    Console(width=max(Console().width, _WIDTH)).print(content)
 
 
 def make_bench_table(results: Iterable[Result]) -> Group:
