@@ -69,10 +69,16 @@ typedef union { vi64 all; tcomp_half_i64 half[2]; } tcomp_halves_i64;
 #define TCOMP_BROADCAST(vector, scalar, element) \
   TCOMP_INLINE vector tcomp_broadcast_##vector(element x) { return x - (vector){0}; }
 TCOMP_BROADCAST(vf32, f32, float)
-TCOMP_BROADCAST(vf64, f64, double)
 TCOMP_BROADCAST(vi32, i32, int32_t)
-TCOMP_BROADCAST(vi64, i64, int64_t)
 #undef TCOMP_BROADCAST
+TCOMP_INLINE vf64 tcomp_broadcast_vf64(double x) {
+  tcomp_halves_f64 h = {.half = {x - (tcomp_half_f64){0}, x - (tcomp_half_f64){0}}};
+  return h.all;
+}
+TCOMP_INLINE vi64 tcomp_broadcast_vi64(int64_t x) {
+  tcomp_halves_i64 h = {.half = {x - (tcomp_half_i64){0}, x - (tcomp_half_i64){0}}};
+  return h.all;
+}
 
 /* 0, 1, 2, ... */
 TCOMP_INLINE vi32 tcomp_iota_vi32(void) {
