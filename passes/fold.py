@@ -1,0 +1,61 @@
+"""Fold constants: compute once what depends on weights (or on nothing) alone.
+
+A cascade is split in two: a *prelude* over the weights, run when a program is loaded and again when a weight changes, and the *main*
+cascade, for which the prelude's results are weights.
+
+    Wp = W[32*k.1 + k.0, c]; Y = sum(c) X[c] * Wp[..]     =>     prelude (W) -> (Wp)     main (X, Wp) -> (Y)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
+from tcomp.ir.expressions import Load, as_index
+from tcomp.passes.dead import drop_dead
+from tcomp.passes.operands import static_tensors
+from tcomp.passes.rebuild import statement_einsums
+
+
+def fold_weights(cascade: Cascade) -> tuple[Cascade, Cascade]:
+    """Split into (prelude, main). Outputs that need no input are copied by the main cascade, so that each run returns new memory."""
+    static = static_tensors(cascade)
+    early: list[Statement] = []
+    late: list[Statement] = []
+    for statement in cascade.statements:
+        names = [name for e in statement_einsums(statement) for name, _ in e.targets]
+        (early if all(static[n] for n in names) and not _is_symbolic(statement) else late).append(statement)
+    made = {name: t for name, t in cascade.tensors().items() if any(name in _targets(s) for s in early)}
+    late = _copy_outputs(cascade, late, made)
+    read = {name for s in late for e in statement_einsums(s) for name in e.reads()}
+    folded = tuple(name for name in made if name in read)
+    weights = tuple(t for t in cascade.inputs if t.weight)
+    prelude = drop_dead(Cascade(f"{cascade.name}_prelude", weights, tuple(early), folded))
+    used = {name for s in prelude.statements for e in statement_einsums(s) for name in e.reads()}
+    prelude = replace(prelude, inputs=tuple(t for t in weights if t.name in used))
+    inputs = (
+        *(t for t in cascade.inputs if not t.weight or t.name in read),
+        *(Tensor(name, made[name].dtype, made[name].shape, weight=True) for name in folded),
+    )
+    renamed = tuple(f"{name}.out" if name in made else name for name in cascade.outputs)
+    main = Cascade(cascade.name, inputs, tuple(late), renamed, cascade.symbols)
+    return prelude, main
+
+
+def _targets(statement: Statement) -> tuple[str, ...]:
+    return tuple(name for e in statement_einsums(statement) for name, _ in e.targets)
+
+
+def _is_symbolic(statement: Statement) -> bool:
+    """Whether a statement has an extent known only when the program runs."""
+    return any(not extent.is_constant for e in statement_einsums(statement) for extent in (*e.shape, *(r.extent for r in e.ranks)))
+
+
+def _copy_outputs(cascade: Cascade, late: list[Statement], made: dict[str, Tensor]) -> list[Statement]:
+    copies: list[Statement] = []
+    for name in dict.fromkeys(cascade.outputs):
+        if name in made:
+            tensor = made[name]
+            ranks = tuple(as_index(f"d{p}") for p in range(len(tensor.shape)))
+            copies.append(Einsum(((f"{name}.out", tensor.dtype),), ranks, tensor.shape, Load(name, ranks)))
+    return [*late, *copies]

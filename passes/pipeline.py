@@ -1,0 +1,185 @@
+"""The pipeline, from a cascade to kernels and a plan.
+
+    cascade  -> simpler cascade     CASCADE_PASSES, in order, each on the result of the one before
+             -> ranks normalised    unit dimensions dropped, divided ranks split
+             -> operands prepared   padding and packing made explicit
+             -> prelude and main    what depends on weights alone is computed once
+             -> groups              one per kernel
+             -> layouts             where each tensor's dimensions lie
+             -> schedule, kernels   one tile program a group, equal ones shared
+             -> plan                order of kernels, addresses in the arena
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from tcomp.ir.cascade import Cascade, Tensor
+from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.plan import ARENA, Place, Plan, Step
+from tcomp.ir.schedule import KernelSchedule, Schedule
+from tcomp.ir.target import Target
+from tcomp.ir.tile import Kernel, contiguous_strides
+from tcomp.passes.arguments import Bound, Memory, bind_arguments, merge_ranks
+from tcomp.passes.dead import drop_dead
+from tcomp.passes.fold import fold_weights
+from tcomp.passes.fuse import fuse
+from tcomp.passes.group import Group
+from tcomp.passes.inline import inline_views
+from tcomp.passes.layout import choose_layouts
+from tcomp.passes.lower import lower_group
+from tcomp.passes.memory import Lifetime, place_tensors
+from tcomp.passes.operands import prepare_operands, static_tensors
+from tcomp.passes.split import normalise_ranks
+from tcomp.passes.tiling import choose_schedule
+
+CascadePass = Callable[[Cascade], Cascade]
+
+CASCADE_PASSES: tuple[CascadePass, ...] = (
+    inline_views,  # views vanish, so that what follows sees who really reads what
+    drop_dead,  # whatever lost its readers goes
+)
+
+Observer = Callable[[str, object], None]
+"""Called with the name of each stage and its result, for dumps and verification between passes."""
+
+
+def ignore(stage: str, result: object) -> None:
+    """An observer that looks away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled cascade: kernels by name, in what order they run on which memory, and how that came about."""
+
+    cascade: Cascade
+    groups: tuple[Group, ...]
+    schedule: Schedule
+    kernels: tuple[tuple[str, Kernel], ...]
+    plan: Plan
+    steps: tuple[str, ...]
+    """The kernel of each group, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The two programs of a cascade: `prelude` runs when weights change, `main` on every call."""
+
+    source: Cascade
+    prelude: Program
+    main: Program
+
+
+def compile_cascade(
+    cascade: Cascade, strides: Mapping[str, tuple[Index, ...]], target: Target, observe: Observer = ignore
+) -> Compiled:
+    """Compile a cascade whose inputs and outputs have the given strides (in elements; contiguous if not stated).
+
+    Raises VerifyError when `observe` verifies and a pass broke the cascade.
+    """
+    observe("cascade", cascade)
+    source = cascade
+    for run in CASCADE_PASSES:
+        cascade = run(cascade)
+        observe(run.__name__, cascade)
+    outside = {n: strides.get(n) or contiguous_strides(t.shape) for n, t in _external(cascade).items()}
+    cascade, outside = normalise_ranks(cascade, outside)
+    cascade = inline_views(cascade)
+    observe("normalise_ranks", cascade)
+    cascade = drop_dead(prepare_operands(cascade, target))
+    observe("prepare_operands", cascade)
+    prelude, main = fold_weights(cascade)
+    observe("prelude", prelude)
+    observe("main", main)
+    outside.update({f"{n}.out": s for n, s in outside.items() if f"{n}.out" in main.outputs})
+    return Compiled(source, build(prelude, outside, target, observe), build(main, outside, target, observe))
+
+
+def _external(cascade: Cascade) -> dict[str, Tensor]:
+    tensors = cascade.tensors()
+    return {n: tensors[n] for n in (*(t.name for t in cascade.inputs), *cascade.outputs)}
+
+
+def build(cascade: Cascade, strides: Mapping[str, tuple[Index, ...]], target: Target, observe: Observer = ignore) -> Program:
+    """Fuse, lay out, schedule and lower one cascade."""
+    memories = {
+        name: Memory(t.dtype, t.shape, strides.get(name) or contiguous_strides(t.shape))
+        for name, t in _external(cascade).items()
+    }
+    external = set(memories)
+    groups = fuse(cascade)
+    observe("groups", groups)
+    layouts = choose_layouts(groups, memories, static_tensors(cascade))
+    kernels: dict[str, Kernel] = {}
+    known: dict[Kernel, str] = {}
+    schedules: list[KernelSchedule] = []
+    steps: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
+    for group in groups:
+        bound = merge_ranks(bind_arguments(group, memories))
+        schedule = choose_schedule(bound, target, "kernel")
+        kernel, order = lower_group(bound, schedule, cascade.symbols)
+        name = known.get(kernel) or _unique_name(kernel, kernels)
+        if name not in kernels:
+            known[kernel] = name
+            kernels[name] = replace(kernel, name=name)
+            observe("kernel", kernels[name])
+        schedules.append(replace(schedule, name=name))
+        steps.append((name, tuple(_operand_place(bound, o) for o in order)))
+    plan, addresses = _plan(cascade, steps, memories, external)
+    schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
+    observe("schedule", schedule_text)
+    observe("plan", plan)
+    return Program(cascade, groups, schedule_text, tuple(kernels.items()), plan, tuple(name for name, _ in steps))
+
+
+def _operand_place(bound: Bound, name: str) -> tuple[str, Index]:
+    """The tensor of an operand and the byte offset of its view."""
+    operand = bound.operands[name]
+    return operand.tensor, operand.memory.offset * operand.memory.dtype.bytes
+
+
+def _unique_name(kernel: Kernel, taken: Mapping[str, Kernel]) -> str:
+    """The kernel's own name and a digest of its text."""
+    digest = hashlib.sha256(str(kernel).encode()).hexdigest()
+    for length in range(6, 65):
+        name = f"{kernel.name}_{digest[:length]}"
+        if name not in taken:
+            return name
+    raise AssertionError("two kernels with one digest")
+
+
+def _plan(
+    cascade: Cascade,
+    steps: list[tuple[str, tuple[tuple[str, Index], ...]]],
+    memories: Mapping[str, Memory],
+    external: set[str],
+) -> tuple[Plan, dict[str, Index]]:
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for position, (_, operands) in enumerate(steps):
+        for tensor, _ in operands:
+            if tensor not in external:
+                first.setdefault(tensor, position)
+                last[tensor] = position
+    lifetimes = tuple(Lifetime(n, _bytes(memories[n]), first[n], last[n]) for n in first)
+    addresses, arena = place_tensors(lifetimes)
+    calls = tuple(
+        Step(
+            name,
+            tuple(Place(t, offset) if t in external else Place(ARENA, addresses[t] + offset) for t, offset in operands),
+        )
+        for name, operands in steps
+    )
+    names = tuple(dict.fromkeys((*(t.name for t in cascade.inputs), *cascade.outputs)))
+    return Plan(names, arena, calls, cascade.symbols), addresses
+
+
+def _bytes(memory: Memory) -> Index:
+    total = as_index(memory.dtype.bytes)
+    for extent in memory.shape:
+        total = total * extent
+    return total
+
+
