@@ -25,7 +25,7 @@ _CAPTION = """ms: median call, ± half the distance of the quartiles
 ratio: time of the peer over time of tcomp, taken round by round; above 1, tcomp is faster
 again: to compile once more with cached kernels; error: against float64, relative to the largest output"""
 
-_WIDTH = 112
+_WIDTH = 132
 """Columns that the widest table of benchmark results takes."""
 
 _BUSY = 0.1
