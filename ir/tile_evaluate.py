@@ -46,8 +46,12 @@ def evaluate_kernel(
     """
     machine = _Machine(symbols or {}, shuffle, float64)
     for symbol in kernel.symbols:
-        if symbol.name not in machine.variables:
+        value = machine.variables.get(symbol.name)
+        if value is None:
             raise VerifyError(f"symbol {symbol.name} has no value", where=f"kernel {kernel.name}", help="pass it in `symbols`")
+        if value < symbol.low or (symbol.high is not None and value > symbol.high):
+            limits = f"{symbol.low}..{'' if symbol.high is None else symbol.high}"
+            raise VerifyError(f"{symbol.name} = {value} is not in {limits}", where=f"kernel {kernel.name}")
     for argument in kernel.arguments:
         if argument.name not in arguments:
             raise VerifyError(f"argument {argument.name} has no array", where=f"kernel {kernel.name}")
@@ -127,7 +131,9 @@ class _Machine:
             flat = (*outer, int(numpy.prod(sizes[len(outer) :], dtype=int)))
             value = self.fold(assign.reduce, dtype, value.reshape(flat), mask.reshape(flat))
             dtype, mask = compute_dtype(dtype), numpy.ones(outer, bool)
-        positions = tuple(numpy.broadcast_to(evaluate_index(i, self.environment), outer)[mask] for i in assign.index)
+        once = outer + (1,) * len(assign.reduced)
+        indices = (evaluate_index(i, self.environment) for i in assign.index)
+        positions = tuple(numpy.broadcast_to(index, once).reshape(outer)[mask] for index in indices)
         self.write(assign, positions, value[mask], dtype)
         for axis in axes:
             del self.variables[axis.name]

@@ -138,6 +138,9 @@ def check_declared(site: Site) -> None:
     known |= {axis.name for axis in site.axes}
     for name in sorted(site.variables() - known):
         raise site.fault(f"the variable {name} is unknown", f"in scope are {', '.join(sorted(known))}")
+    reduced = variables(site.store) & {axis.name for axis in site.assign.reduced}
+    if reduced:
+        raise site.fault(f"{', '.join(sorted(reduced))} is reduced and used where the result is written")
     for access in [site.store, *site.reads()]:
         place = site.places.get(access.tensor)
         if place is None:
