@@ -34,7 +34,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import Expr, Index, loads
+from tcomp.ir.expressions import Expr, Index, Load, loads, walk_index
 from tcomp.ir.index import Bounds
 
 
@@ -127,6 +127,10 @@ class Einsum:
         for part in (self.expression, self.where, self.initial):
             for load in loads(part) if part is not None else ():
                 found.setdefault(load.tensor)
+        for index in self.index:
+            for part in walk_index(index):
+                if isinstance(part, Load):
+                    found.setdefault(part.tensor)
         return list(found)
 
     def bounds(self, symbols: tuple[Symbol, ...] = ()) -> Bounds:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, index_variables
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, Remainder, index_variables
 from tcomp.ir.index import interval
 
 SMALLEST_LANES = 4
@@ -48,6 +48,19 @@ def lane_position(load: Load, name: str) -> int | None:
     return positions[0] if len(positions) == 1 and load.index[positions[0]].as_variable == name else None
 
 
+def panel_of(load: Load) -> tuple[str, int] | None:
+    """(rank, width) if the last index of a load is `rank % width`: an operand packed in panels of lanes."""
+    if not load.index:
+        return None
+    last = load.index[-1]
+    if len(last.terms) != 1 or last.constant or len(last.terms[0][0]) != 1:
+        return None
+    atom = last.terms[0][0][0]
+    if isinstance(atom, Remainder) and atom.denominator.is_constant and atom.numerator.as_variable is not None:
+        return atom.numerator.as_variable, atom.denominator.constant
+    return None
+
+
 def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction | None:
     """Split a contraction into its operands; None for any other einsum. `static` says which tensors depend on weights alone."""
     if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
@@ -62,22 +75,25 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction 
     if not candidates:
         return None
 
-    def preference(contraction: Contraction) -> tuple[bool, bool, bool, int]:
+    def preference(contraction: Contraction) -> tuple[bool, bool, bool, bool, int]:
         right = contraction.right
         extent = interval(contraction.lanes.extent, einsum.bounds())[1]
         length = extent if extent is not None else 1 << 20
         last = lane_position(right, contraction.lanes.name) == len(right.index) - 1
-        return length >= SMALLEST_LANES, static.get(right.tensor, False), last, length
+        return panel_of(right) is not None, length >= SMALLEST_LANES, static.get(right.tensor, False), last, length
 
     return max(candidates, key=preference)
 
 
 def _split(einsum: Einsum, left: Load, right: Load) -> Contraction | None:
     in_left, in_right = load_variables(left), load_variables(right)
-    own = [r for r in einsum.free if r.name in in_right and r.name not in in_left and lane_position(right, r.name) is not None]
+    panel = panel_of(right)
+    whole = [r for r in einsum.free if lane_position(right, r.name) is not None or (panel is not None and panel[0] == r.name)]
+    own = [r for r in whole if r.name not in in_left]
     rows = tuple(r for r in einsum.free if r.name in in_left and r.name not in in_right)
     if not own or right.outside is not None or not any(r.name in in_left & in_right for r in einsum.reduced):
         return None
-    lanes = max(own, key=lambda r: (lane_position(right, r.name) == len(right.index) - 1, r.extent.constant))
+    last = len(right.index) - 1
+    lanes = max(own, key=lambda r: (panel is not None and panel[0] == r.name, lane_position(right, r.name) == last, r.extent.constant))
     shared = tuple(r for r in einsum.free if r is not lanes and r not in rows)
     return Contraction(left, right, lanes, rows, shared)

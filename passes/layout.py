@@ -9,7 +9,7 @@ Only tensors inside the program are free to choose; inputs and outputs lie as th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import Index, Load, index_variables, loads
@@ -20,8 +20,13 @@ from tcomp.passes.group import Group
 from tcomp.passes.tiles import typical
 
 
-def choose_layouts(groups: tuple[Group, ...], memories: dict[str, Memory], static: Mapping[str, bool]) -> dict[str, tuple[int, ...]]:
-    """Give every stored tensor a memory in `memories` (which holds the external tensors); returns the permutations chosen."""
+def choose_layouts(
+    groups: tuple[Group, ...], memories: dict[str, Memory], static: Mapping[str, bool], pinned: Collection[str]
+) -> dict[str, tuple[int, ...]]:
+    """Give every stored tensor a memory in `memories` (which holds the external tensors); returns the permutations chosen.
+
+    Tensors in `pinned` lie as their dimensions are written.
+    """
     layouts: dict[str, tuple[int, ...]] = {}
     for group in groups:
         table = {name: (e, dtype) for e in group.members for name, dtype in e.targets}
@@ -29,7 +34,7 @@ def choose_layouts(groups: tuple[Group, ...], memories: dict[str, Memory], stati
             if name in memories:
                 continue
             einsum, dtype = table[name]
-            order = _order(group, einsum, memories, static)
+            order = tuple(range(len(einsum.shape))) if name in pinned else _order(group, einsum, memories, static)
             memories[name] = Memory(dtype, einsum.shape, permuted_strides(einsum.shape, order))
             if order != tuple(range(len(order))):
                 layouts[name] = order

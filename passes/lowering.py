@@ -234,8 +234,11 @@ def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[
 
 def kernel_name(lowering: Lowering) -> str:
     """Name a kernel after the operations fused in it."""
-    parts = list(dict.fromkeys(short_name(n) for n in lowering.bound.group.names))
-    return "_".join(parts[:4]) + ("_etc" if len(parts) > 4 else "")
+    parts: list[str] = []
+    for name in (short_name(n).strip("_") for n in lowering.bound.group.names):
+        if not any(name.split("_")[:1] == kept.split("_")[:1] for kept in parts):
+            parts.append(name)
+    return "_".join(parts[:4])
 
 
 def _used(body: tuple[TileStatement, ...]) -> tuple[set[str], set[str]]:

@@ -66,8 +66,12 @@ def static_tensors(cascade: Cascade) -> dict[str, bool]:
     return static
 
 
-def prepare_operands(cascade: Cascade, target: Target) -> Cascade:
-    """Pad and pack the operands of all contractions; the same cascade if none needs it."""
+def prepare_operands(cascade: Cascade, target: Target) -> tuple[Cascade, frozenset[str]]:
+    """Pad and pack the operands of all contractions.
+
+    Returns the cascade, the same one if no operand needs it, and the padded and packed tensors, which must lie in memory in the order of
+    their dimensions.
+    """
     static = static_tensors(cascade)
     prepared = _Prepared([], {}, set(cascade.tensors()))
     tensors = cascade.tensors()
@@ -81,7 +85,7 @@ def prepare_operands(cascade: Cascade, target: Target) -> Cascade:
             dtype = tensors[contraction.right.tensor].dtype if contraction.right.tensor in tensors else einsum.dtype
             einsum = _pack_right(einsum, contraction, static, dtype, cascade, target, prepared)
         prepared.statements.append(einsum)
-    return cascade.with_statements(tuple(prepared.statements))
+    return cascade.with_statements(tuple(prepared.statements)), frozenset(prepared.made.values())
 
 
 def _pad_loads(einsum: Einsum, cascade: Cascade, prepared: _Prepared) -> Einsum:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Tensor
@@ -32,6 +32,7 @@ from tcomp.passes.layout import choose_layouts
 from tcomp.passes.lower import lower_group
 from tcomp.passes.memory import Lifetime, place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
+from tcomp.passes.share import share_einsums
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.tiling import choose_schedule
 
@@ -39,6 +40,7 @@ CascadePass = Callable[[Cascade], Cascade]
 
 CASCADE_PASSES: tuple[CascadePass, ...] = (
     inline_views,  # views vanish, so that what follows sees who really reads what
+    share_einsums,  # equal einsums show only once names of views are gone
     drop_dead,  # whatever lost its readers goes
 )
 
@@ -88,13 +90,16 @@ def compile_cascade(
     cascade, outside = normalise_ranks(cascade, outside)
     cascade = inline_views(cascade)
     observe("normalise_ranks", cascade)
-    cascade = drop_dead(prepare_operands(cascade, target))
+    cascade, pinned = prepare_operands(cascade, target)
+    cascade = drop_dead(cascade)
     observe("prepare_operands", cascade)
     prelude, main = fold_weights(cascade)
     observe("prelude", prelude)
     observe("main", main)
     outside.update({f"{n}.out": s for n, s in outside.items() if f"{n}.out" in main.outputs})
-    return Compiled(source, build(prelude, outside, target, observe), build(main, outside, target, observe))
+    return Compiled(
+        source, build(prelude, outside, target, pinned, observe), build(main, outside, target, pinned, observe)
+    )
 
 
 def _external(cascade: Cascade) -> dict[str, Tensor]:
@@ -102,8 +107,14 @@ def _external(cascade: Cascade) -> dict[str, Tensor]:
     return {n: tensors[n] for n in (*(t.name for t in cascade.inputs), *cascade.outputs)}
 
 
-def build(cascade: Cascade, strides: Mapping[str, tuple[Index, ...]], target: Target, observe: Observer = ignore) -> Program:
-    """Fuse, lay out, schedule and lower one cascade."""
+def build(
+    cascade: Cascade,
+    strides: Mapping[str, tuple[Index, ...]],
+    target: Target,
+    pinned: Collection[str] = (),
+    observe: Observer = ignore,
+) -> Program:
+    """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory."""
     memories = {
         name: Memory(t.dtype, t.shape, strides.get(name) or contiguous_strides(t.shape))
         for name, t in _external(cascade).items()
@@ -111,7 +122,7 @@ def build(cascade: Cascade, strides: Mapping[str, tuple[Index, ...]], target: Ta
     external = set(memories)
     groups = fuse(cascade)
     observe("groups", groups)
-    layouts = choose_layouts(groups, memories, static_tensors(cascade))
+    layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}
     known: dict[Kernel, str] = {}
     schedules: list[KernelSchedule] = []

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype
-from tcomp.ir.expressions import Index, Load, Remainder, index_variables, walk
+from tcomp.ir.expressions import Index, Load, index_variables, walk
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Target
 from tcomp.passes.arguments import Bound, stride_along
-from tcomp.passes.contraction import find_contraction, lane_position
+from tcomp.passes.contraction import find_contraction, panel_of
 from tcomp.passes.group import Group
 from tcomp.passes.tiles import choose_tile, typical
 
@@ -47,7 +47,7 @@ def _extent(ranks: tuple[Rank, ...], name: str) -> Index:
 def _contract(bound: Bound, target: Target, name: str) -> KernelSchedule:
     group = bound.group
     root = group.members[0]
-    lanes_rank, width = _lane_panels(bound, root)
+    lanes_rank, width = _lane_panels(root)
     per_vector = target.lanes(compute_dtype(root.dtype))
     rows = [r for r in group.outer if r.name != lanes_rank and _reads_left_only(root, r.name, lanes_rank)]
     row = max(rows, key=lambda r: (min(typical(r.extent), 8), r is rows[-1])) if rows else None
@@ -77,37 +77,12 @@ def _reads_left_only(root: Einsum, name: str, lanes: str) -> bool:
     return True
 
 
-def _lane_panels(bound: Bound, root: Einsum) -> tuple[str, int | None]:
+def _lane_panels(root: Einsum) -> tuple[str, int | None]:
     """The lanes of a contraction, and the panel width if the right operand is packed in panels."""
-    free = {r.name for r in root.free}
-    for node in walk(root.expression):
-        if isinstance(node, Load):
-            width = panel_width(node)
-            if width is not None and width[0] in free:
-                return width
     contraction = find_contraction(root, {})
     assert contraction is not None
-    best = _best_lanes(bound, tuple(r for r in root.free if _private(root, r.name)))
-    return (best if best is not None else contraction.lanes.name), None
-
-
-def _private(root: Einsum, name: str) -> bool:
-    """Whether exactly one operand reads a rank, as a whole dimension."""
-    readers = [n for n in walk(root.expression) if isinstance(n, Load) and any(name in index_variables(i) for i in n.index)]
-    return len(readers) == 1 and lane_position(readers[0], name) is not None
-
-
-def panel_width(load: Load) -> tuple[str, int] | None:
-    """(rank, width) if the last index of a load is `rank % width` and an earlier one `rank // width`."""
-    if not load.index:
-        return None
-    last = load.index[-1]
-    if len(last.terms) != 1 or last.constant or len(last.terms[0][0]) != 1:
-        return None
-    atom = last.terms[0][0][0]
-    if isinstance(atom, Remainder) and atom.denominator.is_constant and atom.numerator.as_variable:
-        return atom.numerator.as_variable, atom.denominator.constant
-    return None
+    panel = panel_of(contraction.right)
+    return contraction.lanes.name, None if panel is None else panel[1]
 
 
 def _best_lanes(bound: Bound, ranks: tuple[Rank, ...]) -> str | None:
@@ -119,7 +94,7 @@ def _best_lanes(bound: Bound, ranks: tuple[Rank, ...]) -> str | None:
             for name, _ in einsum.targets:
                 if name in bound.operands:
                     step = stride_along(bound.operands[name], einsum.index, rank.name)
-                    adjacent, strided = adjacent + (step == 1), strided + (step not in (0, 1))
+                    adjacent, strided = adjacent + 2 * (step == 1), strided + 2 * (step not in (0, 1))
             for part in (einsum.expression, einsum.where, einsum.initial):
                 for node in walk(part) if part is not None else ():
                     if isinstance(node, Load) and node.tensor in bound.operands:
