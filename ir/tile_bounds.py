@@ -38,7 +38,7 @@ def _check_access(site: Site, access: Load) -> None:
         for index, extent in zip(access.index, shape):
             value, limit = evaluate_at(index, corner), evaluate_at(extent, corner)
             if value is not None and limit is not None and not 0 <= value < limit:
-                point = ", ".join(f"{name} = {n}" for name, n in corner.items())
+                point = ", ".join(f"{name} = {n}" for name, n in corner.items() if name in used)
                 raise site.fault(
                     f"{print_expression(access)} is outside: {value} is not in 0 .. {limit}" + (f", at {point}" if point else ""),
                     "limit an axis, or state the value outside",

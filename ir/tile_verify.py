@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tcomp.ir.dtypes import DTYPES, boolean, compute_dtype
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Index, Value, index_variables, variables
+from tcomp.ir.expressions import Index, index_variables, variables, walk_index
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import TYPE_KINDS
 from tcomp.ir.text import print_expression, print_index
@@ -85,8 +85,7 @@ def check_extents(kernel: Kernel) -> None:
 
     def check(index: Index, known: set[str], what: str) -> None:
         unknown = sorted(index_variables(index) - known)
-        gathers = any(isinstance(atom, Value) for monomial, _ in index.terms for atom in monomial)
-        if unknown or gathers:
+        if unknown or any(walk_index(index)):
             raise VerifyError(
                 f"{what} {print_index(index)} uses {', '.join(unknown) or 'a value that was loaded'}",
                 where=f"kernel {kernel.name}",
