@@ -110,22 +110,23 @@ def largest(index: Index, bounds: Bounds) -> Index | None:
     """An upper bound in which rank variables are replaced by their symbolic largest values; None if a sign is unknown."""
     total = as_index(index.constant)
     for monomial, coefficient in index.terms:
-        ranks = [a for a in monomial if isinstance(a, Variable) and a.name in bounds.extents]
-        others = [a for a in monomial if not (isinstance(a, Variable) and a.name in bounds.extents)]
-        product = as_index(coefficient)
-        for atom in others:
-            if isinstance(atom, Remainder) and coefficient > 0:
-                product = product * (atom.denominator - 1)
-            elif isinstance(atom, (Quotient, Remainder)) and coefficient < 0:
-                product = ZERO
-            elif isinstance(atom, Variable):
-                product = product * atom_index(atom)
-            else:
-                return None
-        if ranks and any((interval(atom_index(a), bounds)[0] or -1) < 0 for a in others if isinstance(a, Variable)):
+        if not any(isinstance(atom, Remainder | Quotient | Value) or atom.name in bounds.extents for atom in monomial):
+            total = total + Index(((monomial, coefficient),), 0)
+            continue
+        lowest = [_atom_interval(atom, bounds)[0] for atom in monomial]
+        if any(low is None or low < 0 for low in lowest):
             return None
-        for rank in ranks:
-            product = product * (bounds.extents[rank.name] - 1) if coefficient > 0 else ZERO
+        if coefficient < 0:
+            continue
+        product = as_index(coefficient)
+        for atom in monomial:
+            match atom:
+                case Variable(name):
+                    product = product * (bounds.extents[name] - 1 if name in bounds.extents else as_index(name))
+                case Remainder(_, denominator):
+                    product = product * (denominator - 1)
+                case Quotient() | Value():
+                    return None
         total = total + product
     return total
 
