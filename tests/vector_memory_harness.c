@@ -1,4 +1,4 @@
-/* Exposes loads, stores, conversions, reductions, selections and integer operations of codegen/support to tests/test_vector_memory.py.
+/* Exposes what codegen/support has besides mathematical functions to tests/test_vector_memory.py.
  *
  * Every function maps arrays of `count` elements; the last vector is a part.
  */
@@ -90,7 +90,8 @@ BINARY(remainder, f64, double)
 BINARY(copysign, f32, float)
 BINARY(copysign, f64, double)
 #define DIVISION(type, element)                                                                                       \
-  BINARY(trunc_divide, type, element) BINARY(floor_divide, type, element) BINARY(fmod, type, element) BINARY(remainder, type, element)
+  BINARY(trunc_divide, type, element) BINARY(floor_divide, type, element)                                             \
+  BINARY(fmod, type, element) BINARY(remainder, type, element)
 DIVISION(i32, int32_t)
 DIVISION(i64, int64_t)
 
@@ -106,9 +107,10 @@ DIVISION(i64, int64_t)
       v##type chosen = tcomp_select_v##type(masks[0], x, y);                                                          \
       for (int lane = 0; lane < TCOMP_LANES; lane++) {                                                                \
         int64_t at = i + lane;                                                                                        \
-        int scalar = tcomp_lt_##type(a[at], b[at]) | tcomp_le_##type(a[at], b[at]) << 1 | tcomp_gt_##type(a[at], b[at]) << 2 | \
-                     tcomp_ge_##type(a[at], b[at]) << 3 | tcomp_eq_##type(a[at], b[at]) << 4 | tcomp_ne_##type(a[at], b[at]) << 5; \
-        element expected = tcomp_select_##type(scalar & 1, a[at], b[at]), got = chosen[lane];                         \
+        element p = a[at], q = b[at];                                                                                 \
+        int scalar = tcomp_lt_##type(p, q) | tcomp_le_##type(p, q) << 1 | tcomp_gt_##type(p, q) << 2 |                \
+                     tcomp_ge_##type(p, q) << 3 | tcomp_eq_##type(p, q) << 4 | tcomp_ne_##type(p, q) << 5;            \
+        element expected = tcomp_select_##type(scalar & 1, p, q), got = chosen[lane];                                 \
         if (scalar != bits[lane] || __builtin_memcmp(&expected, &got, sizeof got)) bits[lane] = -1;                   \
       }                                                                                                               \
       tcomp_store_vi32(to + i, bits);                                                                                 \

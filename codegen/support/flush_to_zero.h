@@ -1,5 +1,5 @@
-/* Treats denormal f32 and f64 numbers as zero between enter and leave, for the calling thread: arithmetic on them can be a hundred
- * times slower. Both directions: operands (DAZ) and results (FTZ). Does nothing where the processor has no such mode. */
+/* Treats denormal f32 and f64 numbers as zero between enter and leave, for the calling thread: arithmetic on them can be a
+ * hundred times slower. Both operands (DAZ) and results (FTZ). Does nothing where the processor has no such mode. */
 #ifndef TCOMP_FLUSH_TO_ZERO_H
 #define TCOMP_FLUSH_TO_ZERO_H
 

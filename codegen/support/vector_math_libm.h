@@ -51,9 +51,9 @@ TCOMP_RARE double tcomp_lgamma_f64(double x) {
 }
 TCOMP_LANE_LOOP_1(lgamma, f64, double)
 
-/* The derivative of lgamma: recurrence up to 10, then the asymptotic series; reflection below 0. Between its root at 1.4616 and
- * near the negative roots, relative accuracy is lost to cancellation (absolute error stays near 1e-15 of the terms). PyTorch's poles:
- * infinity of the opposite sign at +-0, NaN at negative integers. */
+/* The derivative of lgamma: recurrence up to 10, then the asymptotic series; reflection below 0. Next to a root, relative
+ * accuracy is lost to cancellation, absolute accuracy is not. PyTorch's values at the poles: infinity of the opposite sign at
+ * 0 and -0, NaN at negative integers. */
 TCOMP_RARE double tcomp_digamma_f64(double x) {
   if (x == 0) return __builtin_copysign(__builtin_inf(), -x);
   double r = 0;

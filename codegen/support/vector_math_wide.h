@@ -1,7 +1,7 @@
 /* f32 functions computed on f64 lanes, where cancellation and reduction need no care: all round once, after about 40 good bits.
  *
- * Two to three times the cost of their neighbours in vector_math.h. Coefficients are minimax fits in f64. Special values are those of
- * C's libm.
+ * Two to three times the cost of their neighbours in vector_math.h. Coefficients are minimax fits in f64. Special values are
+ * those of C's libm.
  */
 #ifndef TCOMP_VECTOR_MATH_WIDE_H
 #define TCOMP_VECTOR_MATH_WIDE_H
@@ -43,7 +43,7 @@ TCOMP_INLINE vf64 tcomp_wide_expm1(vf64 x) {
   return e.reduced * e.power + (e.power - 1.0);
 }
 
-/* log x for positive finite x, with x - 1 given apart so that it may carry more digits than x; the series of 2 atanh(f / (2 + f)). */
+/* log x for positive finite x, with x - 1 given apart so that it may carry more digits than x: 2 atanh(f / (2 + f)). */
 TCOMP_INLINE vf64 tcomp_wide_log(vf64 x, vf64 x_minus_1) {
   const int64_t root_half = 0x3fe6a09e00000000, one = 0x3ff0000000000000;
   vi64 bits = (vi64)x + (one - root_half);

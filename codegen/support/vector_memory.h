@@ -1,7 +1,8 @@
 /* Loads and stores of whole vectors and of the first n lanes, with conversion of narrow storage types; gathers.
  *
- * tcomp_load_<vector>(p), tcomp_load_part_<vector>(p, n) and the same with a storage suffix: tcomp_load_vf32_bf16(const uint16_t *).
- * A part touches no memory beyond its n elements and fills the other lanes with 0. Pointers need the alignment of the element.
+ * tcomp_load_<vector>(p), tcomp_load_part_<vector>(p, n) and the same with a storage suffix, as tcomp_load_vf32_bf16(p).
+ * A part, 0 <= n, touches no memory beyond its n elements and fills the other lanes with 0; with n >= TCOMP_LANES it is a
+ * whole vector. Pointers need the alignment of the element.
  * A bool in memory is one byte, 0 or 1; in a register it is a mask.
  */
 #ifndef TCOMP_VECTOR_MEMORY_H
@@ -146,7 +147,7 @@ TCOMP_INLINE vi32 tcomp_widen_vu8(vu8 x) { return (vi32)TCOMP_WIDEN_8(x, z); }
 TCOMP_INLINE vi32 tcomp_widen_vi8(vi8 x) { return (vi32)TCOMP_WIDEN_8(x, s); }
 TCOMP_INLINE vi32 tcomp_widen_vu16(vu16 x) { return (vi32)TCOMP_WIDEN_16(x, z); }
 TCOMP_INLINE vi32 tcomp_widen_vi16(vi16 x) { return (vi32)TCOMP_WIDEN_16(x, s); }
-/* Narrowing keeps the low bits. In two steps, which GCC turns into shuffles; in one step below AVX-512 it takes the lanes apart. */
+/* Narrowing keeps the low bits. In two steps below AVX-512, which GCC turns into shuffles; in one it takes the lanes apart. */
 TCOMP_INLINE vu16 tcomp_narrow_vu16(vi32 x) {
 #if TCOMP_GCC && TCOMP_AVX512
   return (vu16)__builtin_ia32_pmovdw512_mask(x, (tcomp_lanes_i16){0}, (uint16_t)-1);

@@ -1,11 +1,11 @@
 /* Vectors of TCOMP_LANES lanes and the operations on them that the C language does not spell.
  *
- * All vectors of a translation unit have the same number of lanes, whatever their element: one f32 register wide, so vf64 and vi64
- * span two registers and vu8 a quarter of one. Arithmetic, bit operations and shifts use C's own operators on every type.
+ * All vectors of a translation unit have the same number of lanes, whatever their element: as many as an f32 register holds,
+ * so that vf64 and vi64 span two registers and vu8 a quarter of one. Arithmetic, bit operations and shifts use C's operators.
  *
  * Masks: the truth of lane i is lane i of a vi32, -1 or 0, whatever was compared. Compare vf32 and vi32 by C's operators or by
- * tcomp_lt_vf32 and friends; compare 64-bit lanes by tcomp_lt_vf64 and friends only (GCC 12 crashes on comparisons of vectors wider
- * than a register). Little-endian targets only.
+ * tcomp_lt_vf32 and friends, 64-bit lanes by tcomp_lt_vf64 and friends only: GCC 12 crashes on comparisons of vectors wider
+ * than a register. Little-endian targets only.
  */
 #ifndef TCOMP_VECTOR_TYPES_H
 #define TCOMP_VECTOR_TYPES_H
@@ -26,8 +26,8 @@
 #ifndef TCOMP_LANES
 #define TCOMP_LANES TCOMP_NATIVE_LANES
 #endif
-#if TCOMP_LANES != 4 && TCOMP_LANES != 8 && TCOMP_LANES != 16
-#error "TCOMP_LANES must be 4, 8 or 16"
+#if TCOMP_LANES > TCOMP_NATIVE_LANES || (TCOMP_LANES != 4 && TCOMP_LANES != 8 && TCOMP_LANES != 16)
+#error "TCOMP_LANES must be 4, 8 or 16, and a vector of f32 no wider than a register"
 #endif
 
 /* Which built-in functions fit vectors of this width; clang spells fewer of them, and needs fewer. */
