@@ -1,0 +1,215 @@
+"""The statements of a kernel as C: loops, buffers, blocks, and where tails are split off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
+from typing import assert_never
+
+from tcomp.codegen.c_expressions import Context
+from tcomp.codegen.c_index import scalar_code
+from tcomp.codegen.c_limits import Body, Limit, drop_certain, find_limits, set_limit, tail_of
+from tcomp.codegen.c_memory import Home, Memory, Register
+from tcomp.codegen.c_names import Names
+from tcomp.codegen.c_statements import write_assign
+from tcomp.codegen.c_tree import (
+    Binary,
+    CExpression,
+    Convert,
+    CStatement,
+    Declare,
+    DeclareArray,
+    For,
+    If,
+    Integer,
+    Name,
+    Scope,
+    add,
+    both,
+)
+from tcomp.codegen.c_types import c_type, storage_of
+from tcomp.ir.expressions import as_index, index_variables
+from tcomp.ir.index import interval
+from tcomp.ir.tile import Assign, Block, Buffer, Kernel, Loop, TileStatement, contiguous_strides
+from tcomp.ir.tile_scope import Place
+
+ALIGNMENT = 64
+
+
+def prepare_kernel(kernel: Kernel) -> Kernel:
+    """Write colliding merges as reductions: `s[] over (i) sum= x[i]` becomes `s[] over () sum= sum(i) x[i]`."""
+    return replace(kernel, body=tuple(map(_prepare, kernel.body)))
+
+
+def _prepare(statement: TileStatement) -> TileStatement:
+    match statement:
+        case Loop():
+            return replace(statement, body=tuple(map(_prepare, statement.body)))
+        case Assign(merge=merge, reduce=reduce) if merge not in (None, "last") and reduce in (None, merge):
+            used = set().union(*map(index_variables, statement.index))
+            kept = tuple(axis for axis in statement.axes if axis.name in used)
+            moved = tuple(axis for axis in statement.axes if axis.name not in used)
+            if not moved:
+                return statement
+            return replace(statement, axes=kept, reduce=merge, reduced=moved + statement.reduced)
+        case _:
+            return statement
+
+
+def buffer_bytes(buffer: Buffer) -> int:
+    """Bytes of a buffer, rounded up so that the next one is aligned."""
+    size = prod(buffer.shape) * buffer.dtype.bytes
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True)
+class BodyScope:
+    """What the statements of a body can see: names in the IR, their homes in C, and the C identifiers in use."""
+
+    context: Context
+    places: dict[str, Place]
+    names: Names
+
+    def enter(self, loop: Loop) -> BodyScope:
+        """The scope inside a loop."""
+        names = Names(self.names)
+        context = self.context
+        low = interval(loop.start, context.bounds)[0]
+        extents = dict(context.bounds.extents)
+        if low is not None and low >= 0:
+            extents[loop.variable] = loop.stop
+        variables = {**context.names, loop.variable: names.take(loop.variable)}
+        bounds = replace(context.bounds, extents=extents)
+        return BodyScope(replace(context, names=variables, bounds=bounds), self.places, names)
+
+    def inner(self) -> BodyScope:
+        """A scope inside this one in which names can be declared."""
+        return replace(self, names=Names(self.names))
+
+    def declare(self, place: Buffer | Block, home: Home) -> BodyScope:
+        """This scope with one more buffer or block."""
+        context = replace(self.context, homes={**self.context.homes, place.name: home})
+        return BodyScope(context, {**self.places, place.name: place}, self.names)
+
+
+@dataclass(slots=True)
+class BodyWriter:
+    """Writes bodies; remembers what scratch memory it gave out."""
+
+    in_scratch: bool
+    offsets: dict[Buffer, int] = field(default_factory=dict)
+    used: int = 0
+
+    def branch(self, body: Body, scope: BodyScope, loops: tuple[Loop, ...]) -> list[CStatement]:
+        """A body whose loops have just been entered: full where all limits known here allow it, else its tails."""
+        context = scope.context
+        limits = find_limits(body, frozenset(context.names))
+        body, limits = drop_certain(body, limits, context.bounds)
+        if not limits:
+            return self.body(body, scope, is_split=True)
+        first = limits[0]
+        full, tail = set_limit(body, first.limit, None), tail_of(first, loops)
+        if tail == 0:
+            return self.branch(full, scope, loops)
+        condition = Binary(">=", scalar_code(first.limit, context.names, context.bounds), Integer(first.size))
+        then = self.branch(full, scope.inner(), loops)
+        if tail is None:
+            otherwise = self.body(body, scope.inner(), is_split=False)
+        else:
+            otherwise = self.branch(set_limit(body, first.limit, tail), scope.inner(), loops)
+        return [If(condition, tuple(then), tuple(otherwise))]
+
+    def body(self, body: Body, scope: BodyScope, is_split: bool) -> list[CStatement]:
+        """Statements in order. With `is_split`, loops inside split off their tails."""
+        written: list[CStatement] = []
+        for statement in body:
+            match statement:
+                case Loop():
+                    written += self._loop(statement, scope, is_split)
+                case Buffer():
+                    declared, home = self._buffer(statement, scope)
+                    written.append(declared)
+                    scope = scope.declare(statement, home)
+                case Block():
+                    declarations, home = self._block(statement, scope)
+                    written += declarations
+                    scope = scope.declare(statement, home)
+                case Assign():
+                    written += write_assign(statement, scope.context, scope.places, scope.names)
+                case _:
+                    assert_never(statement)
+        if len(written) == 1 and isinstance(written[0], Scope):
+            return list(written[0].body)
+        return written
+
+    def _loop(self, loop: Loop, scope: BodyScope, is_split: bool) -> list[CStatement]:
+        outside, inside = scope.context, scope.enter(loop)
+        variable = inside.context.names[loop.variable]
+        start = scalar_code(loop.start, outside.names, outside.bounds)
+        stop = scalar_code(loop.stop, outside.names, outside.bounds)
+        below: CExpression = Binary("<", Name(variable), stop)
+        limits = find_limits(loop.body, frozenset(inside.context.names)) if is_split else []
+        body, limits = drop_certain(loop.body, limits, inside.context.bounds)
+        tails = [tail_of(limit, (loop,)) for limit in limits]
+        for limit in limits:
+            body_full = set_limit(body if limit is limits[0] else body_full, limit.limit, None)
+        if not limits or all(tail == 0 for tail in tails):
+            body = body_full if limits else body
+            return [For(variable, start, below, loop.step, tuple(self.body(body, inside, is_split)))]
+        conditions = [self._is_full(limit, loop, inside) for limit in limits]
+        if any(limit.limit != loop.stop - as_index(loop.variable) for limit in limits):
+            conditions.insert(0, below)
+        if tails[0] is not None and len(limits) == 1:
+            rest = self.body(set_limit(body, limits[0].limit, tails[0]), inside.inner(), is_split)
+        else:
+            rest = self.body(body, inside.inner(), is_split=False)
+        full = self.body(body_full, inside.inner(), is_split)
+        return [
+            Scope(
+                (
+                    Declare("int64_t", variable, start),
+                    For(variable, None, both(conditions), loop.step, tuple(full)),
+                    For(variable, None, below, loop.step, tuple(rest)),
+                )
+            )
+        ]
+
+    def _is_full(self, limit: Limit, loop: Loop, scope: BodyScope) -> CExpression:
+        """Whether all points below a limit exist."""
+        context = scope.context
+        rest = loop.stop - as_index(loop.variable)
+        if limit.limit == rest:
+            # k < stop - (size - 1) keeps the loop's own variable on the left, which compilers count better.
+            last = scalar_code(loop.stop - (limit.size - 1), context.names, context.bounds)
+            return Binary("<", Name(context.names[loop.variable]), last)
+        return Binary(">=", scalar_code(limit.limit, context.names, context.bounds), Integer(limit.size))
+
+    def _buffer(self, buffer: Buffer, scope: BodyScope) -> tuple[CStatement, Home]:
+        name = scope.names.take(buffer.name)
+        shape = tuple(map(as_index, buffer.shape))
+        home = Memory(name, buffer.dtype, shape, contiguous_strides(shape))
+        element = storage_of(buffer.dtype).memory
+        if not self.in_scratch:
+            return DeclareArray(element, name, prod(buffer.shape), alignment=ALIGNMENT), home
+        if buffer not in self.offsets:
+            self.offsets[buffer] = self.used
+            self.used += buffer_bytes(buffer)
+        place = add(Name("scratch"), Integer(self.offsets[buffer]))
+        return Declare(f"{element}* const restrict", name, Convert(f"{element}*", place)), home
+
+    def _block(self, block: Block, scope: BodyScope) -> tuple[list[CStatement], Home]:
+        layout = scope.context.layout
+        sizes = tuple(axis.size for axis in block.axes)
+        is_vector = block in layout.vectors
+        if not is_vector and block not in layout.scalars:
+            name = scope.names.take(block.name)
+            shape = tuple(map(as_index, sizes))
+            array = DeclareArray(storage_of(block.dtype).memory, name, prod(sizes), alignment=ALIGNMENT)
+            return [array], Memory(name, block.dtype, shape, contiguous_strides(shape))
+        steps = [1] * len(sizes)
+        if is_vector:
+            steps[-1] = layout.lanes
+        points = list(product(*(range(0, size, step) for size, step in zip(sizes, steps))))
+        home = Register(scope.names.take_family(block.name, points), block.dtype, sizes, is_vector)
+        return [Declare(c_type(block.dtype, is_vector), home.variable(point)) for point in points], home

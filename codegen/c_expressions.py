@@ -1,0 +1,311 @@
+"""Scalar expressions at one point of a statement, as C: loads emitted once, the rest nested into one expression.
+
+A part of an expression that does not depend on some axis is computed once for all points of that axis, in the outermost scope
+where what it depends on exists.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from tcomp.codegen.c_index import LANE, Resolved, lane_code, lane_dtype, resolve, scalar_code
+from tcomp.codegen.c_layout import Layout
+from tcomp.codegen.c_memory import Address, Home, Memory, Register, read_scalar, read_vector
+from tcomp.codegen.c_names import Names
+from tcomp.codegen.c_operators import apply_operator
+from tcomp.codegen.c_tree import (
+    Binary,
+    Braces,
+    CExpression,
+    Conditional,
+    CStatement,
+    Declare,
+    For,
+    If,
+    Integer,
+    Name,
+    Set,
+    Subscript,
+    Unary,
+    both,
+    call,
+)
+from tcomp.codegen.c_types import VECTOR_TYPES, Value, broadcast, c_type, convert, is_narrow, literal, named, storage_of
+from tcomp.ir.dtypes import DType, boolean, i32, i64
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, variables, walk
+from tcomp.ir.index import Bounds, interval, is_below, is_inside
+
+LONGEST = 8
+"""Operations nested into one C expression before it gets a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a statement can see: the homes of tensors, C names of variables, and the ranges of these."""
+
+    layout: Layout
+    homes: Mapping[str, Home]
+    names: Mapping[str, str]
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a statement's axes: the number of each unrolled axis, for the lane axis that of the first lane.
+
+    `count` is how many lanes exist where not all do.
+    """
+
+    at: Mapping[str, int]
+    count: CExpression | None = None
+
+
+@dataclass(slots=True)
+class Stage:
+    """A scope that is being written: its statements, what they computed, and the axes that exist only inside it."""
+
+    body: list[CStatement]
+    axes: frozenset[str]
+    is_loop: bool = False
+    memo: dict[object, Value] = field(default_factory=dict)
+
+
+class ExpressionWriter:
+    """Writes the expressions of one statement."""
+
+    def __init__(self, context: Context, names: Names, axes: frozenset[str], lane: str | None, roots: list[Expr]) -> None:
+        self.context = context
+        self.names = names
+        self.axes = axes
+        self.lane = lane
+        self.stages = [Stage([], frozenset())]
+        self.depends: dict[Expr, frozenset[str]] = {}
+        self.uses = Counter(part for root in roots for part in walk(root) if isinstance(part, (Apply, Cast)))
+
+    @property
+    def body(self) -> list[CStatement]:
+        """The statements of the innermost scope."""
+        return self.stages[-1].body
+
+    @contextmanager
+    def stage(self, body: list[CStatement], axes: frozenset[str] = frozenset(), is_loop: bool = False) -> Iterator[None]:
+        """Write into an inner scope, in which points of `axes` exist that do not outside."""
+        self.stages.append(Stage(body, axes, is_loop))
+        yield
+        self.stages.pop()
+
+    def value(self, expression: Expr, point: Point) -> Value:
+        """The code of an expression at a point."""
+        match expression:
+            case Constant(number, dtype):
+                return literal(number, dtype)
+            case Load():
+                return self._load(expression, point)
+            case Ordinal(index, dtype):
+                return self._ordinal(index, dtype, point)
+            case Cast(dtype, argument):
+                return self._shared(expression, point, lambda: convert(self.value(argument, point), dtype))
+            case Apply(operator, arguments):
+                return self._shared(
+                    expression, point, lambda: apply_operator(operator, [self.value(a, point) for a in arguments])
+                )
+            case _:
+                assert_never(expression)
+
+    def scalar_index(self, index: Index, point: Point) -> CExpression:
+        """The int64_t code of an index without lanes."""
+        at = self.resolve(index, point)
+        codes = {name: value.code for name, value in at.values.items()}
+        return scalar_code(at.index, self.context.names, self.context.bounds, codes)
+
+    def resolve(self, index: Index, point: Point) -> Resolved:
+        """An index at a point."""
+        numbers = {name: as_index(number) for name, number in point.at.items()}
+        if self.lane is not None:
+            numbers[self.lane] = numbers[self.lane] + as_index(LANE)
+        return resolve(index, numbers, self.context.bounds, lambda e: convert(self.value(e, point), i64))
+
+    def keep(self, base: str, value: Value, stage: Stage | None = None) -> Value:
+        """Give a value a name."""
+        name = self.names.number(base)
+        (stage or self.stages[-1]).body.append(Declare(f"const {value.type}", name, value.code))
+        return named(name, value)
+
+    def dependencies(self, expression: Expr) -> frozenset[str]:
+        """The statement's axes that an expression uses."""
+        if expression not in self.depends:
+            self.depends[expression] = frozenset(variables(expression)) & self.axes
+        return self.depends[expression]
+
+    def find_stage(self, needed: frozenset[str]) -> Stage:
+        """The outermost scope in which the axes exist; never outside a loop, whose variable or effects may matter."""
+        for stage in reversed(self.stages):
+            if stage.is_loop or stage.axes & needed:
+                return stage
+        return self.stages[0]
+
+    def key(self, expression: Expr, point: Point) -> object:
+        """What tells apart the values of an expression at different points."""
+        return expression, tuple((name, point.at[name]) for name in sorted(self.dependencies(expression)) if name in point.at)
+
+    def _shared(self, expression: Expr, point: Point, compute: Callable[[], Value]) -> Value:
+        """Compute an operation; name it if it is used again, here or at points that differ only in axes it does not use."""
+        needed = self.dependencies(expression)
+        key = self.key(expression, point)
+        stage = self.find_stage(needed)
+        if key in stage.memo:
+            return stage.memo[key]
+        value = compute()
+        is_shared = self.uses[expression] > 1 or needed != self.axes
+        if value.weight and (is_shared or value.weight > LONGEST):
+            base = expression.operator if isinstance(expression, Apply) else str(value.dtype) + "_value"
+            value = self.keep(base, value, stage)
+        stage.memo[key] = value
+        return value
+
+    def _ordinal(self, index: Index, dtype: DType, point: Point) -> Value:
+        at = self.resolve(index, point)
+        names, bounds = self.context.names, self.context.bounds
+        if not at.is_lane_dependent(at.index):
+            codes = {name: value.code for name, value in at.values.items()}
+            return convert(Value(scalar_code(at.index, names, bounds, codes), i64, False), dtype)
+        lanes = lane_dtype(at.index, at.values, bounds)
+        return convert(lane_code(at.index, names, bounds, at.values, lanes), dtype)
+
+    def _load(self, load: Load, point: Point) -> Value:
+        home = self.context.homes[load.tensor]
+        if isinstance(home, Register):
+            return self.read_register(home, load.index, point)
+        key = self.key(load, point)
+        stage = self.find_stage(self.dependencies(load))
+        if key not in stage.memo:
+            # Whatever the load's index computes has to stand in the same scope before it.
+            position = self.stages.index(stage)
+            inner, self.stages = self.stages, self.stages[: position + 1]
+            stage.memo[key] = self._read_memory(home, load, point)
+            self.stages = inner
+        return stage.memo[key]
+
+    def register_point(self, home: Register, index: tuple[Index, ...], point: Point) -> tuple[int, ...]:
+        """Which element of a block an index names; with lanes, that of the first lane."""
+        return tuple((self.resolve(i, point).split()[0]).constant for i in index)
+
+    def read_register(self, home: Register, index: tuple[Index, ...], point: Point) -> Value:
+        """A variable of a block."""
+        name = home.variable(self.register_point(home, index, point))
+        return Value(Name(name), home.dtype, home.is_vector)
+
+    def address(self, home: Memory, index: tuple[Index, ...], point: Point) -> Address:
+        """The address that an index names."""
+        flat = as_index(0)
+        for i, stride in zip(index, home.strides, strict=True):
+            flat = flat + i * stride
+        return Address(home, self.resolve(flat, point), self.context.names, self.context.bounds)
+
+    def _read_memory(self, home: Memory, load: Load, point: Point) -> Value:
+        address = self.address(home, load.index, point)
+        same, varying = self._inside(home, load, point)
+        base, dtype = load.tensor, home.dtype
+        outside = None if load.outside is None else literal(load.outside, dtype)
+        if address.stride == as_index(0) and varying is None:
+            code = read_scalar(address.only(), dtype)
+            if same is not None and outside is not None:
+                code = Conditional(same, code, outside.code)
+            return self.keep(base, Value(code, dtype, False))
+        if address.stride == as_index(1) and varying is None:
+            value = Value(read_vector(address.first(), dtype, point.count), dtype, True)
+        else:
+            mask = varying
+            if point.count is not None:
+                first = call("tcomp_first_lanes", point.count)
+                mask = first if mask is None else Binary("&", mask, first)
+            value = self._read_lanes(address, base, dtype, mask, same)
+        if outside is None:
+            return self.keep(base, value)
+        lanes = broadcast(outside)
+        if varying is not None and repr(load.outside) not in ("0", "0.0", "False"):
+            value = replace(value, code=call(f"tcomp_select_{VECTOR_TYPES[value.kind]}", varying, value.code, lanes.code))
+        if same is not None:
+            value = replace(value, code=Conditional(same, value.code, lanes.code))
+        return self.keep(base, value)
+
+    def _read_lanes(
+        self, address: Address, base: str, dtype: DType, mask: CExpression | None, same: CExpression | None
+    ) -> Value:
+        """Elements that are not known to be neighbours or to exist: neighbours if at run time they are, else one by one."""
+        storage = storage_of(dtype)
+        vector = VECTOR_TYPES[storage.kind]
+        if mask is not None:
+            mask = self.keep("mask", Value(mask, boolean, True)).code
+        if storage.suffix:
+            return self._read_each(address, base, dtype, mask, same)
+        pointer, offsets = address.lanes()
+        suffix = VECTOR_TYPES[offsets.kind][1:]
+        if mask is None:
+            return Value(call(f"tcomp_gather_{vector}_{suffix}", pointer.code, offsets.code), dtype, True)
+        code: CExpression = call(f"tcomp_gather_masked_{vector}_{suffix}", pointer.code, offsets.code, mask)
+        if address.stride == as_index(1):
+            code = Conditional(call("tcomp_all", mask), read_vector(address.first(), dtype, None), code)
+        return Value(code, dtype, True)
+
+    def _read_each(
+        self, address: Address, base: str, dtype: DType, mask: CExpression | None, same: CExpression | None
+    ) -> Value:
+        name = self.names.number(base)
+        vector = c_type(dtype, True)
+        self.body.append(Declare(vector, name, Braces((Integer(0),))))
+        element = read_scalar(address.of_lane("lane"), dtype)
+        if dtype.kind == "bool":
+            element = Unary("-", element)
+        step: CStatement = Set(Subscript(Name(name), Name("lane")), element)
+        conditions = [c for c in (same, None if mask is None else Subscript(mask, Name("lane"))) if c is not None]
+        if conditions:
+            step = If(both(conditions), (step,))
+        self.body.append(For("lane", Integer(0), Binary("<", Name("lane"), Integer(self.context.layout.lanes)), 1, (step,)))
+        return Value(Name(name), dtype, True)
+
+    def _inside(self, home: Memory, load: Load, point: Point) -> tuple[CExpression | None, CExpression | None]:
+        """The conditions under which a load with an outside value is inside: one for all lanes, and a mask; None if proved."""
+        if load.outside is None:
+            return None, None
+        names, bounds = self.context.names, self.context.bounds
+        same: list[CExpression] = []
+        masks: list[CExpression] = []
+        for i, extent in zip(load.index, home.shape, strict=True):
+            at = self.resolve(i, point)
+            if not at.values and is_inside(at.index, extent, bounds):
+                continue
+            codes = {name: value.code for name, value in at.values.items()}
+            limit = scalar_code(extent, names, bounds)
+            if not at.is_lane_dependent(at.index):
+                code = scalar_code(at.index, names, bounds, codes)
+                if not is_natural_index(at.index, bounds):
+                    same.append(Binary(">=", code, Integer(0)))
+                if at.values or not is_below(at.index, extent, bounds):
+                    same.append(Binary("<", code, limit))
+            elif at.stride == as_index(1):
+                start = at.split()[0]
+                if at.values or not is_below(at.index, extent, bounds):
+                    masks.append(call("tcomp_first_lanes", scalar_code(extent - start, names, bounds, codes)))
+                if not is_natural_index(at.index, bounds):
+                    masks.append(Unary("~", call("tcomp_first_lanes", scalar_code(-start, names, bounds, codes))))
+            else:
+                dtype = i32 if lane_dtype(at.index, at.values, bounds) == i32 and lane_dtype(extent, {}, bounds) == i32 else i64
+                lanes = lane_code(at.index, names, bounds, at.values, dtype)
+                masks.append(call(f"tcomp_ge_v{dtype}", lanes.code, broadcast(literal(0, dtype)).code))
+                masks.append(call(f"tcomp_lt_v{dtype}", lanes.code, broadcast(Value(limit, dtype, False)).code))
+        mask: CExpression | None = None
+        for part in masks:
+            mask = part if mask is None else Binary("&", mask, part)
+        return both(same) if same else None, mask
+
+
+
+def is_natural_index(index: Index, bounds: Bounds) -> bool:
+    """Whether an index is proved not to be negative."""
+    low = interval(index, bounds)[0]
+    return low is not None and low >= 0

@@ -1,0 +1,178 @@
+"""A tile program as one C function.
+
+    void NAME(const float* restrict X, ..., float* restrict Y, int64_t N, int64_t begin, int64_t end)
+
+runs the instances [begin, end) of the parallel loops, counted with the last loop fastest; `instances` says how many there are. A
+kernel whose buffers are large has one more parameter, `scratch`: memory of its thread of `scratch_bytes` bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcomp.codegen.c_body import BodyScope, BodyWriter, buffer_bytes, prepare_kernel
+from tcomp.codegen.c_expressions import Context
+from tcomp.codegen.c_index import LANE, scalar_code
+from tcomp.codegen.c_layout import plan_layout
+from tcomp.codegen.c_memory import Home, Memory
+from tcomp.codegen.c_names import Names, spell
+from tcomp.codegen.c_printer import print_c
+from tcomp.codegen.c_tree import (
+    Binary,
+    CExpression,
+    Comment,
+    CStatement,
+    Declare,
+    Directive,
+    For,
+    Function,
+    If,
+    Integer,
+    Name,
+    Parameter,
+    Set,
+    add,
+)
+from tcomp.codegen.c_types import storage_of
+from tcomp.ir.errors import Unsupported
+from tcomp.ir.expressions import Index, as_index, index_variables
+from tcomp.ir.index import Bounds
+from tcomp.ir.text import print_index
+from tcomp.ir.tile import Buffer, Kernel, Loop, contiguous_strides, walk_statements
+
+STACK_BYTES = 256 * 1024
+"""Buffers beyond this size together live in the thread's scratch memory instead of on its stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class COptions:
+    """How to print kernels. `lanes` is the number of f32 elements in a vector register."""
+
+    lanes: int = 16
+
+
+def kernel_source(kernel: Kernel, options: COptions = COptions()) -> str:
+    """The C source of a kernel, a whole translation unit."""
+    return print_c(
+        (
+            _header(kernel),
+            Directive(f"#define TCOMP_LANES {options.lanes}"),
+            Directive('#include "vector.h"'),
+            Directive(""),
+            _function(kernel, options),
+        )
+    )
+
+
+def instances(kernel: Kernel) -> Index:
+    """How many instances the parallel loops of a kernel have."""
+    total = as_index(1)
+    for loop in parallel_loops(kernel):
+        total = total * trip_count(loop)
+    return total
+
+
+def parallel_loops(kernel: Kernel) -> tuple[Loop, ...]:
+    """The nest of parallel loops, outermost first."""
+    found: list[Loop] = []
+    body = kernel.body
+    while len(body) == 1 and isinstance(body[0], Loop) and body[0].kind == "parallel":
+        found.append(body[0])
+        body = body[0].body
+    outer: set[str] = set()
+    for loop in found:
+        if (index_variables(loop.start) | index_variables(loop.stop)) & outer:
+            raise Unsupported(
+                f"the range of the parallel loop {loop.variable} depends on a loop around it",
+                where=f"kernel {kernel.name}",
+                help="parallel loops span a box: give the loop its full range and limit what it does",
+            )
+        outer.add(loop.variable)
+    return tuple(found)
+
+
+def trip_count(loop: Loop) -> Index:
+    """How often a loop runs, if its range is not negative."""
+    return (loop.stop - loop.start + (loop.step - 1)) // loop.step
+
+
+def scratch_bytes(kernel: Kernel) -> int:
+    """Bytes of scratch memory that a thread needs to run the kernel; 0 if its buffers fit on the stack."""
+    buffers = [s for s in walk_statements(kernel.body) if isinstance(s, Buffer)]
+    total = sum(buffer_bytes(buffer) for buffer in buffers)
+    return total if total > STACK_BYTES else 0
+
+
+def kernel_parameters(kernel: Kernel) -> tuple[Parameter, ...]:
+    """The parameters of a kernel's function: arguments, symbols, scratch if it needs that, and the range of instances."""
+    names = _interface_names(kernel)
+    parameters: list[Parameter] = []
+    for argument in kernel.arguments:
+        shape = f"{argument.dtype}[{', '.join(print_index(e) for e in argument.shape)}]"
+        if argument.strides != contiguous_strides(argument.shape):
+            shape += f" strides ({', '.join(print_index(s) for s in argument.strides)})"
+        const = "const " if argument.role == "in" else ""
+        pointer = f"{const}{storage_of(argument.dtype).memory}* restrict"
+        parameters.append(Parameter(pointer, names[argument.name], f"{argument.role} {shape}"))
+    parameters += [Parameter("int64_t", names[symbol.name]) for symbol in kernel.symbols]
+    if scratch_bytes(kernel):
+        parameters.append(Parameter("char* restrict", "scratch", f"{scratch_bytes(kernel)} bytes"))
+    return (*parameters, Parameter("int64_t", "begin"), Parameter("int64_t", "end"))
+
+
+def _interface_names(kernel: Kernel) -> dict[str, str]:
+    names = Names()
+    return {item.name: names.take(item.name) for item in (*kernel.arguments, *kernel.symbols)}
+
+
+def _header(kernel: Kernel) -> Comment:
+    return Comment((f"{kernel.name}: {len(kernel.arguments)} arguments", *kernel.notes))
+
+
+def _function(kernel: Kernel, options: COptions) -> Function:
+    kernel = prepare_kernel(kernel)
+    names = Names()
+    interface = {item.name: names.take(item.name) for item in (*kernel.arguments, *kernel.symbols)}
+    homes: dict[str, Home] = {a.name: Memory(interface[a.name], a.dtype, a.shape, a.strides) for a in kernel.arguments}
+    bounds = Bounds({LANE: as_index(options.lanes)}, {s.name: (s.low, s.high) for s in kernel.symbols})
+    variables = {s.name: interface[s.name] for s in kernel.symbols}
+    context = Context(plan_layout(kernel, options.lanes), homes, variables, bounds)
+    scope = BodyScope(context, {a.name: a for a in kernel.arguments}, names)
+    writer = BodyWriter(in_scratch=scratch_bytes(kernel) > 0)
+    return Function("void", spell(kernel.name), kernel_parameters(kernel), tuple(_instance_loop(kernel, scope, writer)))
+
+
+def _instance_loop(kernel: Kernel, scope: BodyScope, writer: BodyWriter) -> list[CStatement]:
+    """The loop over [begin, end): the first instance's place in the nest is worked out, later ones are counted."""
+    loops = parallel_loops(kernel)
+    body = loops[-1].body if loops else kernel.body
+    outside = scope.context
+    trips = [scalar_code(trip_count(loop), outside.names, outside.bounds) for loop in loops]
+    counters = [scope.names.take(f"{loop.variable}_number") for loop in loops]
+    head: list[CStatement] = []
+    rest: CExpression = Name("begin")
+    for counter, count in reversed(list(zip(counters, trips))):
+        is_outermost = counter == counters[0]
+        head.append(Declare("int64_t", counter, rest if is_outermost else Binary("%", rest, count)))
+        rest = Binary("/", rest, count)
+    variables: list[CStatement] = []
+    for loop, counter in zip(loops, counters):
+        start = scalar_code(loop.start, outside.names, outside.bounds)
+        offset: CExpression = Name(counter) if loop.step == 1 else Binary("*", Name(counter), Integer(loop.step))
+        scope = scope.enter(loop)
+        variables.append(Declare("const int64_t", scope.context.names[loop.variable], add(start, offset)))
+    work = writer.branch(body, scope, loops)
+    loop_body = (*variables, *work, *_count_up(counters, trips))
+    return [*head, For("instance", Name("begin"), Binary("<", Name("instance"), Name("end")), 1, loop_body)]
+
+
+def _count_up(counters: list[str], trips: list[CExpression]) -> list[CStatement]:
+    """Go to the next instance: the last counter first, the one before it when that wraps around."""
+    steps: list[CStatement] = []
+    for position, (counter, count) in enumerate(zip(counters, trips)):
+        up = Set(Name(counter), Integer(1), "+=")
+        if position == 0:
+            steps = [up]
+        else:
+            steps = [up, If(Binary("==", Name(counter), count), (Set(Name(counter), Integer(0)), *steps))]
+    return steps
