@@ -5,13 +5,21 @@ Importing this package fills the table: each module below enters its lowerings o
 
 from tcomp.lowerings import (
     activations,
+    adaptive_pooling,
     comparisons,
+    convolution,
     creation,
+    indexing,
+    joining,
     matmul,
     normalisation,
     pointwise,
+    pooling,
     reductions,
+    scans,
+    scatter,
     softmax,
+    sorting,
     views,
 )
 from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
@@ -20,13 +28,21 @@ from tcomp.lowerings.torch_types import dtype_of
 
 MODULES = (
     activations,
+    adaptive_pooling,
     comparisons,
+    convolution,
     creation,
+    indexing,
+    joining,
     matmul,
     normalisation,
     pointwise,
+    pooling,
     reductions,
+    scans,
+    scatter,
     softmax,
+    sorting,
     views,
 )
 """The modules that hold lowerings."""

@@ -143,13 +143,16 @@ class Builder:
         element: Callable[[tuple[Index, ...], tuple[Index, ...]], Scalar],
         *,
         hints: Sequence[str],
+        where: Callable[[tuple[Index, ...], tuple[Index, ...]], Scalar] | None = None,
     ) -> tuple[Array, ...]:
         """Emit a reduction with a tuple state; one array for each component, of the state's own types."""
         free, folded = _ranks(FREE_RANKS, shape), _ranks(REDUCED_RANKS, reduced)
-        scalar = element(_indices(free), _indices(folded))
+        points = _indices(free), _indices(folded)
+        scalar = element(*points)
+        condition = None if where is None else where(*points).expression
         dtypes = MONOIDS[monoid].state_dtypes(scalar.dtype)
         targets = tuple((self._fresh(hint), t) for hint, t in zip(hints, dtypes, strict=True))
-        self._append(targets, _indices(free), shape, scalar.expression, monoid, folded)
+        self._append(targets, points[0], shape, scalar.expression, monoid, folded, condition)
         return tuple(Array(name, t, tuple(shape)) for name, t in targets)
 
     def scatter(
