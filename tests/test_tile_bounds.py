@@ -2,13 +2,15 @@
 
 import re
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.parser import parse_index
-from tcomp.ir.tile_bounds import check_bounds, evaluate_at
+from tcomp.ir.tile_bounds import UNBOUNDED_STEP, check_bounds, evaluate_at
+from tcomp.ir.tile_evaluate import evaluate_kernel
 from tcomp.ir.tile_parser import parse_kernel
 from tcomp.ir.tile_scope import find_sites
 
@@ -64,6 +66,33 @@ def test_accesses_that_stay_inside_are_accepted(body):
 def test_accesses_that_provably_leave_are_refused(body, message):
     with pytest.raises(VerifyError, match=re.escape(message)):
         check(body)
+
+
+@st.composite
+def tiled_loops(draw):
+    """A loop of tiles over 20 elements whose index, step and limit need not fit together."""
+    size, step, slope, shift, bound = (draw(st.integers(*ends)) for ends in ((1, 6), (1, 8), (-2, 3), (-2, 4), (12, 24)))
+    limit = draw(st.sampled_from(["", f" < {bound} - m", f" < {bound} - m // 2"]))
+    stop = draw(st.sampled_from(["20", "N + 12"]))
+    return f"for m in 0 .. {stop} step {step} {{ Y[{slope}*i + m + {shift}] over (i:{size}{limit}) sum= 1.0 }}"
+
+
+@given(tiled_loops())
+def test_what_is_refused_really_leaves_its_memory(body):
+    """A corner is a point that runs: where the check shows a fault, so does the evaluator; without limits it misses none."""
+    kernel = parse_kernel(f"kernel k(inout Y: f32[20]) for N in 1.. {{ {body} }}")
+    leaves = []
+    for size in (1, 1 + UNBOUNDED_STEP):
+        try:
+            evaluate_kernel(kernel, {"Y": numpy.zeros(20, numpy.float32)}, {"N": size})
+        except VerifyError:
+            leaves.append(size)
+    try:
+        for site in find_sites(kernel):
+            check_bounds(site)
+        assert not leaves or "<" in body
+    except VerifyError:
+        assert leaves
 
 
 @given(st.integers(-40, 40), st.integers(-9, 9), st.integers(1, 9))
