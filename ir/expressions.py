@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tcomp.ir.dtypes import DType
+from tcomp.ir.dtypes import DType, i64
 
 Number: TypeAlias = int | float | bool
 
@@ -416,11 +416,11 @@ def _map_index_loads(index: Index, change: Callable[[Load], Expr]) -> Index:
 
 
 def value_index(expression: Expr) -> Index:
-    """Use an integer expression as an index; literals and ordinals become plain indices."""
+    """Use an integer expression as an index; literals and i64 ordinals become plain indices (a narrower one may wrap)."""
     match expression:
-        case Constant(value, _):
+        case Constant(value, dtype) if dtype.is_int:
             return as_index(int(value))
-        case Ordinal(index, _):
+        case Ordinal(index, dtype) if dtype == i64:
             return index
         case _:
             return atom_index(Value(expression))

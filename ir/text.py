@@ -97,7 +97,9 @@ def print_expression(expression: Expr, precedence: int = 0) -> str:
 
 
 def _print_apply(name: str, arguments: tuple[Expr, ...], precedence: int) -> str:
-    row = OPERATORS[name]
+    row = OPERATORS.get(name)
+    if row is None or len(arguments) != row.arity:
+        return f"{name}({', '.join(print_expression(a) for a in arguments)})"  # what the verifier shows when it refuses it
     if row.infix and row.arity == 2:
         left = print_expression(arguments[0], row.precedence)
         right = print_expression(arguments[1], row.precedence + 1)
