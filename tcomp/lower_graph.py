@@ -73,7 +73,7 @@ def find_unsupported(graph: GraphModule) -> dict[Node, Unsupported]:
             if node.op not in ("placeholder", "get_attr"):
                 refused[node] = reason
             # What follows may well be lowered, from the result that eager will hand over.
-            values[node] = _stand_in_or_reason(program, node, reason)
+            values[node] = _stand_in_or_reason(program, node)
     return refused
 
 
@@ -91,10 +91,11 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         keywords: Any = map_arg(node.kwargs, lambda n: _argument(values, n))
         if node.target is operator.getitem:
             return arguments[0][arguments[1]]
+        results = _results(program, result)
         lowering = LOWERINGS.get(node.target)  # type: ignore[call-overload]  # other callables are simply not in it
         if lowering is None:
             raise Unsupported(f"the operator {node.target} has no lowering")
-        builder = Builder(program, node.name, _source(node), _results(program, result), node)
+        builder = Builder(program, node.name, _source(node), results, node)
         return lowering(builder, *arguments, **keywords)
     except Unsupported as error:
         if not error.where:
@@ -170,11 +171,11 @@ def _stand_in(program: Program, node: Node, value: Any) -> Any:
     return value
 
 
-def _stand_in_or_reason(program: Program, node: Node, reason: Unsupported) -> Any:
+def _stand_in_or_reason(program: Program, node: Node) -> Any:
     try:
         return _stand_in(program, node, node.meta.get("val"))
-    except Unsupported:
-        return Unsupported(f"an argument is of a kind that is not served: {reason.what}")
+    except Unsupported as reason:
+        return Unsupported(f"of an argument, the {reason.what}", help=reason.help)
 
 
 def _output_nodes(graph: Graph) -> list[Node]:

@@ -141,7 +141,12 @@ def expand(build: Builder, x: Array, *_: object, **__: object) -> Array:
 def repeat(build: Builder, x: Array, repeats: Sequence[int]) -> Array:
     """Whole copies side by side along each dimension."""
     new = len(repeats) - x.rank
-    return build.view(x, build.shape, lambda *ranks: [ranks[new + d] % extent for d, extent in enumerate(x.shape)])
+
+    def position(*ranks: Index) -> list[Index]:
+        # An extent of 0 is never read, and is no divisor.
+        return [ZERO if extent == ZERO else ranks[new + d] % extent for d, extent in enumerate(x.shape)]
+
+    return build.view(x, build.shape, position)
 
 
 def _from_end(build: Builder, position: int | Index, extent: Index) -> Index:
