@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, Remainder, index_variables
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, Remainder, as_index, index_variables
 from tcomp.ir.index import interval
 
 SMALLEST_LANES = 4
@@ -43,9 +43,12 @@ def load_variables(load: Load) -> set[str]:
 
 
 def lane_position(load: Load, name: str) -> int | None:
-    """The dimension of a load indexed by exactly the variable `name`, if `name` appears nowhere else in it."""
+    """The dimension of a load whose index is the variable `name` plus terms without it, if `name` appears nowhere else in it."""
     positions = [p for p, i in enumerate(load.index) if name in index_variables(i)]
-    return positions[0] if len(positions) == 1 and load.index[positions[0]].as_variable == name else None
+    if len(positions) != 1:
+        return None
+    rest = load.index[positions[0]] - as_index(name)
+    return positions[0] if name not in index_variables(rest) else None
 
 
 def panel_of(load: Load) -> tuple[str, int] | None:

@@ -205,8 +205,9 @@ def accumulator_dtype(einsum: Einsum) -> DType:
 
 def short_name(name: str) -> str:
     """A tensor's name without numbers, so that equal kernels of different layers have equal text."""
-    base = re.sub(r"\.\d+", "", name.split(".")[0])
-    return re.sub(r"(_\d+)+$", "", base) or "t"
+    base = name.rsplit(".", 1)[-1] if re.search(r"\.[a-z]", name) else name
+    base = re.sub(r"_(default|tensor|scalar)(?=_|$)|\.\d+", "", base)
+    return re.sub(r"_?\d+(?=_|$)", "", base).strip("_") or "t"
 
 
 def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[Kernel, tuple[str, ...]]:
@@ -235,7 +236,7 @@ def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[
 def kernel_name(lowering: Lowering) -> str:
     """Name a kernel after the operations fused in it."""
     parts: list[str] = []
-    for name in (short_name(n).strip("_") for n in lowering.bound.group.names):
+    for name in (short_name(n) for n in lowering.bound.group.names):
         if not any(name.split("_")[:1] == kept.split("_")[:1] for kept in parts):
             parts.append(name)
     return "_".join(parts[:4])

@@ -21,6 +21,9 @@ LOAD_PORTS = 2
 UNKNOWN_EXTENT = 128
 """What a symbolic extent without an upper bound is taken to be when tiles are chosen."""
 
+TAIL_PENALTY = 0.02
+"""Relative cost of a tile that does not divide: its code is larger and its last piece runs behind branches."""
+
 VECTOR_COUNTS = (1, 2, 3, 4, 6, 8)
 LARGEST_ROWS = 16
 
@@ -69,7 +72,9 @@ def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Target, v
     def cost(choice: tuple[int, int]) -> tuple[float, float, int]:
         rows, count = choice
         loads = (rows + count) / (rows * count)
-        return sweep_cycles(rows, count, row_extent, vector_extent) * (1 + loads / 16), loads, -rows * count
+        tails = (row_extent % rows != 0) + (vector_extent % count != 0)
+        cycles = sweep_cycles(rows, count, row_extent, vector_extent)
+        return cycles * (1 + loads / 16 + tails * TAIL_PENALTY), loads, -rows * count
 
     return min(choices, key=cost)
 
