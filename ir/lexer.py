@@ -26,6 +26,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(?:\.[A-Za-z_0-9]+)*")
+
 T = TypeVar("T")
 
 RESERVED = frozenset({"where", "from", "else", "iterate"})
@@ -54,6 +56,11 @@ def tokenize(text: str) -> tuple[Token, ...]:
                 tokens.append(Token(kind, match.group(), offset))
         offset = match.end()
     return (*tokens, Token("end", "", len(text.rstrip())))
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be written, and read back, as a name."""
+    return text not in RESERVED and _NAME.fullmatch(text) is not None
 
 
 def error_at(text: str, offset: int, what: str, help: str = "") -> ParseError:

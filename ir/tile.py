@@ -19,8 +19,10 @@ over vector lanes.
 Meaning of an assign: for all points of `over` (all at once: no point sees another's write), target[index] becomes the expression,
 folded over the reduced axes by the second monoid; with the first monoid, the old value is folded with the new one. Statements run
 in order; `for` runs in order; instances of `parallel` are independent and may run in any order. Points where `where` is false are
-not written (or not folded, when axes are reduced). `parallel` loops are outermost and perfectly nested. A loop whose step does not divide its range ends with a partial
-step: axes there carry a limit.
+not written (or not folded, when axes are reduced), but what they load must be in bounds or state a value outside. `parallel`
+loops are outermost and perfectly nested: a kernel that has one is nothing but its nest. A loop whose step does not divide its
+range ends with a partial step: axes there carry a limit. `tcomp.ir.tile_verify` lists the rules, `tcomp.ir.tile_evaluate` runs
+a kernel.
 
     kernel linear(in X: f32[128, 768], in W: f32[24, 768, 32], in b: f32[768], out Y: f32[128, 768]) {
       parallel n in 0 .. 24 {
@@ -125,7 +127,7 @@ class Kernel:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
-        from tcomp.ir.tile_text import print_kernel  # the printer needs these classes
+        from tcomp.ir.tile_text import print_kernel  # noqa: PLC0415 (the printer needs these classes)
 
         return print_kernel(self)
 

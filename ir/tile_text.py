@@ -9,11 +9,13 @@ from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, T
 
 
 def print_axis(axis: Axis) -> str:
+    """Print an axis: `m.0:8 < M - m`."""
     limit = "" if axis.limit is None else f" < {print_index(axis.limit)}"
     return f"{axis.name}:{axis.size}{limit}"
 
 
 def print_argument(argument: Argument) -> str:
+    """Print an argument, with its strides unless it is contiguous."""
     text = f"{argument.role} {argument.name}: {argument.dtype}[{', '.join(print_index(e) for e in argument.shape)}]"
     if argument.strides != contiguous_strides(argument.shape):
         text += f" strides ({', '.join(print_index(s) for s in argument.strides)})"

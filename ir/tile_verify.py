@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tcomp.ir.dtypes import DTYPES, boolean, compute_dtype
+from tcomp.ir.dtypes import DTYPES, boolean
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Index, index_variables, variables, walk_index
+from tcomp.ir.lexer import is_name
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import TYPE_KINDS
 from tcomp.ir.text import print_expression, print_index
@@ -26,14 +27,18 @@ def check_kernel(kernel: Kernel) -> None:
 
 
 def check_names(kernel: Kernel) -> None:
-    """Within its scope a name stands for one thing, and nothing is named like an element type."""
+    """Within its scope a name stands for one thing; it can be written, and is not that of an element type."""
 
     def declare(name: str, what: str, taken: dict[str, str]) -> None:
         where = f"kernel {kernel.name}"
         if name in taken:
             raise VerifyError(f"{what} {name} has the name of {taken[name]} {name}", where=where, help="rename one of them")
-        if name in DTYPES:
-            raise VerifyError(f"{what} {name} is named like an element type", where=where, help="rename it")
+        if name in DTYPES or not is_name(name):
+            raise VerifyError(
+                f"{what} {name!r} cannot be named so",
+                where=where,
+                help="names are letters, digits and _, with parts after dots, and no words of the language",
+            )
         taken[name] = what
 
     def visit(body: tuple[TileStatement, ...], taken: dict[str, str]) -> None:
@@ -57,6 +62,8 @@ def check_names(kernel: Kernel) -> None:
     names: dict[str, str] = {}
     for symbol in kernel.symbols:
         declare(symbol.name, "symbol", names)
+        if symbol.low < 0 or (symbol.high is not None and symbol.high < symbol.low):
+            raise VerifyError(f"{symbol.name} in {symbol.low}..{symbol.high} is no range of sizes", where=f"kernel {kernel.name}")
     for argument in kernel.arguments:
         declare(argument.name, "argument", names)
     visit(kernel.body, names)
@@ -171,7 +178,7 @@ def check_monoids(site: Site) -> None:
 
 
 def check_dtypes(site: Site) -> None:
-    """The expression has the target's dtype; a fold of a narrow float may also be kept in f32. `where` is bool."""
+    """The expression has the target's dtype, but a fold of floats may be stored in any float. `where` is bool."""
     assign, dtypes = site.assign, site.dtypes()
     where = site.fault("").where
     target = dtypes[assign.target]
@@ -182,7 +189,7 @@ def check_dtypes(site: Site) -> None:
         if name is not None and found.kind not in TYPE_KINDS[MONOIDS[name].types]:
             raise site.fault(f"{name} does not take {found}", f"it takes {', '.join(TYPE_KINDS[MONOIDS[name].types])}")
     folded = assign.merge is not None or assign.reduce is not None
-    if target != found and not (folded and target == compute_dtype(found)):
+    if target != found and not (folded and target.is_float and found.is_float):
         raise site.fault(f"{assign.target} is {target} and the expression {found}", f"convert it: {target}(...)")
     if assign.where is not None and expression_dtype(assign.where, dtypes, where) != boolean:
         raise site.fault("the predicate is not bool", "compare it, as in x != 0.0")

@@ -2,6 +2,8 @@
 
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tile_programs import CASES, NAMES, read_kernel
 
 from tcomp.ir.dtypes import bf16
@@ -9,6 +11,7 @@ from tcomp.ir.errors import VerifyError
 from tcomp.ir.evaluate_dtypes import round_float, storage
 from tcomp.ir.tile_evaluate import evaluate_kernel
 from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.tile_verify import check_kernel
 
 
 def run_case(kernel, case, float64, **options):
@@ -53,6 +56,33 @@ def test_tile_programs_round_as_their_types_say(name, make):
         numpy.testing.assert_allclose(found, case.expected[target], rtol=tolerance, atol=tolerance)
         if dtypes[target] == bf16:
             assert (round_float(found, bf16) == found).all()
+
+
+@given(*[st.integers(1, 9)] * 3, *[st.integers(1, 4)] * 3, st.booleans())
+@settings(deadline=None)
+def test_any_tiling_of_a_matmul_computes_the_matmul(m, n, k, tile_m, tile_n, tile_k, transposed):
+    """Every size against every tile, so that tails of all lengths occur."""
+    strides = f" strides (1, {m})" if transposed else ""
+    limits = f"m.0:{tile_m} < {m} - m, n.0:{tile_n} < {n} - n"
+    kernel = parse_kernel(f"""
+        kernel mm(in A: f64[{m}, {k}]{strides}, in B: f64[{k}, {n}], out C: f64[{m}, {n}]) {{
+          parallel m in 0 .. {m} step {tile_m} {{
+            parallel n in 0 .. {n} step {tile_n} {{
+              block acc: f64[m.0:{tile_m}, n.0:{tile_n}]
+              acc[m.0, n.0] over (m.0:{tile_m}, n.0:{tile_n}) = 0.0:f64
+              for k in 0 .. {k} step {tile_k} {{
+                acc[m.0, n.0] over ({limits}) sum= sum(k.0:{tile_k} < {k} - k) A[m + m.0, k + k.0] * B[k + k.0, n + n.0]
+              }}
+              C[m + m.0, n + n.0] over ({limits}) = acc[m.0, n.0]
+            }}
+          }}
+        }}""")
+    check_kernel(kernel)
+    generator = numpy.random.default_rng(0)
+    a, b, c = generator.standard_normal((m, k)), generator.standard_normal((k, n)), numpy.zeros((m, n))
+    memory = (a.T if transposed else a).copy().reshape(-1)
+    evaluate_kernel(kernel, {"A": memory, "B": b, "C": c}, shuffle=0)
+    numpy.testing.assert_allclose(c, a @ b, rtol=1e-13, atol=1e-13)
 
 
 def test_flat_memory_is_reached_by_strides():

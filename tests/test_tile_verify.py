@@ -5,6 +5,7 @@ import re
 import pytest
 from tile_programs import NAMES, read_kernel
 
+from tcomp.ir.cascade import Symbol
 from tcomp.ir.dtypes import f32
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import as_index, constant, load
@@ -41,6 +42,7 @@ ACCEPTED = [
     "H[0] over () = sum(i:8) B[i]",
     "H[i] over (i:8) sum= B[i]",
     "Y[0] over () = max(i:8) X[i] where M[i]",
+    "H[0] over () = sum(i:8) X[i]",
 ]
 
 
@@ -58,7 +60,7 @@ REFUSED = [
     ("buffer i: f32[8] Y[i] over (i:8) = X[i]", "axis i has the name of buffer i"),
     ("block b: f32[i:8, i:8] Y[i] over (i:8) = X[i]", "axis i has the name of axis i"),
     ("Y[i] over (i:8) = sum(i:8) X[i]", "axis i has the name of axis i"),
-    ("buffer bool: f32[8]", "buffer bool is named like an element type"),
+    ("buffer bool: f32[8]", "buffer 'bool' cannot be named so"),
     # check_parallel_loops
     ("for n in 0 .. 8 { parallel m in 0 .. 8 { Z[n, m] over () = X[n] } }", "the parallel loop m is not outermost"),
     ("parallel n in 0 .. 8 { Y[n] over () = 0.0 } parallel m in 0 .. 8 { Y[m] over () = 0.0 }", "the parallel loop n is not"),
@@ -96,7 +98,8 @@ REFUSED = [
     # check_dtypes
     ("Y[i] over (i:8) = B[i]", "Y is f32 and the expression bf16"),
     ("H[i] over (i:8) = X[i]", "H is bf16 and the expression f32"),
-    ("H[0] over () = sum(i:8) X[i]", "H is bf16 and the expression f32"),
+    ("Y[0] over () = sum(i:8) I[i]", "Y is f32 and the expression i64"),
+    ("Y[i] over (i:8) sum= I[i]", "Y is f32 and the expression i64"),
     ("Y[i] over (i:8) = X[i] + B[i]", "X[i] + B[i] joins f32 and bf16"),
     ("Y[i] over (i:8) = X[i] where X[i]", "the predicate is not bool"),
     ("Y[0] over () = any(i:8) X[i]", "any does not take f32"),
@@ -146,6 +149,9 @@ ZERO_AT_I = Assign("Y", (as_index("i"),), (Axis("i", 8),), constant(0.0, f32))
         (Kernel("k", (Argument("Y", f32, (as_index(8),), (as_index("S"),), "out"),), ()), "a stride of Y S uses S"),
         (Kernel("k", (Argument("Y", f32, (as_index(8),), (), "out"),), ()), "Y has 1 extents and 0 strides"),
         (Kernel("k", make_kernel().arguments * 2, ()), "argument Y has the name of argument Y"),
+        (make_kernel(Buffer("b c", f32, (4,))), "buffer 'b c' cannot be named so"),
+        (make_kernel(Buffer("where", f32, (4,))), "buffer 'where' cannot be named so"),
+        (Kernel("k", (), (), (Symbol("N", 3, 2),)), "N in 3..2 is no range of sizes"),
     ],
 )
 def test_what_cannot_be_written_as_text_is_refused(kernel, message):
