@@ -9,6 +9,7 @@ from tcomp.lowerings import (
     comparisons,
     convolution,
     creation,
+    distance,
     indexing,
     joining,
     matmul,
@@ -16,10 +17,12 @@ from tcomp.lowerings import (
     pointwise,
     pooling,
     reductions,
+    resampling,
     scans,
     scatter,
     softmax,
     sorting,
+    unfolding,
     views,
 )
 from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
@@ -32,6 +35,7 @@ MODULES = (
     comparisons,
     convolution,
     creation,
+    distance,
     indexing,
     joining,
     matmul,
@@ -39,10 +43,12 @@ MODULES = (
     pointwise,
     pooling,
     reductions,
+    resampling,
     scans,
     scatter,
     softmax,
     sorting,
+    unfolding,
     views,
 )
 """The modules that hold lowerings."""
