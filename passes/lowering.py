@@ -84,6 +84,10 @@ class Lowering:
     """Members read back from memory: how to load them, over the group's ranks."""
     names: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.names.update(rank.name for e in self.bound.group.members for rank in e.ranks)
+        self.names.update(s.name for s in self.symbols)
+
     def cut(self, ranks: Iterable[Rank], tiled: bool = True) -> list[Split]:
         """Split ranks as the schedule says, and remember their places."""
         found = []

@@ -128,7 +128,7 @@ def _padded(
     name = prepared.made.get(key)
     if name is None:
         name = prepared.made[key] = prepared.fresh(f"{load.tensor}.pad")
-        ranks = [f"x{d}" for d in range(len(shape))]
+        ranks = [f"d{d}" for d in range(len(shape))]
         inner = Load(load.tensor, tuple(as_index(r) - low for r, (low, _) in zip(ranks, margins)), load.outside)
         extents = [extent + (low + high) for extent, (low, high) in zip(shape, margins)]
         prepared.statements.append(
