@@ -1,8 +1,9 @@
 """Element types, one table.
 
 A float narrower than 32 bits is a storage type: arithmetic on it is defined as arithmetic in f32 followed by one rounding to
-nearest even. Conversions: float to integer truncates toward zero (out of range is undefined, as in C); anything to bool is
-`x != 0`; integers wrap modulo 2**bits.
+nearest even. e4m3 has no infinity: what is too large for it, infinity included, becomes 448 with its sign, as in PyTorch 2.13.
+Conversions: a float narrower than 32 bits is reached through f32; float to integer truncates toward zero (out of range is
+undefined, as in C); anything to bool is `x != 0`; integers wrap modulo 2**bits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How numpy arrays hold each element type, and the conversions between them.
 
 bf16, e4m3 and e5m2 have no numpy type: float32 arrays hold them, every element rounded to the type. The float64 oracle holds
-every float as float64 and rounds nothing. e4m3 has no infinity: what rounds beyond its largest value, 448, is NaN.
+every float as float64 and rounds nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def round_float(array: Array, dtype: DType) -> Array:
             rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) & 0xFFFF0000
             return numpy.where(numpy.isnan(array), numpy.float32(numpy.nan), rounded.astype(numpy.uint32).view(numpy.float32))
         case "e4m3":
-            return _round_to_grid(array, mantissa=3, lowest_exponent=-6, largest=448.0, beyond=numpy.nan)
+            return _round_to_grid(array, mantissa=3, lowest_exponent=-6, largest=448.0, beyond=448.0)
         case "e5m2":
             return _round_to_grid(array, mantissa=2, lowest_exponent=-14, largest=57344.0, beyond=numpy.inf)
         case _:
@@ -79,5 +79,5 @@ def _round_to_grid(array: Array, mantissa: int, lowest_exponent: int, largest: f
     exponent = numpy.frexp(numpy.where(finite, wide, 0.0))[1] - 1
     step = numpy.ldexp(1.0, numpy.maximum(exponent, lowest_exponent) - mantissa)
     rounded = numpy.where(finite, numpy.rint(wide / step) * step, wide)
-    too_large = numpy.abs(rounded) > largest
+    too_large = numpy.abs(rounded) > largest  # false for NaN, which stays
     return numpy.where(too_large, numpy.copysign(beyond, wide), rounded).astype(numpy.float32)

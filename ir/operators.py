@@ -2,7 +2,8 @@
 
 Evaluator, verifier, text and both code generators loop over this table; nothing else knows an operator by name except where its
 algebra matters. Floats follow IEEE 754. `floordiv` and `mod` round toward minus infinity (Python), `truncdiv` and `fmod` toward
-zero (C); integer division by zero is undefined. `minimum` and `maximum` return NaN if either argument is NaN.
+zero (C); integer division by zero is undefined, and so is a shift by less than 0 or by as many bits as there are. An integer to a
+negative power rounds toward zero. `minimum` and `maximum` return NaN if either argument is NaN.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def _digamma(x: float) -> float:
     """Recurrence up to 10, then the asymptotic series (Abramowitz and Stegun 6.3.18)."""
     if x == 0:
         return -math.copysign(math.inf, x)
+    if x == -math.inf:
+        return math.nan
     if x < 0:
         if x == math.floor(x):
             return math.nan
@@ -75,7 +78,7 @@ def _erfinv(y: float) -> float:
     t = 2 / (math.pi * a) + logarithm / 2
     x = math.copysign(math.sqrt(max(math.sqrt(t * t - logarithm / a) - t, 0.0)), y)
     for _ in range(4):
-        error = math.erf(x) - y if abs(y) < 0.5 else math.copysign(math.erfc(abs(x)) - (1 - abs(y)), -y)
+        error = math.erf(x) - y if abs(y) < 0.5 else math.copysign(1.0, y) * (1 - abs(y) - math.erfc(abs(x)))
         x -= error / (2 / math.sqrt(math.pi) * math.exp(-x * x) + 1e-300)
     return x
 
@@ -88,6 +91,14 @@ def _sigmoid(x: Any) -> Any:
 def _truncated_division(a: Any, b: Any) -> Any:
     quotient = numpy.floor_divide(numpy.abs(a), numpy.abs(b))
     return numpy.where((a < 0) != (b < 0), -quotient, quotient)
+
+
+def _power(a: Any, b: Any) -> Any:
+    """Integers to a negative power round toward zero: 0, but 1 or -1 for a base of 1 or -1."""
+    if numpy.asarray(a).dtype.kind not in "iu":
+        return numpy.power(a, b)
+    inverse = numpy.where(numpy.abs(a) == 1, numpy.where(b % 2 == 0, 1, a), 0)
+    return numpy.where(b < 0, inverse, numpy.power(a, numpy.maximum(b, 0)))
 
 
 def _negative(x: Any) -> Any:
@@ -152,7 +163,7 @@ _ROWS = [
     Operator("erfinv", 1, "float", _vectorized(_erfinv), cost=35),
     Operator("lgamma", 1, "float", _vectorized(_gamma_log), cost=60),
     Operator("digamma", 1, "float", _vectorized(_digamma), cost=60),
-    Operator("pow", 2, "number", numpy.power, cost=40),
+    Operator("pow", 2, "number", _power, cost=40),
     Operator("floor", 1, "float", numpy.floor),
     Operator("ceil", 1, "float", numpy.ceil),
     Operator("trunc", 1, "float", numpy.trunc),
