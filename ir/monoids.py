@@ -52,7 +52,9 @@ class Monoid:
             case "argmax" | "argmin":
                 return value, position
             case "welford":
-                return value, constant(0.0, wide), constant(1.0, wide)
+                # NaN for an infinity, which would else give a mean that depends on the order; torch's variance is NaN too.
+                deviation = apply("sub", value, value)
+                return apply("add", value, deviation), deviation, constant(1.0, wide)
             case "logsumexp":
                 return value, constant(1.0, wide)
             case _:
@@ -123,7 +125,7 @@ def _merge_welford(a: tuple[Expr, ...], b: tuple[Expr, ...], wide: DType) -> tup
 
 
 def _merge_logsumexp(a: tuple[Expr, ...], b: tuple[Expr, ...], wide: DType) -> tuple[Expr, ...]:
-    """(m, s) stands for m + log(s); a row of nothing but -inf keeps s finite."""
+    """(m, s) stands for m + log(s), with s = sum(exp(x - m)): a row of nothing but -inf keeps s finite, +inf makes it NaN."""
     top = apply("maximum", a[0], b[0])
     dead = apply("eq", top, constant(-math.inf, wide))
     reference = apply("select", dead, constant(0.0, wide), top)
