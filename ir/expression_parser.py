@@ -86,6 +86,9 @@ def _read_factor(cursor: Cursor) -> Index:
         return value_index(expression)
     if cursor.text_of(1) == "[" and cursor.token.kind == "name":
         return value_index(_read_primary(cursor))
+    if cursor.text_of(1) == "(" and cursor.token.kind == "name":
+        help = f"a computed index is a value: value({cursor.token.text}(...))"
+        cursor.fail(f"{cursor.token.text!r} is called in an index", help=help)
     return as_index(cursor.expect_name("an index"))
 
 

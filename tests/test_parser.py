@@ -132,6 +132,7 @@ HEAD = "cascade c(X: f32[4]) -> (Y) {\n"
         (HEAD + "  Y: f32[i:4] = X[i // 0]\n}", 2, 21, "// by 0"),
         (HEAD + "  Y: f32[i:4] = X[i % -2]\n}", 2, 21, "% by -2"),
         (HEAD + "  Y: f32[i:4] = X[1.5]\n}", 2, 19, "expected an index, found '1.5'"),
+        (HEAD + "  Y: f32[i:4] = X[i64(i)]\n}", 2, 19, "'i64' is called in an index"),
         (HEAD + "  where: f32[i:4] = X[i]\n}", 2, 3, "'where' is a word of the language, not a target"),
         (HEAD + "  iterate t { }\n}", 2, 13, "expected ':', found '{'"),
         (HEAD + "  Y: f32[i:4] = X[i]\n", 2, 21, "expected a target, found the end of the text"),
