@@ -9,6 +9,7 @@ from typing import assert_never
 
 from tcomp.codegen.c_expressions import Context
 from tcomp.codegen.c_index import scalar_code
+from tcomp.codegen.c_layout import plan_layout
 from tcomp.codegen.c_limits import Body, Limit, drop_certain, find_limits, set_limit, tail_of
 from tcomp.codegen.c_memory import Home, Memory, Register
 from tcomp.codegen.c_names import Names
@@ -31,7 +32,7 @@ from tcomp.codegen.c_tree import (
 from tcomp.codegen.c_types import c_type, storage_of
 from tcomp.ir.expressions import as_index, index_variables
 from tcomp.ir.index import interval
-from tcomp.ir.tile import Assign, Block, Buffer, Kernel, Loop, TileStatement, contiguous_strides
+from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, TileStatement, contiguous_strides
 from tcomp.ir.tile_scope import Place
 
 ALIGNMENT = 64
@@ -87,6 +88,12 @@ class BodyScope:
         """A scope inside this one in which names can be declared."""
         return replace(self, names=Names(self.names))
 
+    def roll(self, body: Body) -> BodyScope:
+        """The scope of a body all of whose limits stay: its axes with limits become loops and its blocks arrays."""
+        arguments = tuple(place for place in self.places.values() if isinstance(place, Argument))
+        layout = plan_layout(Kernel("rolled", arguments, body), self.context.layout.lanes, rolls_limits=True)
+        return replace(self, context=replace(self.context, layout=layout))
+
     def declare(self, place: Buffer | Block, home: Home) -> BodyScope:
         """This scope with one more buffer or block."""
         context = replace(self.context, homes={**self.context.homes, place.name: home})
@@ -115,7 +122,7 @@ class BodyWriter:
         condition = Binary(">=", scalar_code(first.limit, context.names, context.bounds), Integer(first.size))
         then = self.branch(full, scope.inner(), loops)
         if tail is None:
-            otherwise = self.body(body, scope.inner(), is_split=False)
+            otherwise = self.body(body, scope.inner().roll(body), is_split=False)
         else:
             otherwise = self.branch(set_limit(body, first.limit, tail), scope.inner(), loops)
         return [If(condition, tuple(then), tuple(otherwise))]
@@ -152,11 +159,11 @@ class BodyWriter:
         limits = find_limits(loop.body, frozenset(inside.context.names)) if is_split else []
         body, limits = drop_certain(loop.body, limits, inside.context.bounds)
         tails = [tail_of(limit, (loop,)) for limit in limits]
+        full = body
         for limit in limits:
-            body_full = set_limit(body if limit is limits[0] else body_full, limit.limit, None)
-        if not limits or all(tail == 0 for tail in tails):
-            body = body_full if limits else body
-            return [For(variable, start, below, loop.step, tuple(self.body(body, inside, is_split)))]
+            full = set_limit(full, limit.limit, None)
+        if all(tail == 0 for tail in tails):
+            return [For(variable, start, below, loop.step, tuple(self.body(full, inside, is_split)))]
         conditions = [self._is_full(limit, loop, inside) for limit in limits]
         if any(limit.limit != loop.stop - as_index(loop.variable) for limit in limits):
             conditions.insert(0, below)
@@ -164,12 +171,11 @@ class BodyWriter:
             rest = self.body(set_limit(body, limits[0].limit, tails[0]), inside.inner(), is_split)
         else:
             rest = self.body(body, inside.inner(), is_split=False)
-        full = self.body(body_full, inside.inner(), is_split)
         return [
             Scope(
                 (
                     Declare("int64_t", variable, start),
-                    For(variable, None, both(conditions), loop.step, tuple(full)),
+                    For(variable, None, both(conditions), loop.step, tuple(self.body(full, inside.inner(), is_split))),
                     For(variable, None, below, loop.step, tuple(rest)),
                 )
             )

@@ -34,9 +34,9 @@ from tcomp.codegen.c_tree import (
     both,
     call,
 )
-from tcomp.codegen.c_types import VECTOR_TYPES, Value, broadcast, c_type, convert, is_narrow, literal, named, storage_of
+from tcomp.codegen.c_types import VECTOR_TYPES, Value, broadcast, c_type, convert, literal, named, storage_of
 from tcomp.ir.dtypes import DType, boolean, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, variables, walk
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, index_variables, variables, walk
 from tcomp.ir.index import Bounds, interval, is_below, is_inside
 
 LONGEST = 8
@@ -84,7 +84,7 @@ class ExpressionWriter:
         self.lane = lane
         self.stages = [Stage([], frozenset())]
         self.depends: dict[Expr, frozenset[str]] = {}
-        self.uses = Counter(part for root in roots for part in walk(root) if isinstance(part, (Apply, Cast)))
+        self.uses: Counter[Expr] = Counter(part for root in roots for part in walk(root) if isinstance(part, (Apply, Cast)))
 
     @property
     def body(self) -> list[CStatement]:
@@ -109,6 +109,8 @@ class ExpressionWriter:
                 return self._ordinal(index, dtype, point)
             case Cast(dtype, argument):
                 return self._shared(expression, point, lambda: convert(self.value(argument, point), dtype))
+            case Apply(operator, (Ordinal() as left, Ordinal() as right)) if operator in ("lt", "le", "gt", "ge"):
+                return self._shared(expression, point, lambda: self._compare(operator, left, right, point))
             case Apply(operator, arguments):
                 return self._shared(
                     expression, point, lambda: apply_operator(operator, [self.value(a, point) for a in arguments])
@@ -125,7 +127,7 @@ class ExpressionWriter:
     def resolve(self, index: Index, point: Point) -> Resolved:
         """An index at a point."""
         numbers = {name: as_index(number) for name, number in point.at.items()}
-        if self.lane is not None:
+        if self.lane in numbers:
             numbers[self.lane] = numbers[self.lane] + as_index(LANE)
         return resolve(index, numbers, self.context.bounds, lambda e: convert(self.value(e, point), i64))
 
@@ -176,6 +178,22 @@ class ExpressionWriter:
         lanes = lane_dtype(at.index, at.values, bounds)
         return convert(lane_code(at.index, names, bounds, at.values, lanes), dtype)
 
+    def _compare(self, operator: str, left: Ordinal, right: Ordinal, point: Point) -> Value:
+        """Compare two indices; where they run against each other lane by lane the answer is a number of first lanes."""
+        gap = self.resolve(left.index - right.index, point)
+        if gap.stride not in (as_index(1), as_index(-1)) or left.dtype != i64:
+            return apply_operator(operator, [self.value(left, point), self.value(right, point)])
+        # gap = start + lane: it is below 0 in the first -start lanes, and at most 0 in one more. gap = start - lane mirrors that.
+        start = gap.split()[0]
+        rises = gap.stride == as_index(1)
+        is_first = (operator in ("lt", "le")) == rises
+        count = -start if rises else start
+        if operator in (("le", "gt") if rises else ("ge", "lt")):
+            count = count + 1
+        codes = {name: value.code for name, value in gap.values.items()}
+        mask: CExpression = call("tcomp_first_lanes", scalar_code(count, self.context.names, self.context.bounds, codes))
+        return Value(mask if is_first else Unary("~", mask), boolean, True, weight=1)
+
     def _load(self, load: Load, point: Point) -> Value:
         home = self.context.homes[load.tensor]
         if isinstance(home, Register):
@@ -190,14 +208,20 @@ class ExpressionWriter:
             self.stages = inner
         return stage.memo[key]
 
-    def register_point(self, home: Register, index: tuple[Index, ...], point: Point) -> tuple[int, ...]:
+    def register_point(self, index: tuple[Index, ...], point: Point) -> tuple[int, ...]:
         """Which element of a block an index names; with lanes, that of the first lane."""
-        return tuple((self.resolve(i, point).split()[0]).constant for i in index)
+        return tuple(self.resolve(i, point).split()[0].constant for i in index)
 
     def read_register(self, home: Register, index: tuple[Index, ...], point: Point) -> Value:
-        """A variable of a block."""
-        name = home.variable(self.register_point(home, index, point))
-        return Value(Name(name), home.dtype, home.is_vector)
+        """A variable of a block, or one lane of a variable where the index is the same in all lanes."""
+        element = self.register_point(index, point)
+        if not home.is_vector:
+            return Value(Name(home.variable(element)), home.dtype, False)
+        if self.lane is not None and self.lane in index_variables(index[-1]):
+            return Value(Name(home.variable(element)), home.dtype, True)
+        lane = element[-1] % self.context.layout.lanes
+        code: CExpression = Subscript(Name(home.variable((*element[:-1], element[-1] - lane))), Integer(lane))
+        return Value(Unary("-", code) if home.dtype.kind == "bool" else code, home.dtype, False)
 
     def address(self, home: Memory, index: tuple[Index, ...], point: Point) -> Address:
         """The address that an index names."""

@@ -51,7 +51,10 @@ class COptions:
     lanes: int = 16
 
 
-def kernel_source(kernel: Kernel, options: COptions = COptions()) -> str:
+DEFAULT = COptions()
+
+
+def kernel_source(kernel: Kernel, options: COptions = DEFAULT) -> str:
     """The C source of a kernel, a whole translation unit."""
     return print_c(
         (
@@ -105,7 +108,7 @@ def scratch_bytes(kernel: Kernel) -> int:
 
 def kernel_parameters(kernel: Kernel) -> tuple[Parameter, ...]:
     """The parameters of a kernel's function: arguments, symbols, scratch if it needs that, and the range of instances."""
-    names = _interface_names(kernel)
+    names = _interface_names(kernel, Names())
     parameters: list[Parameter] = []
     for argument in kernel.arguments:
         shape = f"{argument.dtype}[{', '.join(print_index(e) for e in argument.shape)}]"
@@ -120,9 +123,8 @@ def kernel_parameters(kernel: Kernel) -> tuple[Parameter, ...]:
     return (*parameters, Parameter("int64_t", "begin"), Parameter("int64_t", "end"))
 
 
-def _interface_names(kernel: Kernel) -> dict[str, str]:
-    names = Names()
-    return {item.name: names.take(item.name) for item in (*kernel.arguments, *kernel.symbols)}
+def _interface_names(kernel: Kernel, names: Names) -> dict[str, str]:
+    return {name: names.take(name) for name in [a.name for a in kernel.arguments] + [s.name for s in kernel.symbols]}
 
 
 def _header(kernel: Kernel) -> Comment:
@@ -132,7 +134,7 @@ def _header(kernel: Kernel) -> Comment:
 def _function(kernel: Kernel, options: COptions) -> Function:
     kernel = prepare_kernel(kernel)
     names = Names()
-    interface = {item.name: names.take(item.name) for item in (*kernel.arguments, *kernel.symbols)}
+    interface = _interface_names(kernel, names)
     homes: dict[str, Home] = {a.name: Memory(interface[a.name], a.dtype, a.shape, a.strides) for a in kernel.arguments}
     bounds = Bounds({LANE: as_index(options.lanes)}, {s.name: (s.low, s.high) for s in kernel.symbols})
     variables = {s.name: interface[s.name] for s in kernel.symbols}
@@ -168,11 +170,8 @@ def _instance_loop(kernel: Kernel, scope: BodyScope, writer: BodyWriter) -> list
 
 def _count_up(counters: list[str], trips: list[CExpression]) -> list[CStatement]:
     """Go to the next instance: the last counter first, the one before it when that wraps around."""
-    steps: list[CStatement] = []
-    for position, (counter, count) in enumerate(zip(counters, trips)):
-        up = Set(Name(counter), Integer(1), "+=")
-        if position == 0:
-            steps = [up]
-        else:
-            steps = [up, If(Binary("==", Name(counter), count), (Set(Name(counter), Integer(0)), *steps))]
+    steps: list[CStatement] = [Set(Name(counters[0]), Integer(1), "+=")] if counters else []
+    for counter, count in list(zip(counters, trips))[1:]:
+        wrap = If(Binary("==", Name(counter), count), (Set(Name(counter), Integer(0)), *steps))
+        steps = [Set(Name(counter), Integer(1), "+="), wrap]
     return steps

@@ -3,8 +3,8 @@
 The lane axis of a statement is the last it writes over. It is the last reduced axis instead where nothing is written over, or where
 that reads fewer elements that are not neighbours: `g[m.0] over (m.0:8) = max(k.0:32) S[m.0, k.0]` runs along k.0.
 
-A block is a set of C variables where every access can be resolved while printing: vectors along its last axis if all statements
-that touch it have that axis in lanes, scalars if none has. Otherwise it is an array in memory.
+A block is a set of C variables where every access can be resolved while printing: vectors along its last axis if some statement
+has that axis in lanes, and scalars if none has. Otherwise it is an array in memory.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class Layout:
     lane_axes: Mapping[Signature, str] = field(default_factory=dict)
     vectors: frozenset[Block] = frozenset()
     scalars: frozenset[Block] = frozenset()
+    rolls_limits: bool = False
+    """Whether axes with limits are C loops (lanes excepted) instead of unrolled points that are tested one by one."""
 
     def lane_axis(self, assign: Assign) -> Axis | None:
         """The axis of a statement that lies in lanes; None if the statement is scalar code."""
@@ -40,7 +42,7 @@ def signature(assign: Assign) -> Signature:
     return assign.target, assign.index, assign.expression, assign.where, names
 
 
-def plan_layout(kernel: Kernel, lanes: int) -> Layout:
+def plan_layout(kernel: Kernel, lanes: int, rolls_limits: bool = False) -> Layout:
     """Decide lanes and registers for a kernel."""
     sites = find_sites(kernel)
     lane_axes: dict[Signature, str] = {}
@@ -53,7 +55,7 @@ def plan_layout(kernel: Kernel, lanes: int) -> Layout:
     memory: dict[Block, None] = {}
     for site in sites:
         lane = lane_axes.get(signature(site.assign))
-        looped = {axis.name for axis in looped_axes(site.assign, site.places, lanes, lane)}
+        looped = {axis.name for axis in looped_axes(site.assign, lanes, lane, rolls_limits)}
         for name, index in [(site.assign.target, site.assign.index), *((load.tensor, load.index) for load in site.reads())]:
             place = site.places[name]
             if isinstance(place, Block):
@@ -62,8 +64,9 @@ def plan_layout(kernel: Kernel, lanes: int) -> Layout:
     return Layout(
         lanes,
         lane_axes,
-        frozenset(block for block in vectors if block not in scalars and block not in memory),
+        frozenset(block for block in vectors if block not in memory),
         frozenset(block for block in scalars if block not in vectors and block not in memory),
+        rolls_limits,
     )
 
 
@@ -143,10 +146,17 @@ UNROLL_LIMIT = 512
 """Vectors or scalars of one statement; above it the outermost axes become C loops."""
 
 
-def looped_axes(assign: Assign, places: Mapping[str, Place], lanes: int, lane: str | None) -> tuple[Axis, ...]:
-    """The axes that become C loops: those along which a scatter may collide, and outermost ones where there are too many points."""
+def looped_axes(assign: Assign, lanes: int, lane: str | None, rolls_limits: bool) -> tuple[Axis, ...]:
+    """The axes that become C loops.
+
+    Those along which a scatter may collide, outermost ones where there are too many points, and with `rolls_limits` those that have
+    a limit and are not in lanes.
+    """
     counts = {a.name: -(-a.size // lanes) if a.name == lane else a.size for a in assign.axes + assign.reduced}
     chosen = [axis for axis in assign.axes if scatters(assign, axis)]
+    if rolls_limits:
+        limited = [axis for axis in assign.axes + assign.reduced if axis.limit is not None]
+        chosen += [axis for axis in limited if axis.name != lane and axis not in chosen]
     for axis in assign.axes + assign.reduced:
         total = 1
         for name, count in counts.items():

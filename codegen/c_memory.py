@@ -50,10 +50,12 @@ class Pointer:
 
     @property
     def code(self) -> CExpression:
+        """The pointer."""
         return add(Name(self.base), self.offset)
 
     @property
     def element(self) -> CExpression:
+        """What it points to."""
         return Subscript(Name(self.base), self.offset)
 
 

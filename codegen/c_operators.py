@@ -89,8 +89,7 @@ def fold(monoid: str, old: Value, new: Value) -> Value:
     if MONOIDS[monoid].name in ("sum", "prod"):
         # Wrapping commutes with sums and products: once at the end is enough.
         old, new = replace(old, is_pending=False), replace(new, is_pending=False)
-    folded = apply_operator(operator, [old, new])
-    return folded
+    return apply_operator(operator, [old, new])
 
 
 def identity(monoid: str, dtype: DType) -> Value:

@@ -160,9 +160,8 @@ def _print_statement(statement: CStatement, indent: str) -> list[str]:
         case Comment(lines):
             # A comment ends at the first `*/`, wherever its text comes from.
             safe = [line.replace("*/", "* /") for line in lines]
-            return [f"{indent}/* {safe[0]}", *(f"{indent} * {line}".rstrip() for line in safe[1:])][: len(safe) - 1] + [
-                f"{indent}/* {safe[0]} */" if len(safe) == 1 else f"{indent} * {safe[-1]} */"
-            ]
+            text = f"/* {f'{chr(10)} * '.join(safe)} */"
+            return [(indent + line).rstrip() for line in text.splitlines()]
         case Directive(text):
             return [text]
         case Function():

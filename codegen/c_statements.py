@@ -19,6 +19,7 @@ from tcomp.codegen.c_operators import apply_operator, fold, identity, state_dtyp
 from tcomp.codegen.c_tree import (
     Binary,
     CExpression,
+    Conditional,
     CStatement,
     Declare,
     For,
@@ -28,6 +29,7 @@ from tcomp.codegen.c_tree import (
     Scope,
     Set,
     Subscript,
+    Unary,
     both,
     call,
 )
@@ -65,7 +67,7 @@ class _AssignWriter:
         self.lane = lane
         self.lanes = context.layout.lanes
         self.home = context.homes[assign.target]
-        self.looped = looped_axes(assign, places, self.lanes, lane.name if lane else None)
+        self.looped = looped_axes(assign, self.lanes, lane.name if lane else None, context.layout.rolls_limits)
         self.names = Names(names)
         local = dict(context.names)
         extents = dict(context.bounds.extents)
@@ -115,6 +117,9 @@ class _AssignWriter:
     def _end(self, axis: Axis) -> CExpression:
         assert axis.limit is not None
         code = self.writer.scalar_index(axis.limit, Point({axis.name: 0 for axis in self._unrolled()}))
+        if axis == self.lane and axis.size % self.lanes:
+            # The last vector has fewer points than lanes: the limit must not count beyond them.
+            code = Conditional(Binary("<", code, Integer(axis.size)), code, Integer(axis.size))
         name = self.names.number(f"{axis.name}_end")
         self.writer.body.append(Declare("const int64_t", name, code))
         return Name(name)
@@ -213,6 +218,8 @@ class _AssignWriter:
             return False
         if self.home.dtype != state_dtype(self.dtype) or assign.merge not in (None, assign.reduce):
             return False
+        if self.home.is_vector and (self.lane is None or self.lane not in assign.axes):
+            return False
         if assign.merge is None and self.ends:
             return False
         return all(load.tensor != assign.target for load in loads(assign.expression))
@@ -223,13 +230,15 @@ class _AssignWriter:
         dtype = state_dtype(self.dtype)
         is_vector = self.lane is not None
         start = identity(assign.reduce, dtype)
+        start = broadcast(start) if is_vector else start
         if is_direct:
-            variable = self.writer.read_register(self.home, assign.index, Point(at))  # type: ignore[arg-type]  # tested by _folds_in_place
+            assert isinstance(self.home, Register)
+            variable = self.writer.read_register(self.home, assign.index, Point(at))
             if assign.merge is None and not is_certain:
-                self.writer.body.append(Set(variable.code, (broadcast(start) if is_vector else start).code))
+                self.writer.body.append(_update(variable, start))
             return _Accumulator(variable, assign.merge is not None or not is_certain)
         name = self.names.number(assign.reduce)
-        initial = None if is_certain else (broadcast(start) if is_vector else start).code
+        initial = None if is_certain else start.code
         self.writer.body.append(Declare(c_type(dtype, is_vector), name, initial))
         return _Accumulator(Value(Name(name), dtype, is_vector), not is_certain)
 
@@ -285,10 +294,10 @@ class _AssignWriter:
     def _write_register(self, home: Register, point: Point, value: Value, mask: Value | None) -> None:
         old = self.writer.read_register(home, self.assign.index, point)
         value = self._merged(old, value, home.dtype)
-        if home.is_vector:
+        if old.is_vector:
             value = broadcast(value)
-            at, size = self.writer.register_point(home, self.assign.index, point)[-1], home.sizes[-1]
-            if point.count is not None and point.count != Integer(size - at):
+            rest = home.sizes[-1] - self.writer.register_point(self.assign.index, point)[-1]
+            if point.count is not None and point.count != Integer(rest):
                 lanes = Value(call("tcomp_first_lanes", point.count), boolean, True)
                 mask = lanes if mask is None else apply_operator("and", [mask, lanes])
         if mask is not None and mask.is_vector:
@@ -346,6 +355,9 @@ def _lane(value: Value) -> CExpression:
 def _update(variable: Value, value: Value) -> CStatement:
     """`variable = value`, as `variable += x` where it can be."""
     code = value.code
+    if isinstance(variable.code, Unary):
+        # One lane of a mask, which is -1 where the value is 1.
+        return Set(variable.code.operand, Unary("-", code))
     if isinstance(code, Binary) and code.left == variable.code and code.operator in COMPOUND:
         return Set(variable.code, code.right, COMPOUND[code.operator])
     return Set(variable.code, code)

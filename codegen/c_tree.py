@@ -204,6 +204,7 @@ CStatement: TypeAlias = (
 
 
 def call(function: str, *arguments: CExpression) -> Call:
+    """A function call."""
     return Call(function, arguments)
 
 

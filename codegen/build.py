@@ -1,0 +1,106 @@
+"""From a plan and its kernels to a shared library, through the build cache, and from there to a function."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from tcomp.codegen.c_kernel import COptions
+from tcomp.codegen.c_program import KernelUnit, kernel_units, program_source
+from tcomp.codegen.cache import BuildCache, hash_parts
+from tcomp.codegen.toolchain import (
+    DRIVER_FLAGS,
+    FLAGS,
+    OPENMP,
+    SUPPORT,
+    Compilation,
+    Toolchain,
+    compile_objects,
+    link_library,
+)
+from tcomp.ir.errors import ToolchainError
+from tcomp.ir.plan import Plan
+from tcomp.ir.tile import Kernel
+
+RunFunction: TypeAlias = Callable[[object, object, object, int, int], int]
+"""tcomp_run(externals, arena, symbols, threads, flush_denormals); pointers are ctypes arrays or addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A source, what its object depends on, and the extra flags it is compiled with."""
+
+    name: str
+    source: str
+    key: str
+    flags: tuple[str, ...] = ()
+
+
+def build_program(
+    plan: Plan,
+    kernels: Mapping[str, Kernel],
+    *,
+    toolchain: Toolchain,
+    cache_directory: Path,
+    jobs: int | None = None,
+) -> Path:
+    """Build the shared library of a program, or find it in the cache; returns its path.
+
+    Only kernels that the cache lacks are compiled, `jobs` at a time (by default one for each processor). Raises ToolchainError.
+    """
+    options = COptions(toolchain.lanes)
+    units = _units(plan, kernels, toolchain, options)
+    cache = BuildCache(cache_directory)
+    key = hash_parts("library", *(unit.key for unit in units))
+    found = cache.find(key, ".so")
+    if found is not None:
+        return found
+    with cache.workspace() as folder:
+        objects = {unit.key: cache.find(unit.key, ".o") for unit in units}
+        missing = [unit for unit in units if objects[unit.key] is None]
+        compilations: list[Compilation] = []
+        for unit in missing:
+            source = folder / f"{unit.name}.c"
+            source.write_text(unit.source)
+            compilations.append(Compilation(source, source.with_suffix(".o"), unit.flags))
+        compile_objects(toolchain, compilations, jobs)
+        for unit, compilation in zip(missing, compilations):
+            objects[unit.key] = cache.add(unit.key, ".o", compilation.target)
+        library = folder / "program.so"
+        link_library(toolchain, [path for path in objects.values() if path is not None], library)
+        built = cache.add(key, ".so", library)
+    cache.evict()
+    return built
+
+
+def _units(plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, options: COptions) -> list[_Unit]:
+    """Every source of a program: its kernels, each once, and its driver."""
+    context = hash_parts(toolchain.identity, *toolchain.command, *FLAGS, hash_support())
+    unique: dict[str, KernelUnit] = {unit.symbol: unit for unit in kernel_units(plan, kernels, options).values()}
+    units = [_Unit(u.symbol, u.source, hash_parts("object", context, u.content)) for u in unique.values()]
+    driver = program_source(plan, kernels, options)
+    flags = (*DRIVER_FLAGS, *((OPENMP,) if toolchain.has_openmp else ()))
+    return [*units, _Unit("driver", driver, hash_parts("object", context, *flags, driver), flags)]
+
+
+def hash_support() -> str:
+    """A hash of the headers that generated code includes."""
+    return hash_parts(*(part for path in sorted(SUPPORT.glob("*.h")) for part in (path.name, path.read_text())))
+
+
+def load_program(path: Path) -> RunFunction:
+    """Load a program's library and return its `tcomp_run`; raises ToolchainError if it cannot be loaded."""
+    try:
+        run = ctypes.CDLL(str(path)).tcomp_run
+    except (OSError, AttributeError) as error:
+        raise ToolchainError(
+            f"the compiled program {path.name} cannot be loaded",
+            where=str(error),
+            help="delete it from the cache folder; if it fails again, run `tcomp doctor`",
+        ) from error
+    run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
+    run.restype = ctypes.c_int
+    return run
