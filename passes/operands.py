@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement, Tensor
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import (
     Apply,
@@ -79,7 +79,7 @@ def prepare_operands(cascade: Cascade, target: Target) -> tuple[Cascade, frozens
         if isinstance(statement, Iteration):
             prepared.statements.append(statement)
             continue
-        einsum = _pad_loads(statement, cascade, prepared)
+        einsum = _pad_loads(statement, cascade, tensors, prepared)
         contraction = find_contraction(einsum, static)
         if contraction is not None:
             dtype = tensors[contraction.right.tensor].dtype if contraction.right.tensor in tensors else einsum.dtype
@@ -88,7 +88,7 @@ def prepare_operands(cascade: Cascade, target: Target) -> tuple[Cascade, frozens
     return cascade.with_statements(tuple(prepared.statements)), frozenset(prepared.made.values())
 
 
-def _pad_loads(einsum: Einsum, cascade: Cascade, prepared: _Prepared) -> Einsum:
+def _pad_loads(einsum: Einsum, cascade: Cascade, tensors: Mapping[str, Tensor], prepared: _Prepared) -> Einsum:
     """Give every load of a sum whose window leaves its tensor a padded copy to read from."""
     if einsum.reduce != "sum" or einsum.is_scatter:
         return einsum
@@ -101,7 +101,6 @@ def _pad_loads(einsum: Einsum, cascade: Cascade, prepared: _Prepared) -> Einsum:
             return load
         return _padded(load, tensors[load.tensor].dtype, tensors[load.tensor].shape, bounds, prepared, einsum)
 
-    tensors = cascade.tensors()
     expression = map_loads(einsum.expression, read)
     return einsum if expression == einsum.expression else replace(einsum, expression=expression)
 
