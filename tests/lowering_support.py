@@ -6,6 +6,7 @@ Integers and bools must be equal. Floats may differ by `ulps + terms` roundings 
 magnitude of the result for reductions (`terms` elements folded), to each element itself otherwise.
 """
 
+import functools
 import math
 import operator
 from dataclasses import dataclass
@@ -17,14 +18,20 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tcomp.ir.cascade import Cascade
+from tcomp.ir.evaluate import evaluate
 from tcomp.lower_graph import find_unsupported, lower_graph
 
 NARROW = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
+@functools.cache
+def _decompositions():
+    return core_aten_decompositions()
+
+
 def capture(function, *arguments, dynamic=False, decompose=True) -> GraphModule:
     """Return the functional graph of core ATen operators that `function` runs on tensors like these."""
-    table = core_aten_decompositions() if decompose else {}
+    table = _decompositions() if decompose else {}
     graph = make_fx(
         torch.func.functionalize(function, remove="mutations"),
         decomposition_table=table,
@@ -58,8 +65,6 @@ def bind_inputs(cascade: Cascade, graph: GraphModule, arguments) -> dict[str, nu
 
 def execute(graph: GraphModule, arguments) -> list[numpy.ndarray]:
     """Run a graph through its cascade; one array for each tensor among its outputs."""
-    from tcomp.ir.evaluate import evaluate
-
     cascade = lower_graph(graph)
     results = evaluate(cascade, bind_inputs(cascade, graph, arguments))
     return [results[name] for name in cascade.outputs]

@@ -269,8 +269,14 @@ def abs_(build: Builder, x: Array) -> Array:
 
 @lowers(aten.sign.default, aten.sgn.default)
 def sign(build: Builder, x: Array) -> Array:
-    """Sign: -1, 0 or 1."""
-    return pointwise(build, lambda x: x if x.dtype == boolean else call("sign", x), x)
+    """Sign: -1, 0 or 1; 0 for NaN, as in torch."""
+
+    def element(x: Scalar) -> Scalar:
+        if x.dtype.is_float:
+            return select(x > 0.0, literal(1.0, x.dtype), select(x < 0.0, literal(-1.0, x.dtype), 0.0))
+        return x if x.dtype == boolean else call("sign", x)
+
+    return pointwise(build, element, x)
 
 
 @lowers(aten.frac.default)
