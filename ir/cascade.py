@@ -13,11 +13,13 @@
 reduced ranks; extents are indices over symbols.
 
 Meaning. A map `Z[p] = e` evaluates e at every point of p. A reduction folds e over the reduced ranks with a monoid of
-`tcomp.ir.monoids`, in any order; points where `where` is false contribute nothing; an empty reduction gives the identity. A
-monoid with a tuple state has one target per component. A slot that is not a bare rank stores elsewhere: `Y[Ids[i], d]` scatters,
-folding colliding values with the monoid into the value of `from` (points outside Y are dropped), and inside `iterate t`,
-`S[t + 1, d]` carries state, `from` giving S at 0. In `from`, a slot that is not a bare rank is named `_0`, `_1` after its
-position. The einsums of an iteration are evaluated together for t = 0, 1, ...; each has t as a slot.
+`tcomp.ir.monoids`, in any order; points where `where` is false contribute nothing and may lie outside the bounds; an empty
+reduction gives the identity. A monoid with a tuple state has one target per component. A map stores its expression's dtype; a
+reduction to a float is stored in any float, its state being rounded once. A slot that is not a bare rank stores elsewhere:
+`Y[Ids[i], d]` scatters, folding colliding values with the monoid into the value of `from` (points outside Y are dropped), and
+inside `iterate t`, `S[t + 1, d]` carries state, `from` giving S at 0. In `from`, a slot that is not a bare rank is named `_0`,
+`_1` after its position. The einsums of an iteration are evaluated together for t = 0, 1, ...; each has a slot t, or t + 1 if it
+carries state, and reads what the iteration computes at t, or carried state already computed in this step at t + 1.
 
     cascade softmax_times_v(S: f32[P, M], V: f32[M, F]) -> (Z) for P in 1.., M in 1.., F in 1.. {
       G: f32[p:P] = max(m:M) S[p, m]

@@ -26,8 +26,11 @@ ATOM = 10
 
 
 def print_index(index: Index) -> str:
-    """Print an index: `2*p + r - 1`."""
+    """Print an index: `2*p + r - 1`, or `5 - p` rather than `-p + 5`."""
     parts: list[str] = []
+    is_constant_first = index.constant > 0 and bool(index.terms) and index.terms[0][1] < 0
+    if is_constant_first:
+        parts += ["+", str(index.constant)]
     for monomial, coefficient in index.terms:
         # A leading minus binds tighter than `//`, so `-(i // 4)` keeps its parentheses at the front.
         alone = len(monomial) == 1 and (coefficient == 1 or (coefficient == -1 and bool(parts)))
@@ -36,7 +39,7 @@ def print_index(index: Index) -> str:
             factors.insert(0, str(abs(coefficient)))
         sign = "-" if coefficient < 0 else "+"
         parts += [sign, "*".join(factors)]
-    if index.constant or not parts:
+    if (index.constant and not is_constant_first) or not parts:
         parts += ["-" if index.constant < 0 else "+", str(abs(index.constant))]
     head = parts[1] if parts[0] == "+" else "-" + parts[1]
     return " ".join([head, *parts[2:]])

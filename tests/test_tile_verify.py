@@ -105,7 +105,7 @@ REFUSED = [
     ("Y[0] over () = any(i:8) X[i]", "any does not take f32"),
     ("Y[value(X[i])] over (i:8) = X[i]", "X[i] is f32 and used as an index"),
     # check_blocks
-    ("block b: f32[i:8] b[i + 0] over (i:8) = X[i] Y[i] over (i:8) = b[7 - i]", "is indexed by -i + 7, not by its axis i"),
+    ("block b: f32[i:8] b[i + 0] over (i:8) = X[i] Y[i] over (i:8) = b[7 - i]", "is indexed by 7 - i, not by its axis i"),
     ("block b: f32[i:8] b[j] over (j:8) = X[j]", "b[j] is indexed by j, not by its axis i"),
     ("block b: f32[i:8] for i in 0 .. 8 { b[i] over () = X[i] }", "the statement does not run over the axis i of b"),
     ("block b: f32[i:8] b[i] over (i:4) = X[i]", "axis i:4 is not the axis i:8 of b"),
