@@ -21,17 +21,17 @@ from tcomp.ir.expressions import (
     Apply,
     Cast,
     Expr,
-    Index,
     Load,
     as_index,
     index_variables,
+    loads,
     map_load_indices,
     map_loads,
     substitute_index,
 )
 from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
 from tcomp.ir.target import Target
-from tcomp.passes.contraction import Contraction, find_contraction, lane_position
+from tcomp.passes.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
 from tcomp.passes.tiles import lane_tile
 
 ROWS_WORTH_PACKING = 8
@@ -84,6 +84,8 @@ def prepare_operands(cascade: Cascade, target: Target) -> tuple[Cascade, frozens
         if contraction is not None:
             dtype = tensors[contraction.right.tensor].dtype if contraction.right.tensor in tensors else einsum.dtype
             einsum = _pack_right(einsum, contraction, static, dtype, cascade, target, prepared)
+        else:
+            einsum = _turn_static(einsum, static, tensors, prepared)
         prepared.statements.append(einsum)
     return cascade.with_statements(tuple(prepared.statements)), frozenset(prepared.made.values())
 
@@ -99,7 +101,8 @@ def _pad_loads(einsum: Einsum, cascade: Cascade, tensors: Mapping[str, Tensor], 
         load = map_load_indices(load, read)
         if load.outside is None or load.tensor not in tensors or not _is_window(load, reduced):
             return load
-        return _padded(load, tensors[load.tensor].dtype, tensors[load.tensor].shape, bounds, prepared, einsum)
+        others = {name for other in loads(einsum.expression) if other.tensor != load.tensor for name in load_variables(other)}
+        return _padded(load, tensors[load.tensor], others, bounds, prepared, einsum)
 
     expression = map_loads(einsum.expression, read)
     return einsum if expression == einsum.expression else replace(einsum, expression=expression)
@@ -111,8 +114,10 @@ def _is_window(load: Load, reduced: set[str]) -> bool:
 
 
 def _padded(
-    load: Load, dtype: DType, shape: tuple[Index, ...], bounds: Bounds, prepared: _Prepared, einsum: Einsum
+    load: Load, tensor: Tensor, others: set[str], bounds: Bounds, prepared: _Prepared, einsum: Einsum
 ) -> Load:
+    """Read from a padded copy; the dimensions walked together with another operand (channels) lie innermost in it."""
+    shape = tensor.shape
     margins: list[tuple[int, int]] = []
     for i, extent in zip(load.index, shape):
         low, high = interval(i, bounds)
@@ -122,7 +127,7 @@ def _padded(
             return load
         else:
             margins.append((max(0, -low), max(0, high - extent.constant + 1)))
-    order = sorted(range(len(shape)), key=lambda d: (load.index[d].as_variable is not None and d > 0, d))
+    order = sorted(range(len(shape)), key=lambda d: (load.index[d].as_variable in others, d))
     key = ("pad", load.tensor, repr(load.outside), tuple(margins), tuple(order))
     name = prepared.made.get(key)
     if name is None:
@@ -132,7 +137,7 @@ def _padded(
         extents = [extent + (low + high) for extent, (low, high) in zip(shape, margins)]
         prepared.statements.append(
             Einsum(
-                ((name, dtype),),
+                ((name, tensor.dtype),),
                 tuple(as_index(ranks[d]) for d in order),
                 tuple(extents[d] for d in order),
                 inner,
@@ -203,6 +208,39 @@ def _pack_right(
     return replace(einsum, expression=expression, reduced=reordered)
 
 
+def _turn_static(einsum: Einsum, static: Mapping[str, bool], tensors: Mapping[str, Tensor], prepared: _Prepared) -> Einsum:
+    """Store a weight that shares every free rank it has with the other operand (a depthwise filter) with those ranks innermost."""
+    product = einsum.expression
+    if einsum.reduce != "sum" or einsum.is_scatter or not isinstance(product, Apply) or product.operator != "mul":
+        return einsum
+    operands = [operand_load(a) for a in product.arguments]
+    free = {r.name for r in einsum.free}
+    for load, other in zip(operands, reversed(operands)):
+        if load is None or other is None or not static.get(load.tensor, False) or load.tensor not in tensors or load.outside is not None:
+            continue
+        shared = [i.as_variable in free and i.as_variable in load_variables(other) for i in load.index]
+        order = sorted(range(len(shared)), key=lambda d: (shared[d], d))
+        if not any(shared) or order == list(range(len(order))) or any(i.as_variable is None for i in load.index):
+            continue
+        key = ("turn", load.tensor, tuple(order))
+        tensor = tensors[load.tensor]
+        name = prepared.made.get(key)
+        if name is None:
+            name = prepared.made[key] = prepared.fresh(f"{load.tensor}.turn")
+            ranks = tuple(as_index(f"d{d}") for d in range(len(order)))
+            index, shape = tuple(ranks[d] for d in order), tuple(tensor.shape[d] for d in order)
+            prepared.statements.append(
+                Einsum(((name, tensor.dtype),), index, shape, Load(load.tensor, ranks), source=einsum.source)
+            )
+        turned = Load(name, tuple(load.index[d] for d in order))
+        return replace(einsum, expression=_exchange(product, load, turned))
+    return einsum
+
+
+def _exchange(expression: Expr, old: Load, new: Load) -> Expr:
+    return map_loads(expression, lambda load: new if load == old else load)
+
+
 def _is_affine(load: Load) -> bool:
     """Whether each index is a sum of variables times integers."""
     return all(len(m) == 1 and not hasattr(m[0], "numerator") and hasattr(m[0], "name") for i in load.index for m, _ in i.terms)
@@ -251,6 +289,6 @@ def _replace_operand(expression: Expr, right: Load, packed: Load, drop_casts: bo
     def replaced(argument: Expr) -> Expr:
         if argument is not operand:
             return argument
-        return packed if drop_casts else map_loads(argument, lambda load: packed if load is right else load)
+        return packed if drop_casts else _exchange(argument, right, packed)
 
     return Apply(expression.operator, tuple(replaced(a) for a in expression.arguments))

@@ -23,6 +23,9 @@ VECTORS = 4
 LARGEST_CHUNK = 64
 """Blocks of one parallel instance of an elementwise loop."""
 
+LARGEST_ROWS = 4
+"""Rows of a reduction's tile that share loads: with half the vectors, as many accumulators as without."""
+
 ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
 
@@ -139,12 +142,32 @@ def _nest(bound: Bound, target: Target, name: str) -> KernelSchedule:
         instances *= 1 if rank.name == lanes else typical(rank.extent)
     order = (*outer, lanes, *inner)
     if group.inner:
-        return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, (*outer, lanes), lanes)
+        row = _shared_rows(group, outer, lanes)
+        if row is None:
+            return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, (*outer, lanes), lanes)
+        width = _width(extent, target, group, VECTORS // 2)
+        return KernelSchedule(name, group.names, "nest", (row, (lanes, width)), order, (*outer, lanes), lanes)
     if instances >= ENOUGH_INSTANCES * target.cores:
         return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, tuple(outer), lanes)
     chunk = max(d for d in range(1, min(blocks, LARGEST_CHUNK) + 1) if blocks % d == 0)
     tiles = ((lanes, chunk * width), (lanes, width)) if chunk > 1 else ((lanes, width),)
     return KernelSchedule(name, group.names, "nest", tiles, order, (*outer, lanes), lanes)
+
+
+def _shared_rows(group: Group, outer: list[str], lanes: str) -> tuple[str, int] | None:
+    """A tile of neighbouring rows that share a load of a reduction: the innermost rank some load does not depend on, and a divisor of it."""
+    extents = {r.name: r.extent for r in group.outer}
+    for name in reversed(outer):
+        shared = any(
+            isinstance(node, Load) and not any(name in index_variables(i) for i in node.index) and any(node.index)
+            for e in group.members
+            if e.reduce is not None
+            for node in walk(e.expression)
+        )
+        divisors = [d for d in range(2, LARGEST_ROWS + 1) if extents[name].is_constant and extents[name].constant % d == 0]
+        if shared and divisors:
+            return name, divisors[-1]
+    return None
 
 
 def _vectorizes(einsum: Einsum) -> bool:
