@@ -1,6 +1,7 @@
 """tcomp: a tensor compiler from PyTorch modules over cascades of einsums to fused kernels."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 # In a source checkout the lower folders (ir, passes, codegen) lie beside this one: let `tcomp.ir` be found there.
 _root = Path(__file__).resolve().parent.parent
@@ -18,12 +19,52 @@ from tcomp.ir.errors import (  # noqa: E402 (needs the path above)
     VerifyError,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tcomp.compiled_module import CompiledModule
+
 __version__ = "0.1.0"
 
 if (_root / "pyproject.toml").is_file():
     from tcomp.registration import register_checkout
 
     register_checkout(__version__)
+
+# PyTorch looks for backends while it is being imported itself, and finds this package: so torch is imported when it is needed.
+
+
+def compile(module: "nn.Module", example_inputs: Any = None, **options: Any) -> "CompiledModule":
+    """Compile a module to fused kernels; the result is called like the module.
+
+    With `example_inputs` (the positional arguments of one call, as a tuple) it is compiled at once, else at the first call.
+    `options` are the fields of `tcomp.options.Options`: backend, dynamic, numerics, memory_budget, schedule, fallback, cache,
+    threads. Raises TcompError for what cannot be compiled; operators without a lowering run in PyTorch, with a warning.
+    """
+    from tcomp.compiler import compile_module  # noqa: PLC0415 (imports torch)
+
+    return compile_module(module, example_inputs, options)
+
+
+def load(path: str | Path, module: "nn.Module") -> "CompiledModule":
+    """Load what `CompiledModule.save` wrote, for a module of the same kind, without compiling.
+
+    Raises RecordError for a file that is damaged, of another version or machine, or made for another kind of module.
+    """
+    from tcomp.saved import load_programs  # noqa: PLC0415 (imports torch)
+
+    return load_programs(Path(path), module)
+
+
+def explain(compiled: "CompiledModule", *, sources: bool = False) -> str:
+    """Tell what a compiled module became: cascade, kernels and what each fused, memory, operators left to PyTorch.
+
+    With `sources` the C of every kernel is included.
+    """
+    from tcomp.explanation import explain_module  # noqa: PLC0415 (imports torch)
+
+    return explain_module(compiled, sources=sources)
+
 
 __all__ = [
     "BudgetError",
@@ -34,4 +75,7 @@ __all__ = [
     "ToolchainError",
     "Unsupported",
     "VerifyError",
+    "compile",
+    "explain",
+    "load",
 ]

@@ -94,7 +94,7 @@ def run_graph(captured: Captured, tensors: Sequence[Tensor]) -> list[Tensor]:
         elif node.op == "call_function":
             node_args = torch.fx.map_arg(node.args, values.__getitem__)
             node_kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
-            values[node] = _STRIDE_FREE.get(node.target, node.target)(*node_args, **node_kwargs)
+            values[node] = STRIDE_FREE.get(node.target, node.target)(*node_args, **node_kwargs)
         else:
             return [values[argument] for argument in node.args[0]]
     raise AssertionError("a graph ends in its output node")
@@ -105,7 +105,7 @@ def _as_strided(x: Tensor, *layout: Any) -> Any:
 
 
 # A pure graph may leave other strides than the in-place operators it stands for.
-_STRIDE_FREE: Mapping[Any, Callable[..., Any]] = {
+STRIDE_FREE: Mapping[Any, Callable[..., Any]] = {
     aten.view.default: aten.reshape.default,
     aten.as_strided.default: _as_strided,
 }

@@ -28,7 +28,7 @@ def tcomp_backend(
 
     Raises TcompError for an unknown option.
     """
-    from tcomp.compile import compile_graph  # noqa: PLC0415 (tcomp.compile refers to this module)
+    from tcomp.compiler import compile_graph  # noqa: PLC0415 (tcomp.compiler refers to this module)
 
     return compile_with(compile_graph, gm, example_inputs, make_options(options or {}))
 

@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 
 class Recording:
-    """Stands in for tcomp.compile.compile_graph: keeps the graphs and runs them with eager operators."""
+    """Stands in for tcomp.compiler.compile_graph: keeps the graphs and runs them with eager operators."""
 
     def __init__(self):
         self.graphs = []

@@ -50,13 +50,14 @@ class Symbols:
         if not isinstance(size, torch.SymInt):
             return as_index(int(size))
         node = size.node
-        return self._convert(node.expr, node.shape_env)
+        return self.convert(node.expr, node.shape_env)
 
     def shape(self, sizes: Any) -> tuple[Index, ...]:
         """The indices for all sizes of a shape."""
         return tuple(self.index(size) for size in sizes)
 
-    def _convert(self, expression: Any, environment: Any) -> Index:
+    def convert(self, expression: Any, environment: Any) -> Index:
+        """The index for an expression of sympy; its symbols are entered, with the ranges of the shape environment if given."""
         match expression:
             case sympy.Integer():
                 return as_index(int(expression))
@@ -66,26 +67,26 @@ class Symbols:
             case sympy.Add():
                 total = as_index(0)
                 for term in expression.args:
-                    total = total + self._convert(term, environment)
+                    total = total + self.convert(term, environment)
                 return total
             case sympy.Mul() if all(a.is_integer for a in expression.args):
                 product = as_index(1)
                 for factor in expression.args:
-                    product = product * self._convert(factor, environment)
+                    product = product * self.convert(factor, environment)
                 return product
             case sympy.Pow() if expression.exp.is_Integer and expression.exp >= 0:
                 power = as_index(1)
                 for _ in range(int(expression.exp)):
-                    power = power * self._convert(expression.base, environment)
+                    power = power * self.convert(expression.base, environment)
                 return power
             case FloorDiv() | CleanDiv():
-                a, b = (self._convert(e, environment) for e in expression.args)
+                a, b = (self.convert(e, environment) for e in expression.args)
                 return a // b
             case Mod() | PythonMod():
-                a, b = (self._convert(e, environment) for e in expression.args)
+                a, b = (self.convert(e, environment) for e in expression.args)
                 return a % b
             case ModularIndexing():
-                a, b, c = (self._convert(e, environment) for e in expression.args)
+                a, b, c = (self.convert(e, environment) for e in expression.args)
                 return (a // b) % c
             case _:
                 raise Unsupported(
@@ -96,7 +97,7 @@ class Symbols:
     def _enter(self, symbol: Any, environment: Any) -> None:
         if symbol.name in self.found:
             return
-        bounds = environment.var_to_range.get(symbol)
+        bounds = None if environment is None else environment.var_to_range.get(symbol)
         low = 0 if bounds is None or not bounds.lower.is_Integer else max(int(bounds.lower), 0)
         high = None if bounds is None or bounds.upper is int_oo or not bounds.upper.is_Integer else int(bounds.upper)
         # sys.maxsize - 1 and the like are torch's way to say "any size".

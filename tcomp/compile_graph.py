@@ -1,0 +1,335 @@
+"""Graphs to programs: a captured module, or a functional graph of AOTAutograd's, into stages that run in turn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sympy
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_aggregate
+
+from tcomp.capture_types import (
+    AliasOutput,
+    Captured,
+    ConstantOrigin,
+    InputOrigin,
+    NodeOutput,
+    OutputOrigin,
+    TensorInput,
+    ValueInput,
+    ValueOutput,
+    ViewStep,
+)
+from tcomp.compile_stage import StageInput, StageOutput, compile_stage
+from tcomp.ir.errors import Unsupported
+from tcomp.lower_graph import find_unsupported
+from tcomp.lowerings.torch_types import Symbols
+from tcomp.options import Options
+from tcomp.partition import Part, extract_part, find_crossing, is_part_of_result, is_size, partition_graph
+from tcomp.program import (
+    Constant,
+    EagerCall,
+    EagerStage,
+    Given,
+    Operand,
+    Owned,
+    Program,
+    Replay,
+    Result,
+    Returned,
+    Slot,
+    Stage,
+    SymbolSource,
+    View,
+)
+from tcomp.settings import read_settings
+from tcomp.sizes import TensorSpec, read_condition, spec_of
+
+
+def compile_captured(captured: Captured, options: Options) -> Program:
+    """Compile a captured module; operators without a lowering become eager stages as `options.fallback` says.
+
+    Raises Unsupported with fallback="error", for devices that are not served and for sizes that cannot be stored.
+    """
+    inputs: list[TensorSpec | Given] = []
+    slots: dict[Node, Operand] = {}
+    for index, given in enumerate(captured.inputs):
+        match given:
+            case TensorInput(node):
+                _check_device(node.meta["val"], f"flattened input {index}")
+                inputs.append(spec_of(node.meta["val"]))
+                slots[node] = Slot(index)
+            case ValueInput(value):
+                inputs.append(Given(value))
+    for name, tensor in captured.constants.items():
+        _check_device(tensor, name)
+    mutated = frozenset(m.of.name for m in captured.mutations if isinstance(m.of, ConstantOrigin))
+    outputs = [output for output in captured.outputs if isinstance(output, NodeOutput)]
+    wanted = {mutation.node: spec_of(mutation.node.meta["val"]) for mutation in captured.mutations}
+    wanted.update((output.node, spec_of(output.val)) for output in outputs)
+    maker = _StageMaker(captured.graph, slots, len(inputs), mutated, options)
+    maker.compile(wanted)
+    taken: set[Operand] = set()
+    return Program(
+        inputs=tuple(inputs),
+        in_spec=captured.in_spec,
+        out_spec=captured.out_spec,
+        symbols={name: SymbolSource(s.input, s.dim, s.minimum, s.maximum) for name, s in captured.symbols.items()},
+        guards=tuple(read_condition(guard) for guard in captured.guards),
+        constants={name: spec_of(tensor) for name, tensor in captured.constants.items()},
+        mutated=mutated,
+        stages=tuple(maker.stages),
+        mutations=tuple((_operand_of(m.of), maker.operands[m.node]) for m in captured.mutations),
+        results=tuple(_read_output(output, maker, taken) for output in captured.outputs),
+        slots=maker.slots,
+    )
+
+
+def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict[str, Tensor]]:
+    """Compile a functional graph with flat inputs and outputs; returns its constants as well.
+
+    Outputs that are inputs, or views of them, are returned as such.
+    """
+    inputs: list[TensorSpec | Given] = []
+    slots: dict[Node, Operand] = {}
+    constants: dict[str, Tensor] = {}
+    for node in gm.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder":
+            slots[node] = Slot(len(inputs))
+            if isinstance(value, Tensor):
+                _check_device(value, f"input {node.name}")
+            inputs.append(spec_of(value) if isinstance(value, Tensor) else Given(None))
+        elif node.op == "get_attr":
+            constants[str(node.target)] = found = _find_attribute(gm, str(node.target))
+            _check_device(found, str(node.target))
+            node.meta.setdefault("val", found)
+    symbols = _find_symbols(gm)
+    output = next(node for node in gm.graph.nodes if node.op == "output")
+    flat: list[Any] = list(output.args[0])
+    views = {node: _find_view(node) for node in flat if isinstance(node, Node)}
+    computed = [n for n in views if views[n] is None and n not in slots and not is_size(n)]
+    output.args = (tuple(computed),)
+    maker = _StageMaker(gm, slots, len(inputs), frozenset(), options)
+    maker.compile({node: spec_of(node.meta["val"]) for node in computed})
+    results: list[Result] = []
+    for leaf in flat:
+        if not isinstance(leaf, Node):
+            results.append(Given(leaf))
+        elif is_size(leaf):
+            results.append(Given(_freeze(leaf.meta["val"])))
+        elif (view := views[leaf]) is not None:
+            base, steps = view
+            results.append(View(maker.operands[base], steps))
+        else:
+            results.append(Returned(maker.operands[leaf]))
+    program = Program(
+        inputs=tuple(inputs),
+        in_spec=None,
+        out_spec=None,
+        symbols=symbols,
+        guards=(),
+        constants={name: spec_of(tensor) for name, tensor in constants.items()},
+        mutated=frozenset(),
+        stages=tuple(maker.stages),
+        mutations=(),
+        results=tuple(results),
+        slots=maker.slots,
+    )
+    return program, constants
+
+
+class _StageMaker:
+    """Compiles a graph part by part, and remembers where the value of each node is found."""
+
+    def __init__(
+        self, graph: GraphModule, slots: dict[Node, Operand], first_slot: int, mutated: frozenset[str], options: Options
+    ) -> None:
+        self.graph = graph
+        self.stages: list[Stage] = []
+        self.slots = first_slot
+        self.fresh: set[Node] = set()
+        self.operands = dict(slots)
+        self._mutated = mutated
+        self._options = options
+        self._settings = read_settings()
+        for node in graph.graph.nodes:
+            if node.op == "get_attr":
+                self.operands[node] = Constant(str(node.target))
+
+    def compile(self, wanted: Mapping[Node, TensorSpec]) -> None:
+        """Compile all stages; `wanted` are the nodes in the graph's output, with the memory they are to have."""
+        try:
+            self._compile_whole(wanted)
+        except Unsupported:
+            refused = find_unsupported(self.graph)
+            if not refused:
+                raise
+            report_fallbacks(refused, self._options.fallback)
+            for part in partition_graph(self.graph.graph, refused):
+                if part.is_eager:
+                    self._add_eager(part, refused)
+                else:
+                    self._compile_part(part, wanted)
+
+    def _compile_whole(self, wanted: Mapping[Node, TensorSpec]) -> None:
+        nodes = self.graph.graph.nodes
+        output = next(node for node in nodes if node.op == "output")
+        if all(node in self.operands for node in output.args[0]):
+            return
+        inputs = [n for n in nodes if n.op in ("placeholder", "get_attr") and isinstance(n.meta.get("val"), Tensor)]
+        self._compile(self.graph, inputs, output.args[0], wanted)
+
+    def _compile_part(self, part: Part, wanted: Mapping[Node, TensorSpec]) -> None:
+        outputs = find_crossing(self.graph.graph, part)
+        graph, sources = extract_part(self.graph, part, outputs)
+        self._compile(graph, [n for n in sources.values() if isinstance(n.meta.get("val"), Tensor)], outputs, wanted)
+
+    def _compile(
+        self, graph: GraphModule, inputs: Sequence[Node], outputs: Sequence[Node], wanted: Mapping[Node, TensorSpec]
+    ) -> None:
+        result = compile_stage(
+            graph,
+            [StageInput(self.operands[node], spec_of(node.meta["val"]), self._is_weight(node)) for node in inputs],
+            [StageOutput(node, wanted.get(node) or spec_of(node.meta["val"])) for node in outputs],
+            self.slots,
+            self._options,
+            self._settings,
+        )
+        self.stages.append(result.stage)
+        self.slots += len(result.stage.results)
+        for node, operand, is_fresh in zip(outputs, result.operands, result.fresh):
+            if node not in self.operands:
+                self.operands[node] = operand
+                if is_fresh:
+                    self.fresh.add(node)
+
+    def _is_weight(self, node: Node) -> bool:
+        return node.op == "get_attr" and str(node.target) not in self._mutated
+
+    def _add_eager(self, part: Part, refused: Mapping[Node, Unsupported]) -> None:
+        calls: list[EagerCall] = []
+        for node in part.nodes:
+            calls.append(
+                EagerCall(
+                    node.target,
+                    tuple(self._read_arguments(node.args)),
+                    dict(self._read_arguments(node.kwargs)),
+                    self.slots,
+                    str(node.target) if callable(node.target) and not is_part_of_result(node) else node.name,
+                    str(node.meta.get("source", "")),
+                    refused[node].what if node in refused else "",
+                )
+            )
+            self.operands[node] = Slot(self.slots)
+            self.slots += 1
+            if not getattr(node.target, "is_view", False):
+                self.fresh.add(node)
+        self.stages.append(EagerStage(tuple(calls)))
+
+    def _read_arguments(self, arguments: Any) -> Any:
+        def read(argument: Any) -> Any:
+            if not isinstance(argument, Node):
+                return argument
+            return self.operands[argument] if argument in self.operands else _freeze(argument.meta["val"])
+
+        return map_aggregate(arguments, read)
+
+
+def report_fallbacks(refused: Mapping[Node, Unsupported], fallback: str) -> None:
+    """Raise, warn or stay silent about operators that will run in eager."""
+    reasons = {node: error for node, error in refused.items() if not is_part_of_result(node)}
+    if fallback == "error":
+        raise next(iter(reasons.values()))
+    if fallback == "warn" and reasons:
+        lines: dict[str, list[str]] = {}
+        for node, error in reasons.items():
+            lines.setdefault(f"{node.target}: {error.what}", []).append(str(node.meta.get("source", "")) or node.name)
+        text = "\n".join(f"  {what}\n    at {', '.join(list(dict.fromkeys(places))[:3])}" for what, places in lines.items())
+        warnings.warn(f"tcomp leaves {len(reasons)} operators to PyTorch:\n{text}", stacklevel=2)
+
+
+def _check_device(tensor: Tensor, where: str) -> None:
+    if tensor.device.type != "cpu":
+        raise Unsupported(f"a tensor on device {tensor.device}", where=where, help="move it to the CPU: kernels are for CPUs")
+
+
+def _operand_of(origin: InputOrigin | ConstantOrigin) -> Operand:
+    return Slot(origin.index) if isinstance(origin, InputOrigin) else Constant(origin.name)
+
+
+def _read_output(output: NodeOutput | AliasOutput | ValueOutput, maker: _StageMaker, taken: set[Operand]) -> Result:
+    match output:
+        case NodeOutput(node, val):
+            operand = maker.operands[node]
+            is_fresh = node in maker.fresh and operand not in taken
+            taken.add(operand)
+            return Owned(operand, spec_of(val), is_fresh)
+        case AliasOutput(OutputOrigin(index), steps, _):
+            return View(index, tuple(_read_step(step) for step in steps))
+        case AliasOutput(InputOrigin() | ConstantOrigin() as of, steps, _):
+            return View(_operand_of(of), tuple(_read_step(step) for step in steps))
+        case ValueOutput(value):
+            return Given(_freeze(value))
+    raise AssertionError(f"an unknown output {output}")
+
+
+def _read_step(step: ViewStep) -> Replay:
+    return Replay(step.op, _freeze(step.args), _freeze(dict(step.kwargs)), step.index)
+
+
+def _freeze(value: Any) -> Any:
+    """A value of the graph, symbolic sizes as indices."""
+    if isinstance(value, torch.SymInt):
+        index = Symbols().index(value)
+        return index.constant if index.is_constant else index
+    if isinstance(value, (list, tuple)):
+        return tuple(_freeze(part) for part in value)
+    if isinstance(value, dict):
+        return {name: _freeze(part) for name, part in value.items()}
+    return value
+
+
+def _find_attribute(gm: GraphModule, target: str) -> Tensor:
+    found: Any = gm
+    for part in target.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, Tensor):
+        raise Unsupported(f"a graph with a submodule {target}", help="avoid higher-order operators such as torch.cond")
+    return found
+
+
+def _find_symbols(gm: GraphModule) -> dict[str, SymbolSource]:
+    """Where the symbols of a graph's inputs can be read."""
+    found: dict[str, SymbolSource] = {}
+    index = 0
+    for node in gm.graph.nodes:
+        if node.op != "placeholder":
+            continue
+        value = node.meta.get("val")
+        places = [(value, None)] if isinstance(value, torch.SymInt) else []
+        if isinstance(value, Tensor):
+            places += [(size, dim) for dim, size in enumerate(value.shape) if isinstance(size, torch.SymInt)]  # type: ignore[misc]
+        for size, dim in places:
+            if isinstance(size.node.expr, sympy.Symbol):
+                found.setdefault(size.node.expr.name, SymbolSource(index, dim, 0, None))
+        index += 1
+    return found
+
+
+def _find_view(node: Node) -> tuple[Node, tuple[Replay, ...]] | None:
+    """The placeholder that a node is a view of (or is itself), and the views to replay; None if it is none."""
+    steps: list[Replay] = []
+    while node.op == "call_function" and getattr(node.target, "is_view", False) and isinstance(node.meta.get("val"), Tensor):
+        source, *rest = node.args
+        if not isinstance(source, Node) or any(isinstance(a, Node) and not is_size(a) for a in node.all_input_nodes[1:]):
+            return None
+        args, kwargs = map_aggregate((tuple(rest), dict(node.kwargs)), lambda a: _freeze(a.meta["val"]) if isinstance(a, Node) else a)  # type: ignore[misc]
+        steps.append(Replay(node.target, args, kwargs, None))
+        node = source
+    return (node, tuple(reversed(steps))) if node.op == "placeholder" and not is_size(node) else None
+

@@ -1,0 +1,155 @@
+"""Compile one supported part of a graph: lower it, run the pipeline, build its libraries."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch.fx import GraphModule, Node
+
+from tcomp.codegen.build import build_program
+from tcomp.debug import Dump
+from tcomp.ir.cascade import Cascade
+from tcomp.ir.errors import BudgetError
+from tcomp.ir.index import Bounds, interval
+from tcomp.lower_graph import lower_graph
+from tcomp.options import Options
+from tcomp.passes.pipeline import compile_cascade
+from tcomp.passes.pipeline import Program as Kernels
+from tcomp.program import CompiledStage, Library, Operand, Slot
+from tcomp.settings import Settings
+from tcomp.sizes import TensorSpec
+from tcomp.stage_report import make_report
+from tcomp.toolchains import find_machine
+
+
+@dataclass(frozen=True, slots=True)
+class StageInput:
+    """A tensor a part reads: where it comes from and what memory it has. A weight keeps its value between calls."""
+
+    operand: Operand
+    spec: TensorSpec
+    is_weight: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutput:
+    """A tensor others read of a part: the memory it is to have, and the slot it may fill."""
+
+    node: Node
+    spec: TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """A compiled part, where each output is found, and which outputs are tensors made for that purpose alone."""
+
+    stage: CompiledStage
+    operands: tuple[Operand, ...]
+    fresh: tuple[bool, ...]
+
+
+def compile_stage(
+    graph: GraphModule,
+    inputs: Sequence[StageInput],
+    outputs: Sequence[StageOutput],
+    first_slot: int,
+    options: Options,
+    settings: Settings,
+) -> StageResult:
+    """Compile a graph whose tensor inputs and outputs are described in its order; results go to slots from `first_slot` on.
+
+    Raises Unsupported for the first operator that has no lowering, ToolchainError and BudgetError.
+    """
+    cascade = lower_graph(graph)
+    cascade = replace(
+        cascade, inputs=tuple(replace(tensor, weight=given.is_weight) for tensor, given in zip(cascade.inputs, inputs, strict=True))
+    )
+    sources = {tensor.name: given.operand for tensor, given in zip(cascade.inputs, inputs)}
+    specs = {tensor.name: given.spec for tensor, given in zip(cascade.inputs, inputs)}
+    operands: list[Operand] = []
+    fresh: list[bool] = []
+    made: dict[str, tuple[int, TensorSpec]] = {}
+    for name, output in zip(cascade.outputs, outputs, strict=True):
+        fresh.append(name not in sources and name not in made)
+        if name in sources:
+            operands.append(sources[name])
+            continue
+        slot, _ = made.setdefault(name, (first_slot + len(made), output.spec))
+        operands.append(Slot(slot))
+    cascade = replace(cascade, outputs=tuple(made))
+    strides = {name: spec.strides for name, spec in specs.items()}
+    strides.update((name, spec.strides) for name, (_, spec) in made.items())
+    stage = _build_stage(cascade, strides, sources, specs, made, options, settings)
+    return StageResult(stage, tuple(operands), tuple(fresh))
+
+
+def _build_stage(
+    cascade: Cascade,
+    strides: Mapping[str, tuple[object, ...]],
+    sources: Mapping[str, Operand],
+    specs: Mapping[str, TensorSpec],
+    made: Mapping[str, tuple[int, TensorSpec]],
+    options: Options,
+    settings: Settings,
+) -> CompiledStage:
+    toolchain, target = find_machine(settings.compiler)
+    dump = Dump(settings.debug_dir)
+    compiled = compile_cascade(cascade, strides, target, dump.write)  # type: ignore[arg-type]  # indices
+    _check_budget(compiled.main, options.memory_budget)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        prelude = pool.submit(_build, compiled.prelude, options, settings)
+        main = pool.submit(_build, compiled.main, options, settings)
+        libraries = prelude.result(), main.result()
+    report = functools.cache(functools.partial(make_report, compiled, toolchain.lanes))
+    if dump.is_wanted:
+        for kernel in report().kernels:
+            dump.write(f"{kernel.name}.c", kernel.source)
+    tensors = compiled.prelude.cascade.tensors()
+    folded = {name: _count_bytes(tensors[name].dtype.bytes, tensors[name].shape) for name in compiled.prelude.cascade.outputs}
+    written = set(compiled.main.cascade.outputs)
+    results = tuple((name if name in written else f"{name}.out", slot, spec) for name, (slot, spec) in made.items())
+    return CompiledStage(sources, folded, results, specs, *libraries, report)
+
+
+def _build(kernels: Kernels, options: Options, settings: Settings) -> Library | None:
+    if not kernels.plan.steps:
+        return None
+    toolchain, _ = find_machine(settings.compiler)
+    folder = settings.cache_dir / "kernels" if options.cache else _private_folder()
+    path = build_program(kernels.plan, dict(kernels.kernels), toolchain=toolchain, cache_directory=folder)
+    plan = kernels.plan
+    return Library(path, plan.externals, tuple(symbol.name for symbol in plan.symbols), plan.arena)
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tcomp-")
+
+
+def _private_folder() -> Path:
+    """A folder of this process alone, for programs that are not to be kept; removed at its end."""
+    return Path(tempfile.mkdtemp(dir=_temporary().name))
+
+
+def _count_bytes(size: int, shape: Sequence[object]) -> int:
+    for extent in shape:
+        size *= extent.constant  # type: ignore[attr-defined]  # an index; preludes have no symbols
+    return size
+
+
+def _check_budget(main: Kernels, budget: int | None) -> None:
+    if budget is None:
+        return
+    bounds = Bounds({}, {symbol.name: (symbol.low, symbol.high) for symbol in main.plan.symbols})
+    low = interval(main.plan.arena, bounds)[0] or 0
+    if low > budget:
+        raise BudgetError(
+            f"intermediate tensors need {low} bytes, the budget is {budget}",
+            where=f"the arena of {main.cascade.name}",
+            help=f"raise memory_budget to {low}, or compile for smaller inputs",
+        )

@@ -1,0 +1,80 @@
+"""`tcomp.compile`, and the compiler of single graphs behind `torch.compile(backend="tcomp")`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from tcomp.compile_graph import compile_functional
+from tcomp.compiled_module import CompiledModule
+from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.options import Options, make_options
+from tcomp.runtime import Execution
+
+
+def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Mapping[str, object] | None = None) -> CompiledModule:
+    """Compile a module, at once for `example_inputs` if they are given; this is `tcomp.compile`.
+
+    `example_inputs` are the positional arguments as a tuple or list, one tensor, or keyword arguments as a dictionary.
+    Raises TcompError (see its subclasses) for what cannot be compiled.
+    """
+    options = read_options(arguments or {})
+    if isinstance(module, CompiledModule):
+        module = module.original
+    if not isinstance(module, nn.Module):
+        raise TcompError(
+            f"only a torch.nn.Module can be compiled, not {type(module).__name__}",
+            where="tcomp.compile",
+            help="wrap the function in a module, or use torch.compile(function, backend='tcomp')",
+        )
+    compiled = CompiledModule(module, options)
+    match example_inputs:
+        case None:
+            pass
+        case Tensor():
+            compiled.prepare(example_inputs)
+        case Mapping():
+            compiled.prepare(**example_inputs)
+        case tuple() | list():
+            compiled.prepare(*example_inputs)
+        case _:
+            raise TcompError(
+                f"example_inputs must be a tuple, not {type(example_inputs).__name__}",
+                where="tcomp.compile",
+                help="pass the positional arguments of one call: tcomp.compile(module, (x, y))",
+            )
+    return compiled
+
+
+def read_options(arguments: Mapping[str, object]) -> Options:
+    """Make Options; raises Unsupported for choices that are known and not served yet."""
+    if arguments.get("backend") == "triton":
+        raise Unsupported(
+            "there is no Triton backend: nothing prints tile programs as Triton kernels",
+            where="options of tcomp.compile",
+            help='leave backend at "auto", which compiles C for the CPU',
+        )
+    options = make_options(arguments)
+    if options.schedule is not None:
+        raise Unsupported(
+            "schedules are printed and parsed, and not applied: the pipeline takes its own decisions",
+            where="options of tcomp.compile",
+            help="leave schedule out",
+        )
+    return options
+
+
+def compile_graph(gm: GraphModule, example_inputs: Sequence[Any], *, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
+    """Compile a functional graph of AOTAutograd's; what it returns takes one flat list and gives one."""
+    program, constants = compile_functional(gm, options)
+    execution = Execution(program, lambda: constants, threads=options.threads, flush_denormals=options.numerics != "strict")
+
+    def run(arguments: list[Any]) -> Sequence[Any]:
+        with torch.no_grad():
+            return execution.run(arguments)
+
+    return run

@@ -1,0 +1,191 @@
+"""A program as data: what runs in which order on which tensors, and how results meet the caller's.
+
+    Program  = inputs, symbols, guards, stages, mutations, results
+    Stage    = CompiledStage (one call into a library) | EagerStage (operators left to PyTorch)
+    Operand  = Slot(index) | Constant(name)       slots: the flattened inputs, then what stages make
+    Result   = Owned | Returned | View | Given    one per leaf of what the caller gets
+
+Everything but eager stages can be written to a file and read back (tcomp.saved).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch.utils._pytree import TreeSpec
+
+from tcomp.ir.expressions import Index
+from tcomp.sizes import Condition, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A value of this call: a flattened input or what a stage made."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A parameter, buffer or lifted tensor, by its qualified name."""
+
+    name: str
+
+
+Operand: TypeAlias = Slot | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A built plan: its shared library, and what the library expects."""
+
+    path: Path
+    externals: tuple[str, ...]
+    symbols: tuple[str, ...]
+    arena: Index
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReport:
+    """One kernel: its C, the einsums it computes at its first call, why they are one kernel, and how often it is called."""
+
+    name: str
+    source: str
+    einsums: tuple[str, ...]
+    why: str
+    schedule: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What a compiled stage was made from, as text."""
+
+    cascade: str
+    schedule: str
+    plan: str
+    sources: tuple[tuple[str, str], ...]
+    """(einsum, where it came from)."""
+    kernels: tuple[KernelReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledStage:
+    """A part of the graph that runs in one call.
+
+    `main` runs on every call; `prelude`, if weights are packed or folded, when they change, into the buffers `folded`.
+    """
+
+    sources: Mapping[str, Operand]
+    """Cascade inputs by name."""
+    folded: Mapping[str, int]
+    """Bytes of the buffers that the prelude fills."""
+    results: tuple[tuple[str, int, TensorSpec], ...]
+    """External of `main`, the slot it fills, and the tensor to allocate."""
+    specs: Mapping[str, TensorSpec]
+    """What memory the inputs are expected to have."""
+    prelude: Library | None
+    main: Library | None
+    report: Callable[[], StageReport]
+
+
+@dataclass(frozen=True, slots=True)
+class EagerCall:
+    """One operator left to PyTorch; nodes among its arguments are operands, symbolic sizes indices."""
+
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    slot: int
+    name: str
+    source: str
+    reason: str
+    """Why it was not compiled; empty for an operator that only goes with another."""
+
+
+@dataclass(frozen=True, slots=True)
+class EagerStage:
+    """Operators left to PyTorch, in order."""
+
+    calls: tuple[EagerCall, ...]
+
+
+Stage: TypeAlias = CompiledStage | EagerStage
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A tensor that owns its memory, with the given strides; copied if what the operand holds is not such a one."""
+
+    operand: Operand
+    spec: TensorSpec
+    is_fresh: bool
+    """Whether a compiled stage allocated it for this result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The operand itself."""
+
+    operand: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """One view operator to apply again: of several results the one at `index`; symbolic sizes are indices."""
+
+    operator: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view of an input or constant (`of`), or of another result (`of` is its number)."""
+
+    of: Operand | int
+    steps: tuple[Replay, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A Python value, or a size over the symbols."""
+
+    value: Any
+
+
+Result: TypeAlias = Owned | Returned | View | Given
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolSource:
+    """A symbolic size: the dimension `dim` of an input, or the input itself where `dim` is None; and the range served."""
+
+    input: int
+    dim: int | None
+    minimum: int
+    maximum: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A module, or a graph of one, compiled for one kind of input."""
+
+    inputs: tuple[TensorSpec | Given, ...]
+    in_spec: TreeSpec | None
+    out_spec: TreeSpec | None
+    symbols: Mapping[str, SymbolSource]
+    guards: tuple[Condition, ...]
+    constants: Mapping[str, TensorSpec]
+    mutated: frozenset[str]
+    """Constants that the program itself writes."""
+    stages: tuple[Stage, ...]
+    mutations: tuple[tuple[Operand, Operand], ...]
+    """(what is written, its new value)."""
+    results: tuple[Result, ...]
+    slots: int

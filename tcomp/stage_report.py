@@ -1,0 +1,62 @@
+"""What a compiled cascade has to tell: its texts, its kernels, and why each computes what it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tcomp.codegen.c_kernel import COptions
+from tcomp.codegen.c_program import kernel_unit
+from tcomp.passes.group import Group
+from tcomp.passes.pipeline import Compiled
+from tcomp.program import KernelReport, StageReport
+
+
+def make_report(compiled: Compiled, lanes: int) -> StageReport:
+    """Everything that can be told about a compiled cascade, as text."""
+    kernels: dict[str, KernelReport] = {}
+    for part in (compiled.main, compiled.prelude):
+        table = dict(part.kernels)
+        for name, group, schedule in zip(part.steps, part.groups, part.schedule.kernels):
+            known = kernels.get(name)
+            if known is not None:
+                kernels[name] = replace(known, calls=known.calls + 1)
+                continue
+            source = kernel_unit(table[name], COptions(lanes)).source
+            why = explain_group(group) + ("; runs when weights change" if part is compiled.prelude else "")
+            kernels[name] = KernelReport(name, source, group.names, why, str(schedule), 1)
+    einsums = compiled.source.einsums()
+    return StageReport(
+        cascade=str(compiled.source),
+        schedule=str(compiled.main.schedule),
+        plan=str(compiled.main.plan),
+        sources=tuple((einsum.name, str(einsum.source)) for einsum in einsums if str(einsum.source)),
+        kernels=tuple(kernels.values()),
+    )
+
+
+def explain_group(group: Group) -> str:
+    """Why the einsums of a group are one kernel, in a sentence."""
+    over = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.outer) or "a single point"
+    first, rest = group.members[0].name, [einsum.name for einsum in group.members[1:]]
+    match group.kind:
+        case "contract":
+            alone = f"{first} is a contraction over {over}"
+            together = f"; {_enumerate(rest)} over the same ranks, computed on its tile before it is stored"
+        case "nest":
+            inner = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.inner)
+            alone = f"{first} runs over {over}" + (f", inside it over {inner}" if inner else "")
+            together = f"; {_enumerate(rest)} over the same ranks, so that what they share is read once"
+        case "scan":
+            assert group.iterative is not None
+            alone = f"{first} is computed step by step along {group.iterative.name}, independently over {over}"
+            together = f"; {_enumerate(rest)} in the same steps"
+        case "scatter":
+            alone = f"{first} stores where its indices say, independently over {over}"
+            together = f"; with {_enumerate(rest)}"
+    kept = [name for name in group.names if name not in group.stored]
+    unstored = f"; {_enumerate(kept)} never reach memory" if kept else ""
+    return alone + (together if rest else "") + unstored
+
+
+def _enumerate(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,191 @@
+"""Weights while a program runs: their addresses, what was folded from them, and whether both still hold.
+
+An in-place update is seen by the tensor's version counter, another storage (`.to()`, `p.data = ...`) by its data pointer, another
+parameter or submodule by its identity in the module that holds it. All three are compared by loops inside the interpreter's own
+functions, 0.06 us a weight. Writes that PyTorch does not count are not seen: through `p.data[...]`, or through a numpy array that
+shares the memory.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tcomp.ir.errors import Unsupported
+from tcomp.program import CompiledStage, Constant, Library, Program
+from tcomp.sizes import TensorSpec, spec_of
+
+_VERSION: Callable[[Tensor], int] = operator.attrgetter("_version")
+_POINTER: Callable[[Tensor], int] = torch.Tensor.data_ptr
+_TRAINING: Callable[[dict[str, Any]], bool] = operator.itemgetter("training")
+
+
+class Stale(Exception):  # noqa: N818 (a state of the program, which its owner answers by compiling again)
+    """The constants are no longer of the kind that the program was compiled for."""
+
+
+class Snapshot:
+    """Weights as they are at one moment, and the buffers folded from them."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], versioned: frozenset[str], folded: tuple[dict[str, Tensor], ...]) -> None:
+        self.tensors = dict(tensors)
+        self.folded = folded
+        self._all = list(tensors.values())
+        self._versioned = [tensor for name, tensor in tensors.items() if name in versioned]
+        # Tensors made in inference mode count no versions: what is folded from them is folded again at every call.
+        self.is_tracked = not any(tensor.is_inference() for tensor in self._versioned)
+        self._versions = list(map(_VERSION, self._versioned)) if self.is_tracked else []
+        self._pointers = list(map(_POINTER, self._all))
+
+    def is_current(self) -> bool:
+        """Whether no weight has been written or moved since."""
+        return (
+            self.is_tracked
+            and list(map(_POINTER, self._all)) == self._pointers
+            and list(map(_VERSION, self._versioned)) == self._versions
+        )
+
+
+class Weights:
+    """The constants of a program, folded again whenever they change."""
+
+    def __init__(
+        self, program: Program, find: Callable[[], Mapping[str, Tensor]], fold: Callable[[CompiledStage, Library, Mapping[str, int]], None]
+    ) -> None:
+        self._program = program
+        self._find = find
+        self._fold = fold
+        self._stages = [stage for stage in program.stages if isinstance(stage, CompiledStage)]
+        self._versioned = frozenset(
+            source.name
+            for stage in self._stages
+            if stage.prelude is not None
+            for name in stage.prelude.externals
+            if isinstance(source := stage.sources.get(name), Constant)
+        )
+        self._lock = threading.Lock()
+        self._snapshot = self._take()
+        if not self._snapshot.is_tracked:
+            warnings.warn(
+                "tcomp: some weights were made in inference mode, where PyTorch does not count updates; what is packed or "
+                "folded from them is computed at every call. Make the module outside torch.inference_mode()",
+                stacklevel=2,
+            )
+
+    def current(self) -> Snapshot:
+        """The weights as they are now; raises Stale if they no longer fit the program."""
+        snapshot = self._snapshot
+        if snapshot.is_current():
+            return snapshot
+        with self._lock:
+            if self._snapshot is snapshot or not self._snapshot.is_current():
+                self._snapshot = self._take()
+            return self._snapshot
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The constants that the program uses, as they were last seen."""
+        return self._snapshot.tensors
+
+    def forget(self) -> None:
+        """Look all constants up again at the next call."""
+        with self._lock:
+            self._snapshot = self._take()
+
+    def _take(self) -> Snapshot:
+        tensors = self._find()
+        for name, spec in self._program.constants.items():
+            found = tensors.get(name)
+            if found is None or found.device.type != "cpu" or not has_spec(found, spec):
+                raise Stale(name)
+        tensors = {name: tensors[name] for name in self._program.constants}
+        while True:
+            folded = tuple({name: torch.empty(size, dtype=torch.uint8) for name, size in stage.folded.items()} for stage in self._stages)
+            snapshot = Snapshot(tensors, self._versioned, folded)
+            for stage, buffers in zip(self._stages, folded):
+                if stage.prelude is not None:
+                    self._fold(stage, stage.prelude, find_addresses(stage, snapshot.tensors, buffers))
+            # Another thread may have written a weight meanwhile.
+            if not snapshot.is_tracked or snapshot.is_current():
+                return snapshot
+
+
+def find_addresses(stage: CompiledStage, tensors: Mapping[str, Tensor], folded: Mapping[str, Tensor]) -> dict[str, int]:
+    """Addresses of all externals of a stage that stay from call to call."""
+    addresses = {name: tensors[source.name].data_ptr() for name, source in stage.sources.items() if isinstance(source, Constant)}
+    addresses.update((name, buffer.data_ptr()) for name, buffer in folded.items())
+    return addresses
+
+
+def has_spec(tensor: Tensor, spec: TensorSpec) -> bool:
+    """Whether a tensor has the memory that a static spec says."""
+    return spec_of(tensor) == spec
+
+
+class ModuleState:
+    """What a compiled module takes for granted about the module it came from: its tree, parameters, hooks and modes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._modules: list[nn.Module] = []
+        self._ties: dict[str, str] = {}
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Take the module as it is now; returns whether only the objects of parameters and buffers differ."""
+        before, ties_before = self._modules, self._ties
+        modules = self._modules = list(self._module.modules())
+        self._ties = _find_ties(self.find_tensors({}))
+        tables = [table for m in modules for table in (m._parameters, m._buffers, m._modules)]
+        self._dicts: list[dict[str, Any]] = [table for table in tables for _ in table]
+        self._keys = [key for table in tables for key in table]
+        self._members = [member for table in tables for member in table.values()]
+        self._modes = [m.__dict__ for m in modules]
+        self._hooks = [hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+        self.parameters = list(self._module.parameters())
+        return len(before) == len(modules) and all(map(operator.is_, before, modules)) and ties_before == self._ties
+
+    def is_current(self) -> bool:
+        """Whether the tree and its parameters and buffers are the same objects as before."""
+        try:
+            return all(map(operator.is_, map(operator.getitem, self._dicts, self._keys), self._members))
+        except KeyError:
+            return False
+
+    def read_modes(self) -> bytes:
+        """The training flags of all modules."""
+        return bytes(map(_TRAINING, self._modes))
+
+    def has_hooks(self) -> bool:
+        """Whether any module runs hooks around its forward, or all modules do."""
+        return any(self._hooks) or any(_GLOBAL_HOOKS)
+
+    def find_tensors(self, lifted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters and buffers by qualified name, tied ones under every name, and the tensors that no module names."""
+        tensors = dict(lifted)
+        tensors.update(self._module.named_parameters(remove_duplicate=False))
+        tensors.update(self._module.named_buffers(remove_duplicate=False))
+        return tensors
+
+
+def _find_ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each name the first name of the same tensor."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in tensors.items()}
+
+
+_GLOBAL_HOOKS = (nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks)
+
+
+def check_devices(module: nn.Module) -> None:
+    """Raise Unsupported for parameters and buffers that are not in the CPU's memory."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.device.type != "cpu":
+            raise Unsupported(
+                f"a tensor on device {tensor.device}", where=name, help="move the module with .to('cpu'); kernels are for CPUs"
+            )
