@@ -55,12 +55,12 @@ def plan_layout(kernel: Kernel, lanes: int, rolls_limits: bool = False) -> Layou
     memory: dict[Block, None] = {}
     for site in sites:
         lane = lane_axes.get(signature(site.assign))
-        looped = {axis.name for axis in looped_axes(site.assign, lanes, lane, rolls_limits)}
+        looped = frozenset(axis.name for axis in looped_axes(site.assign, lanes, lane, rolls_limits))
         for name, index in [(site.assign.target, site.assign.index), *((load.tensor, load.index) for load in site.reads())]:
             place = site.places[name]
             if isinstance(place, Block):
                 chosen = {"vector": vectors, "scalar": scalars, "memory": memory}
-                chosen[_access(index, site, lane, looped, lanes)].setdefault(place)
+                chosen[_access(index, lane, looped)].setdefault(place)
     return Layout(
         lanes,
         lane_axes,
@@ -70,18 +70,15 @@ def plan_layout(kernel: Kernel, lanes: int, rolls_limits: bool = False) -> Layou
     )
 
 
-def _access(index: tuple[Index, ...], site: Site, lane: str | None, looped: set[str], lanes: int) -> str:
-    """How one access of a block can be resolved: as a `vector` along the last axis, as a `scalar`, or in `memory` only."""
-    axes = {axis.name for axis in site.axes} - looped
-    if any(index_variables(i) - axes or _has_value(i) for i in index):
+def _access(index: tuple[Index, ...], lane: str | None, looped: frozenset[str]) -> str:
+    """How one access of a block can be resolved: as a `vector` along the last axis, as a `scalar`, or in `memory` only.
+
+    The index of a block is its axes, so only axes that are loops or lanes can be in the way.
+    """
+    names = [name for i in index for name in sorted(index_variables(i))]
+    if looped.intersection(names) or lane in names[:-1]:
         return "memory"
-    if lane is None or all(lane not in index_variables(i) for i in index):
-        return "scalar"
-    if any(lane in index_variables(i) for i in index[:-1]):
-        return "memory"
-    rest = index[-1] - Index((((Variable(lane),), 1),), 0)
-    aligned = rest.constant % lanes == 0 and all(c % lanes == 0 for _, c in rest.terms)
-    return "vector" if aligned and lane not in index_variables(rest) else "memory"
+    return "vector" if names and lane == names[-1] else "scalar"
 
 
 def choose_lane_axis(site: Site, lanes: int) -> Axis | None:
@@ -100,7 +97,7 @@ def choose_lane_axis(site: Site, lanes: int) -> Axis | None:
 def folds_lanes(assign: Assign, places: Mapping[str, Place]) -> bool:
     """Whether the lanes of the statement's reduction can be folded by a support function."""
     is_bool = places[assign.target].dtype.kind == "bool"
-    return assign.reduce in (("any", "all", "max", "min") if is_bool else ("sum", "prod", "max", "min"))
+    return assign.reduce in (("any", "all", "max", "min", "xor") if is_bool else ("sum", "prod", "max", "min", "xor"))
 
 
 def scatters(assign: Assign, axis: Axis) -> bool:

@@ -182,6 +182,8 @@ def _holds(source: DType, target: DType) -> bool:
 def reduce_lanes(monoid: str, value: Value) -> Value:
     """Fold the lanes of a vector into a scalar."""
     value = settle(value)
+    if value.kind == "bool" and monoid == "xor":
+        return Value(Unary("-", call("tcomp_reduce_xor_vi32", value.code)), value.dtype, False)
     if value.kind == "bool":
         function = {"any": "tcomp_any", "max": "tcomp_any", "all": "tcomp_all", "min": "tcomp_all"}[monoid]
         return Value(call(function, value.code), value.dtype, False)

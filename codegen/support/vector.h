@@ -79,6 +79,7 @@
 #include "vector_arithmetic.h"
 #include "vector_math.h"
 #include "vector_math_libm.h"
+#include "vector_rare.h"
 #include "vector_math_wide.h"
 #include "vector_memory.h"
 #include "vector_reduce.h"
