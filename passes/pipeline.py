@@ -22,7 +22,9 @@ from tcomp.ir.plan import ARENA, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
 from tcomp.ir.target import Target
 from tcomp.ir.tile import Kernel, contiguous_strides
+from tcomp.passes.affine import fold_affine
 from tcomp.passes.arguments import Bound, Memory, bind_arguments, merge_ranks
+from tcomp.passes.contraction_order import order_contractions
 from tcomp.passes.dead import drop_dead
 from tcomp.passes.fold import fold_weights
 from tcomp.passes.fuse import fuse
@@ -33,6 +35,7 @@ from tcomp.passes.lower import lower_group
 from tcomp.passes.memory import Lifetime, place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
 from tcomp.passes.share import share_einsums
+from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.tiling import choose_schedule
 
@@ -40,9 +43,20 @@ CascadePass = Callable[[Cascade], Cascade]
 
 CASCADE_PASSES: tuple[CascadePass, ...] = (
     inline_views,  # views vanish, so that what follows sees who really reads what
+    simplify,  # indices read through views bring masks and conversions that their ranges decide
+    order_contractions,  # products of many factors become pairs, which may be common
     share_einsums,  # equal einsums show only once names of views are gone
+    fold_affine,  # a contraction has one reader only once common ones are shared
     drop_dead,  # whatever lost its readers goes
 )
+
+STRICT_PASSES: tuple[CascadePass, ...] = (
+    inline_views,
+    simplify_strictly,
+    share_einsums,
+    drop_dead,
+)
+"""The passes that keep every rounding of the cascade as it is written."""
 
 Observer = Callable[[str, object], None]
 """Called with the name of each stage and its result, for dumps and verification between passes."""
@@ -75,15 +89,21 @@ class Compiled:
 
 
 def compile_cascade(
-    cascade: Cascade, strides: Mapping[str, tuple[Index, ...]], target: Target, observe: Observer = ignore
+    cascade: Cascade,
+    strides: Mapping[str, tuple[Index, ...]],
+    target: Target,
+    observe: Observer = ignore,
+    *,
+    strict: bool = False,
 ) -> Compiled:
     """Compile a cascade whose inputs and outputs have the given strides (in elements; contiguous if not stated).
 
+    With `strict` no pass may change a rounding, sums excepted, which associate in any order.
     Raises VerifyError when `observe` verifies and a pass broke the cascade.
     """
     observe("cascade", cascade)
     source = cascade
-    for run in CASCADE_PASSES:
+    for run in STRICT_PASSES if strict else CASCADE_PASSES:
         cascade = run(cascade)
         observe(run.__name__, cascade)
     outside = {n: strides.get(n) or contiguous_strides(t.shape) for n, t in _external(cascade).items()}

@@ -71,6 +71,11 @@ def simplify(cascade: Cascade, *, strict: bool = False) -> Cascade:
     return cascade.with_statements(tuple(statements))
 
 
+def simplify_strictly(cascade: Cascade) -> Cascade:
+    """Simplify a cascade by the rules that keep every rounding."""
+    return simplify(cascade, strict=True)
+
+
 def _bounds_inside(einsum: Einsum, iteration: Iteration, cascade: Cascade) -> Bounds:
     """The bounds of an einsum of an iteration, whose rank it may only use in a carried slot."""
     bounds = einsum.bounds(cascade.symbols)

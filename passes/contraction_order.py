@@ -1,0 +1,143 @@
+"""Contract products of three or more factors pair by pair, in the order that opt_einsum finds.
+
+    Y: f32[i:64, l:64] = sum(j:64, k:64) A[i, j] * B[j, k] * C[k, l]
+      =>
+    Y.1: f32[i:64, k:64] = sum(j:64) A[i, j] * B[j, k]
+    Y: f32[i:64, l:64] = sum(k:64) Y.1[i, k] * C[k, l]
+
+A factor may be any expression: what counts is which ranks it varies over. Products are reassociated and sums distributed over
+them, which changes roundings, so this runs only where numerics need not be strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import opt_einsum
+
+from tcomp.ir.cascade import Cascade, Einsum, Statement
+from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.expressions import Apply, Expr, Load, apply, as_index, loads, variables
+from tcomp.ir.typing import expression_dtype
+from tcomp.passes.tiles import typical
+
+LARGEST_OPTIMAL = 6
+"""Factors up to which every order is tried; beyond that opt_einsum's search by branches."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Factor:
+    """A factor of the product and the einsum's ranks it varies over."""
+
+    expression: Expr
+    ranks: frozenset[str]
+
+
+def order_contractions(cascade: Cascade) -> Cascade:
+    """Split sums of products of three or more factors where that saves work; the same cascade if it saves none."""
+    statements: list[Statement] = []
+    taken = set(cascade.tensors())
+    dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
+    for statement in cascade.statements:
+        if isinstance(statement, Einsum):
+            statements += split_contraction(statement, dtypes, taken)
+        else:
+            statements.append(statement)
+    return cascade.with_statements(tuple(statements))
+
+
+def split_contraction(einsum: Einsum, dtypes: Mapping[str, DType], taken: set[str]) -> tuple[Einsum, ...]:
+    """The pairwise contractions that make up an einsum, itself last; the einsum alone if it is none or is best as it is."""
+    if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
+        return (einsum,)
+    parts = _factors(einsum.expression)
+    if sum(1 for part in parts if loads(part)) < 3:
+        return (einsum,)
+    names = {rank.name for rank in einsum.ranks}
+    factors = [_Factor(e, frozenset(variables(e) & names)) for e in parts]
+    dtype = expression_dtype(einsum.expression, dtypes)
+    if compute_dtype(dtype) != dtype:
+        return (einsum,)
+    path = find_path(einsum, factors)
+    if path is None:
+        return (einsum,)
+    made: list[Einsum] = []
+    for pair in path[:-1]:
+        joined = [factors[p] for p in pair]
+        factors = [f for p, f in enumerate(factors) if p not in pair]
+        made.append(_contract_pair(einsum, joined, factors, _fresh(einsum.name, taken), dtype))
+        index = tuple(as_index(rank.name) for rank in made[-1].free)
+        factors.append(_Factor(Load(made[-1].name, index), frozenset(rank.name for rank in made[-1].free)))
+    present = frozenset[str]().union(*(f.ranks for f in factors))
+    # A reduced rank that no remaining factor has was summed on the way; one that never appeared multiplies by its extent.
+    summed = {rank.name for e in made for rank in e.reduced}
+    reduced = tuple(rank for rank in einsum.reduced if rank.name in present or rank.name not in summed)
+    last = apply("mul", *(f.expression for f in factors))
+    return *made, replace(einsum, expression=last, reduce="sum" if reduced else None, reduced=reduced)
+
+
+def find_path(einsum: Einsum, factors: list[_Factor]) -> list[tuple[int, ...]] | None:
+    """opt_einsum's order of pairwise contractions; None if it takes no fewer operations than the whole product at once."""
+    symbols = {rank.name: opt_einsum.get_symbol(p) for p, rank in enumerate(einsum.ranks)}
+    sizes = {rank.name: typical(rank.extent) for rank in einsum.ranks}
+    present = frozenset[str]().union(*(f.ranks for f in factors))
+    terms = ["".join(symbols[r.name] for r in einsum.ranks if r.name in f.ranks) for f in factors]
+    output = "".join(symbols[r.name] for r in einsum.free if r.name in present)
+    shapes = [tuple(sizes[r.name] for r in einsum.ranks if r.name in f.ranks) for f in factors]
+    optimize = "optimal" if len(factors) <= LARGEST_OPTIMAL else "branch-2"
+    path, _ = opt_einsum.contract_path(f"{','.join(terms)}->{output}", *shapes, shapes=True, optimize=optimize)
+    if any(len(pair) != 2 for pair in path):
+        return None
+    whole = prod(sizes[name] for name in present) * len(factors)
+    return list(path) if _operations(einsum, factors, path, sizes) < whole else None
+
+
+def _operations(einsum: Einsum, factors: list[_Factor], path: list[tuple[int, ...]], sizes: Mapping[str, int]) -> int:
+    """Multiplications and additions of a path."""
+    total = 0
+    free = frozenset(rank.name for rank in einsum.free)
+    left = [f.ranks for f in factors]
+    for pair in path:
+        joined = frozenset[str]().union(*(left[p] for p in pair))
+        left = [ranks for p, ranks in enumerate(left) if p not in pair]
+        kept = joined & free.union(*left)
+        total += prod(sizes[name] for name in joined) * (2 if joined - kept else 1)
+        left.append(kept)
+    return total
+
+
+def _contract_pair(einsum: Einsum, joined: list[_Factor], others: list[_Factor], name: str, dtype: DType) -> Einsum:
+    """Multiply two factors and sum over the ranks that nothing else needs."""
+    present = joined[0].ranks | joined[1].ranks
+    needed = frozenset(rank.name for rank in einsum.free).union(*(f.ranks for f in others))
+    kept = tuple(rank for rank in einsum.ranks if rank.name in present & needed)
+    reduced = tuple(rank for rank in einsum.reduced if rank.name in present - needed)
+    return Einsum(
+        ((name, dtype),),
+        tuple(as_index(rank.name) for rank in kept),
+        tuple(rank.extent for rank in kept),
+        apply("mul", joined[0].expression, joined[1].expression),
+        "sum" if reduced else None,
+        reduced,
+        source=einsum.source,
+    )
+
+
+def _factors(expression: Expr) -> list[Expr]:
+    """The factors of nested products, from left to right."""
+    match expression:
+        case Apply("mul", (a, b)):
+            return [*_factors(a), *_factors(b)]
+        case _:
+            return [expression]
+
+
+def _fresh(base: str, taken: set[str]) -> str:
+    count = 1
+    while f"{base}.{count}" in taken:
+        count += 1
+    taken.add(f"{base}.{count}")
+    return f"{base}.{count}"
+
