@@ -42,13 +42,13 @@ def load_variables(load: Load) -> set[str]:
     return {name for i in load.index for name in index_variables(i)}
 
 
-def lane_position(load: Load, name: str) -> int | None:
-    """The dimension of a load whose index is the variable `name` plus terms without it, if `name` appears nowhere else in it."""
+def lane_position(load: Load, name: str, reduced: tuple[Rank, ...] = ()) -> int | None:
+    """The dimension of a load whose index is the variable `name` plus terms without it or a reduced rank, if it appears only there."""
     positions = [p for p, i in enumerate(load.index) if name in index_variables(i)]
     if len(positions) != 1:
         return None
     rest = load.index[positions[0]] - as_index(name)
-    return positions[0] if name not in index_variables(rest) else None
+    return positions[0] if not index_variables(rest) & {name, *(r.name for r in reduced)} else None
 
 
 def panel_of(load: Load) -> tuple[str, int] | None:
@@ -82,7 +82,7 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction 
         right = contraction.right
         extent = interval(contraction.lanes.extent, einsum.bounds())[1]
         length = extent if extent is not None else 1 << 20
-        last = lane_position(right, contraction.lanes.name) == len(right.index) - 1
+        last = lane_position(right, contraction.lanes.name, einsum.reduced) == len(right.index) - 1
         return panel_of(right) is not None, length >= SMALLEST_LANES, static.get(right.tensor, False), last, length
 
     return max(candidates, key=preference)
@@ -91,12 +91,17 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction 
 def _split(einsum: Einsum, left: Load, right: Load) -> Contraction | None:
     in_left, in_right = load_variables(left), load_variables(right)
     panel = panel_of(right)
-    whole = [r for r in einsum.free if lane_position(right, r.name) is not None or (panel is not None and panel[0] == r.name)]
-    own = [r for r in whole if r.name not in in_left]
+
+    def position(rank: Rank) -> int | None:
+        """The dimension that a rank walks; panels count as the last."""
+        if panel is not None and panel[0] == rank.name:
+            return len(right.index)
+        return lane_position(right, rank.name, einsum.reduced)
+
+    own = [r for r in einsum.free if r.name not in in_left and position(r) is not None]
     rows = tuple(r for r in einsum.free if r.name in in_left and r.name not in in_right)
     if not own or right.outside is not None or not any(r.name in in_left & in_right for r in einsum.reduced):
         return None
-    last = len(right.index) - 1
-    lanes = max(own, key=lambda r: (panel is not None and panel[0] == r.name, lane_position(right, r.name) == last, r.extent.constant))
+    lanes = max(own, key=lambda r: (position(r) or 0, r.extent.constant))
     shared = tuple(r for r in einsum.free if r is not lanes and r not in rows)
     return Contraction(left, right, lanes, rows, shared)

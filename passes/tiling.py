@@ -155,7 +155,7 @@ def _nest(bound: Bound, target: Target, name: str) -> KernelSchedule:
 
 
 def _shared_rows(group: Group, outer: list[str], lanes: str) -> tuple[str, int] | None:
-    """A tile of neighbouring rows that share a load of a reduction: the innermost rank some load does not depend on, and a divisor of it."""
+    """A tile of rows that share a load of a reduction: the innermost rank that some load does not depend on, and a divisor of it."""
     extents = {r.name: r.extent for r in group.outer}
     for name in reversed(outer):
         shared = any(
