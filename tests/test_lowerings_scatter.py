@@ -39,6 +39,29 @@ def test_the_last_of_several_values_stays():
     check(lambda x, i, v: aten.index_put(x, [i], v), x, torch.tensor([1, 0, 1]), values)
 
 
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_one_value_under_a_mask(accumulate):
+    torch.manual_seed(0)
+    x = torch.randn(4, 5, 6)
+
+    def put(x, indices, value):
+        return aten.index_put(x, indices, value, accumulate)
+
+    check(put, x, [x > 0], torch.tensor(2.0))
+    check(put, x, [x[..., 0] > 0], torch.randn(6))
+    check(put, x, [x[..., 0] > 0], torch.randn(1, 6))
+    check(put, x, [None, x[0] > 0], torch.randn(4, 1))
+    check(put, x, [None, x[0, :, 0] > 0], torch.randn(4, 1, 6))
+    check(put, x > 0, [x > 1], torch.tensor(True))
+
+
+def test_many_values_under_a_mask_are_refused():
+    x = torch.randn(4, 5)
+    graph = capture(lambda x, m, v: aten.index_put(x, [m], v), x, x[:, 0] > 9, torch.randn(2, 5))
+    with pytest.raises(Unsupported, match="as many as data says"):
+        lower_graph(graph)
+
+
 def test_put():
     x = torch.randn(4, 5)
     places = distinct(0, 20)[:6].view(2, 3) - 20

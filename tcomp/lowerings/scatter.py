@@ -10,7 +10,7 @@ import torch
 
 from tcomp.ir.dtypes import boolean, compute_dtype, i64
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.expressions import ONE, ZERO, Index, as_index
 from tcomp.lowerings.builder import Array, Builder, Operand, convert
 from tcomp.lowerings.indexing import make_advanced
 from tcomp.lowerings.positions import (
@@ -77,10 +77,36 @@ def index_put(
     build: Builder, x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False
 ) -> Array:
     """Advanced indexing to store or add; negative indices count from the end, the last of several values stays."""
+    if any(i is not None and i.dtype == boolean for i in indices):
+        return _put_under_mask(build, x, indices, values, accumulate)
     advanced = make_advanced(x, indices)
     places = Places(advanced.shape, advanced.position)
     monoid = "last" if not accumulate else "any" if x.dtype == boolean else "sum"
     return scatter_into(build, x, places, lambda *ranks: values.over(ranks, advanced.shape), monoid)
+
+
+def _put_under_mask(
+    build: Builder, x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool
+) -> Array:
+    """Store or add one value at all places under a mask: a choice. Values of which each place gets its own are refused."""
+    first = next(d for d, i in enumerate(indices) if i is not None)
+    mask = indices[first]
+    assert mask is not None
+    # The dimensions of the mask are one dimension of the values, which may not be there.
+    own = -1 - (x.rank - mask.rank - first)
+    is_shared = -own > values.rank or values.shape[own] == ONE
+    if any(i is not None for i in indices[first + 1 :]) or not is_shared:
+        raise Unsupported("storing values under a mask, which are as many as data says", help="use torch.where")
+
+    def element(*ranks: Index) -> Scalar:
+        point = (*ranks[:first], ZERO, *ranks[first + mask.rank :])
+        shape = (*x.shape[:first], ONE, *x.shape[first + mask.rank :])
+        value, old = values.over(point, shape).to(x.dtype), x.at(*ranks)
+        if accumulate:
+            value = old | value if x.dtype == boolean else old + value
+        return select(mask.at(*ranks[first : first + mask.rank]), value, old)
+
+    return build.map(x.shape, x.dtype, element)
 
 
 @lowers(aten.put.default)
