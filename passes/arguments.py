@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import DType, i64
@@ -75,19 +76,20 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
             operands[name] = operand
         return names[operand]
 
-    def read(load: Load) -> Expr:
-        load = map_load_indices(load, read)
+    def bind(load: Load, bounds: Bounds) -> Expr:
+        load = map_load_indices(load, lambda inner: bind(inner, bounds))
         if load.tensor in own:
             return load
         memory = memories[load.tensor]
         if load.outside is None:
-            memory, index = _lift_constants(memory, load.index)
+            memory, index = _lift_constants(memory, load.index, bounds)
         else:
             index = load.index
         return Load(argument(Operand(load.tensor, memory)), index, load.outside)
 
     members = []
     for einsum in group.members:
+        read = partial(bind, bounds=einsum.bounds())
         members.append(
             replace(
                 einsum,
@@ -108,15 +110,19 @@ def _map_slot(index: Index, read: Callable[[Load], Expr]) -> Index:
     return holder.index
 
 
-def _lift_constants(memory: Memory, index: tuple[Index, ...]) -> tuple[Memory, tuple[Index, ...]]:
-    """Move constant parts of an index into the view's offset; dimensions read at one place disappear."""
+def _lift_constants(memory: Memory, index: tuple[Index, ...], bounds: Bounds) -> tuple[Memory, tuple[Index, ...]]:
+    """Move constant parts of an index into the view's offset; dimensions read at one place disappear.
+
+    What remains must not be negative: the 5 of `5 - i` stays.
+    """
     shape, strides, kept = [], [], []
     offset = memory.offset
     for i, extent, stride in zip(index, memory.shape, memory.strides):
         if i.is_constant:
             offset = offset + stride * i.constant
             continue
-        constant = i.constant if i.constant > 0 and extent.is_constant else 0
+        lowest = interval(i - i.constant, bounds)[0]
+        constant = i.constant if i.constant > 0 and extent.is_constant and lowest is not None and lowest >= 0 else 0
         offset = offset + stride * constant
         shape.append(extent - constant)
         strides.append(stride)

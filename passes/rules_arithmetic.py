@@ -20,11 +20,28 @@ def fold_literals(node: Expr, context: Context) -> Expr | None:
 
     Unless the meaning is undefined: integer division by zero, a shift or a conversion out of range.
     """
+    return _fold(node, context, float64=False)
+
+
+def fold_unrounded(node: Expr, context: Context) -> Expr | None:
+    """sqrt(1.5) => 1.224744871391589.
+
+    The literal is rounded to its type where it is used. Not where the type overflows.
+    """
+    if not context.dtype(node).is_float:
+        return None
+    rounded = _fold(node, context, float64=False)
+    if not isinstance(rounded, Constant) or not math.isfinite(rounded.value):
+        return None
+    return _fold(node, context, float64=True)
+
+
+def _fold(node: Expr, context: Context, float64: bool) -> Expr | None:
     arguments = node.arguments if isinstance(node, Apply) else (node.argument,) if isinstance(node, Cast) else ()
     values = [a.value for a in arguments if isinstance(a, Constant)]
     if len(values) != len(arguments) or not _is_defined(node, values, context):
         return None
-    value = evaluate_expression(node, Environment({}, {}, _read_nothing)).item()
+    value = evaluate_expression(node, Environment({}, {}, _read_nothing, float64)).item()
     return constant(value, context.dtype(node))
 
 
@@ -267,6 +284,7 @@ def power_by_products(node: Expr, context: Context) -> Expr | None:
 
 
 ARITHMETIC = (
+    Rule((*OPERATORS, CAST), fold_unrounded, exact=False),
     Rule((*OPERATORS, CAST), fold_literals),
     Rule(("add",), add_zero),
     Rule(("add",), add_negative),

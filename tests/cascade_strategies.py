@@ -1,0 +1,155 @@
+"""Hypothesis strategies for small cascades that verify, evaluate without error, and do not amplify roundings."""
+
+from hypothesis import strategies
+
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Tensor
+from tcomp.ir.dtypes import f32, i64
+from tcomp.ir.expressions import Load, Ordinal, apply, as_index, constant, value_index
+from tcomp.ir.monoids import MONOIDS
+
+RANKS = "ijkmn"
+EXTENTS = strategies.sampled_from([1, 2, 3, 4, 6, 8])
+
+
+def extents_of(shape):
+    return [extent.constant for extent in shape]
+
+
+@strategies.composite
+def slots(draw, extent, ranks, may_leave):
+    """An index into a dimension of this extent, over ranks; second, whether it may be outside."""
+    fitting = [rank for rank in ranks if rank.extent.constant <= extent]
+    choices = ["constant"] + ["bare"] * 6 * bool(fitting) + ["flip", "shift", "split", "wrap"] * bool(ranks)
+    match draw(strategies.sampled_from(choices)):
+        case "bare":
+            return as_index(draw(strategies.sampled_from(fitting)).name), False
+        case "flip" if fitting:
+            return extent - 1 - as_index(draw(strategies.sampled_from(fitting)).name), False
+        case "shift" if may_leave:
+            return as_index(draw(strategies.sampled_from(ranks)).name) + draw(strategies.integers(-2, 2)), True
+        case "split" if len(ranks) > 1:
+            outer, inner = draw(strategies.permutations(ranks))[:2]
+            joined = as_index(outer.name) * inner.extent + as_index(inner.name)
+            return (joined, False) if outer.extent.constant * inner.extent.constant <= extent else (joined % extent, False)
+        case "wrap":
+            rank = draw(strategies.sampled_from(ranks))
+            divided = as_index(rank.name) // draw(strategies.sampled_from([1, 2, 4]))
+            return divided if extent > rank.extent.constant else divided % extent, False
+    return as_index(draw(strategies.integers(0, extent - 1))), False
+
+
+@strategies.composite
+def reads(draw, tensor, ranks):
+    """A load of a tensor at some index over ranks."""
+    found = [draw(slots(extent, ranks, True)) for extent in extents_of(tensor.shape)]
+    outside = draw(strategies.sampled_from([0.0, 1.0])) if any(leaves for _, leaves in found) else None
+    return Load(tensor.name, tuple(index for index, _ in found), outside)
+
+
+@strategies.composite
+def values(draw, tensors, ranks, depth=2):
+    """An f32 expression over some tensors."""
+    floats = [tensor for tensor in tensors if tensor.dtype == f32]
+    choice = draw(strategies.integers(0, 6 if depth else 1))
+    if choice <= 1:
+        # Recent tensors first: chains are what fusion is about.
+        recent = floats[-3:] if draw(strategies.booleans()) else floats
+        return draw(reads(draw(strategies.sampled_from(recent)), ranks))
+    if choice == 2:
+        return constant(draw(strategies.sampled_from([0.5, -2.0, 1.0, 0.0, 4.0])), f32)
+    if choice == 3:
+        operator = draw(strategies.sampled_from(["neg", "abs", "sigmoid", "tanh"]))
+        return apply(operator, draw(values(tensors, ranks, depth - 1)))
+    a, b = draw(values(tensors, ranks, depth - 1)), draw(values(tensors, ranks, depth - 1))
+    if choice == 4 and ranks:
+        position = Ordinal(as_index(draw(strategies.sampled_from(ranks)).name), i64)
+        return apply("select", apply("lt", position, constant(draw(strategies.integers(0, 4)), i64)), a, b)
+    return apply(draw(strategies.sampled_from(["add", "sub", "mul", "mul", "maximum"])), a, b)
+
+
+@strategies.composite
+def maps_and_reductions(draw, name, tensors):
+    """A map, or a reduction with a monoid of one component."""
+    count = draw(strategies.integers(0, 4))
+    ranks = [Rank(letter, as_index(draw(EXTENTS))) for letter in RANKS[:count]]
+    base = draw(strategies.sampled_from(tensors[-2:]))
+    for position, extent in enumerate(base.shape[:count]):
+        ranks[position] = Rank(RANKS[position], extent)
+    monoid = draw(strategies.sampled_from([None, None, "sum", "sum", "max"])) if ranks else None
+    split = draw(strategies.integers(0, count - 1)) if monoid is not None else count
+    order = draw(strategies.permutations(ranks))
+    free, reduced = order[:split], tuple(order[split:])
+    index, shape = tuple(as_index(rank.name) for rank in free), tuple(rank.extent for rank in free)
+    expression = draw(values(tensors, ranks))
+    where = None
+    if monoid is not None and draw(strategies.integers(0, 3)) == 0:
+        where = apply("ne", Ordinal(as_index(order[0].name), i64), constant(1, i64))
+    return Einsum(((name, f32),), index, shape, expression, monoid, reduced, where)
+
+
+@strategies.composite
+def tuple_reductions(draw, name, tensors):
+    """Argmax or welford of a tensor over its last dimension."""
+    found = [t for t in tensors if t.dtype == f32 and t.shape]
+    tensor = draw(strategies.sampled_from(found))
+    ranks = [Rank(RANKS[p], extent) for p, extent in enumerate(tensor.shape)]
+    monoid = MONOIDS[draw(strategies.sampled_from(["argmax", "welford"]))]
+    targets = tuple((f"{name}.{k}", dtype) for k, dtype in enumerate(monoid.state_dtypes(f32)))
+    index = tuple(as_index(rank.name) for rank in ranks)
+    return Einsum(targets, index[:-1], tensor.shape[:-1], Load(tensor.name, index), monoid.name, (ranks[-1],))
+
+
+@strategies.composite
+def scatters(draw, name, tensors):
+    """A sum into the places that an integer tensor names."""
+    ids = draw(strategies.sampled_from([t for t in tensors if t.dtype == i64]))
+    source = Rank("i", ids.shape[0])
+    width = Rank("j", as_index(draw(EXTENTS)))
+    value = draw(values(tensors, [source, width], 1))
+    slot = value_index(Load(ids.name, (as_index("i"),)))
+    initial = draw(strategies.sampled_from([None, constant(0.5, f32)]))
+    return Einsum(((name, f32),), (slot, as_index("j")), (as_index(3), width.extent), value, "sum", (source,), None, initial)
+
+
+@strategies.composite
+def scans(draw, name, tensors):
+    """A decaying sum along a rank."""
+    steps, width = as_index(draw(EXTENTS)), as_index(draw(EXTENTS))
+    ranks = [Rank("t", steps), Rank("d", width)]
+    state = Load(name, (as_index("t"), as_index("d")))
+    update = apply("add", apply("mul", state, constant(0.5, f32)), draw(values(tensors, ranks, 1)))
+    slot, shape = (as_index("t") + 1, as_index("d")), (steps + 1, width)
+    return Iteration(ranks[0], (Einsum(((name, f32),), slot, shape, update, None, (), None, constant(0.0, f32)),))
+
+
+@strategies.composite
+def gathers(draw, name, tensors):
+    """Rows of a tensor, named by an integer tensor whose values are in 0..3."""
+    ids = draw(strategies.sampled_from([t for t in tensors if t.dtype == i64]))
+    tensor = draw(strategies.sampled_from([t for t in tensors if t.dtype == f32 and t.shape and t.shape[0].constant > 3]))
+    row = value_index(Load(ids.name, (as_index("i"),)))
+    rest = tuple(as_index(RANKS[p]) for p in range(1, len(tensor.shape)))
+    shape = (ids.shape[0], *tensor.shape[1:])
+    return Einsum(((name, f32),), (as_index("i"), *rest), shape, Load(tensor.name, (row, *rest)))
+
+
+@strategies.composite
+def programs(draw, largest=6):
+    """Cascades that verify, over f32 inputs, weights and one tensor of indices in 0..3."""
+    inputs = [Tensor("Ids", i64, (as_index(draw(EXTENTS)),)), Tensor("T", f32, (as_index(6), as_index(4)))]
+    for position in range(draw(strategies.integers(1, 3))):
+        shape = tuple(as_index(draw(EXTENTS)) for _ in range(draw(strategies.integers(0, 3))))
+        inputs.append(Tensor(f"X{position}", f32, shape, weight=draw(strategies.booleans())))
+    tensors = list(inputs)
+    statements = []
+    for position in range(draw(strategies.integers(1, largest))):
+        kinds = [maps_and_reductions] * 8 + [tuple_reductions, scatters, scans, gathers]
+        statement = draw(draw(strategies.sampled_from(kinds))(f"t{position}", tensors))
+        statements.append(statement)
+        body = statement.body if isinstance(statement, Iteration) else (statement,)
+        tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype != i64]
+    names = [t.name for t in tensors if t not in inputs]
+    outputs = (*draw(strategies.lists(strategies.sampled_from(names), max_size=2, unique=True)), names[-1])
+    return Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys(outputs)))
+
+
