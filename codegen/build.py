@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tcomp.codegen.c_kernel import COptions
-from tcomp.codegen.c_program import KernelUnit, kernel_units, program_source
+from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
 from tcomp.codegen.cache import BuildCache, hash_parts
 from tcomp.codegen.toolchain import (
     DRIVER_FLAGS,
@@ -79,9 +79,10 @@ def build_program(
 def _units(plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, options: COptions) -> list[_Unit]:
     """Every source of a program: its kernels, each once, and its driver."""
     context = hash_parts(toolchain.identity, *toolchain.command, *FLAGS, hash_support())
-    unique: dict[str, KernelUnit] = {unit.symbol: unit for unit in kernel_units(plan, kernels, options).values()}
-    units = [_Unit(u.symbol, u.source, hash_parts("object", context, u.content)) for u in unique.values()]
-    driver = program_source(plan, kernels, options)
+    found = kernel_units(plan, kernels, options)
+    unique: dict[str, KernelUnit] = {unit.symbol: unit for unit in found.values()}
+    units = [_Unit(u.symbol, u.source, hash_parts("object", context, u.symbol, u.content)) for u in unique.values()]
+    driver = driver_source(plan, found)
     flags = (*DRIVER_FLAGS, *((OPENMP,) if toolchain.has_openmp else ()))
     return [*units, _Unit("driver", driver, hash_parts("object", context, *flags, driver), flags)]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from tcomp.codegen.c_index import LANE, Resolved, lane_code, lane_dtype, resolve, scalar_code
+from tcomp.codegen.c_index import LANE, LinearIndex, Resolved, lane_code, lane_dtype, linear_index, resolve, scalar_code
 from tcomp.codegen.c_layout import Layout
 from tcomp.codegen.c_memory import Address, Home, Memory, Register, read_scalar, read_vector
 from tcomp.codegen.c_names import Names
@@ -64,7 +64,7 @@ class Point:
     count: CExpression | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stage:
     """A scope that is being written: its statements, what they computed, and the axes that exist only inside it."""
 
@@ -83,7 +83,9 @@ class ExpressionWriter:
         self.axes = axes
         self.lane = lane
         self.stages = [Stage([], frozenset())]
-        self.depends: dict[Expr, frozenset[str]] = {}
+        self.depends: dict[Expr, tuple[frozenset[str], tuple[str, ...]]] = {}
+        self.flat: dict[tuple[str, tuple[Index, ...]], Index] = {}
+        self.linear: dict[Index, LinearIndex | None] = {}
         self.uses: Counter[Expr] = Counter(part for root in roots for part in walk(root) if isinstance(part, (Apply, Cast)))
 
     @property
@@ -121,11 +123,17 @@ class ExpressionWriter:
     def scalar_index(self, index: Index, point: Point) -> CExpression:
         """The int64_t code of an index without lanes."""
         at = self.resolve(index, point)
-        codes = {name: value.code for name, value in at.values.items()}
-        return scalar_code(at.index, self.context.names, self.context.bounds, codes)
+        return scalar_code(at.index, self.context.names, self.context.bounds, at.scalars)
 
     def resolve(self, index: Index, point: Point) -> Resolved:
         """An index at a point."""
+        if index not in self.linear:
+            self.linear[index] = linear_index(index, self.axes)
+        linear = self.linear[index]
+        if linear is not None and linear.coefficients and any(axis not in point.at for axis, _ in linear.coefficients):
+            linear = None
+        if linear is not None:
+            return linear.resolve(point.at, self.lane)
         numbers = {name: as_index(number) for name, number in point.at.items()}
         if self.lane in numbers:
             numbers[self.lane] = numbers[self.lane] + as_index(LANE)
@@ -139,8 +147,12 @@ class ExpressionWriter:
 
     def dependencies(self, expression: Expr) -> frozenset[str]:
         """The statement's axes that an expression uses."""
+        return self._dependencies(expression)[0]
+
+    def _dependencies(self, expression: Expr) -> tuple[frozenset[str], tuple[str, ...]]:
         if expression not in self.depends:
-            self.depends[expression] = frozenset(variables(expression)) & self.axes
+            used = frozenset(variables(expression)) & self.axes
+            self.depends[expression] = used, tuple(sorted(used))
         return self.depends[expression]
 
     def find_stage(self, needed: frozenset[str]) -> Stage:
@@ -152,7 +164,7 @@ class ExpressionWriter:
 
     def key(self, expression: Expr, point: Point) -> object:
         """What tells apart the values of an expression at different points."""
-        return expression, tuple((name, point.at[name]) for name in sorted(self.dependencies(expression)) if name in point.at)
+        return expression, tuple(point.at.get(name) for name in self._dependencies(expression)[1])
 
     def _shared(self, expression: Expr, point: Point, compute: Callable[[], Value]) -> Value:
         """Compute an operation; name it if it is used again, here or at points that differ only in axes it does not use."""
@@ -172,9 +184,8 @@ class ExpressionWriter:
     def _ordinal(self, index: Index, dtype: DType, point: Point) -> Value:
         at = self.resolve(index, point)
         names, bounds = self.context.names, self.context.bounds
-        if not at.is_lane_dependent(at.index):
-            codes = {name: value.code for name, value in at.values.items()}
-            return convert(Value(scalar_code(at.index, names, bounds, codes), i64, False), dtype)
+        if not at.has_lanes:
+            return convert(Value(scalar_code(at.index, names, bounds, at.scalars), i64, False), dtype)
         lanes = lane_dtype(at.index, at.values, bounds)
         return convert(lane_code(at.index, names, bounds, at.values, lanes), dtype)
 
@@ -184,14 +195,14 @@ class ExpressionWriter:
         if gap.stride not in (as_index(1), as_index(-1)) or left.dtype != i64:
             return apply_operator(operator, [self.value(left, point), self.value(right, point)])
         # gap = start + lane: it is below 0 in the first -start lanes, and at most 0 in one more. gap = start - lane mirrors that.
-        start = gap.split()[0]
+        start = gap.same
         rises = gap.stride == as_index(1)
         is_first = (operator in ("lt", "le")) == rises
         count = -start if rises else start
         if operator in (("le", "gt") if rises else ("ge", "lt")):
             count = count + 1
-        codes = {name: value.code for name, value in gap.values.items()}
-        mask: CExpression = call("tcomp_first_lanes", scalar_code(count, self.context.names, self.context.bounds, codes))
+        lanes = scalar_code(count, self.context.names, self.context.bounds, gap.scalars)
+        mask: CExpression = call("tcomp_first_lanes", lanes)
         return Value(mask if is_first else Unary("~", mask), boolean, True, weight=1)
 
     def _load(self, load: Load, point: Point) -> Value:
@@ -210,7 +221,7 @@ class ExpressionWriter:
 
     def register_point(self, index: tuple[Index, ...], point: Point) -> tuple[int, ...]:
         """Which element of a block an index names; with lanes, that of the first lane."""
-        return tuple(self.resolve(i, point).split()[0].constant for i in index)
+        return tuple(self.resolve(i, point).same.constant for i in index)
 
     def read_register(self, home: Register, index: tuple[Index, ...], point: Point) -> Value:
         """A variable of a block, or one lane of a variable where the index is the same in all lanes."""
@@ -225,10 +236,13 @@ class ExpressionWriter:
 
     def address(self, home: Memory, index: tuple[Index, ...], point: Point) -> Address:
         """The address that an index names."""
-        flat = as_index(0)
-        for i, stride in zip(index, home.strides, strict=True):
-            flat = flat + i * stride
-        return Address(home, self.resolve(flat, point), self.context.names, self.context.bounds)
+        key = home.name, index
+        if key not in self.flat:
+            flat = as_index(0)
+            for i, stride in zip(index, home.strides, strict=True):
+                flat = flat + i * stride
+            self.flat[key] = flat
+        return Address(home, self.resolve(self.flat[key], point), self.context.names, self.context.bounds)
 
     def _read_memory(self, home: Memory, load: Load, point: Point) -> Value:
         address = self.address(home, load.index, point)
@@ -303,16 +317,16 @@ class ExpressionWriter:
             at = self.resolve(i, point)
             if not at.values and is_inside(at.index, extent, bounds):
                 continue
-            codes = {name: value.code for name, value in at.values.items()}
+            codes = at.scalars
             limit = scalar_code(extent, names, bounds)
-            if not at.is_lane_dependent(at.index):
+            if not at.has_lanes:
                 code = scalar_code(at.index, names, bounds, codes)
                 if not is_natural_index(at.index, bounds):
                     same.append(Binary(">=", code, Integer(0)))
                 if at.values or not is_below(at.index, extent, bounds):
                     same.append(Binary("<", code, limit))
             elif at.stride == as_index(1):
-                start = at.split()[0]
+                start = at.same
                 if at.values or not is_below(at.index, extent, bounds):
                     masks.append(call("tcomp_first_lanes", scalar_code(extent - start, names, bounds, codes)))
                 if not is_natural_index(at.index, bounds):

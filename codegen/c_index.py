@@ -14,9 +14,11 @@ from tcomp.codegen.c_types import Value as CValue
 from tcomp.codegen.c_types import broadcast, convert
 from tcomp.ir.dtypes import DType, i32, i64
 from tcomp.ir.expressions import (
+    ZERO,
     Atom,
     Expr,
     Index,
+    Monomial,
     Quotient,
     Remainder,
     Value,
@@ -25,7 +27,6 @@ from tcomp.ir.expressions import (
     atom_index,
     index_variables,
     rebuild,
-    substitute_index,
 )
 from tcomp.ir.index import Bounds, interval, simplify_index
 
@@ -34,46 +35,71 @@ LANE = "@"
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """An index at one point, with the code of the values inside it."""
+    """An index at one point: the part that is the same in all lanes, the part that is not, and the code of the values in them.
 
-    index: Index
+    `stride` is what one lane adds where that is the same for all lanes and loaded values play no part: zero if lanes do not matter,
+    None if there is no one stride.
+    """
+
+    same: Index
+    varying: Index
+    stride: Index | None
     values: Mapping[str, CValue]
 
-    def is_lane_dependent(self, index: Index) -> bool:
-        """Whether (a part of) the index differs between lanes."""
-        return any(n == LANE or (n in self.values and self.values[n].is_vector) for n in index_variables(index))
+    @property
+    def index(self) -> Index:
+        """The whole index."""
+        return self.same + self.varying
 
     @property
-    def stride(self) -> Index | None:
-        """What one lane adds if that is the same for all lanes and loaded values play no part; zero if lanes do not matter."""
-        total = as_index(0)
-        for monomial, coefficient in self.index.terms:
-            if not self.is_lane_dependent(Index(((monomial, coefficient),), 0)):
-                continue
-            rest = list(monomial)
-            if Variable(LANE) not in rest:
-                return None
-            rest.remove(Variable(LANE))
-            factor = as_index(coefficient)
-            for atom in rest:
-                factor = factor * atom_index(atom)
-            if self.is_lane_dependent(factor):
-                return None
-            total = total + factor
-        return total
+    def has_lanes(self) -> bool:
+        """Whether it differs between lanes."""
+        return bool(self.varying.terms)
 
-    def split(self) -> tuple[Index, Index]:
-        """The part that is the same for all lanes, and the part that is not."""
-        varying = tuple(t for t in self.index.terms if self.is_lane_dependent(Index((t,), 0)))
-        same = tuple(t for t in self.index.terms if t not in varying)
-        return Index(same, self.index.constant), Index(varying, 0)
+    @property
+    def scalars(self) -> dict[str, CExpression]:
+        """The code of the values inside."""
+        return {name: value.code for name, value in self.values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LinearIndex:
+    """An index as a sum of axes with integer coefficients and a rest without axes: quick to resolve, and nearly all are."""
+
+    rest: Index
+    coefficients: tuple[tuple[str, int], ...]
+
+    def resolve(self, at: Mapping[str, int], lane: str | None) -> Resolved:
+        """The index at a point."""
+        constant, step = self.rest.constant, 0
+        for axis, coefficient in self.coefficients:
+            constant += coefficient * at[axis]
+            if axis == lane:
+                step = coefficient
+        varying = Index((((Variable(LANE),), step),), 0) if step else ZERO
+        return Resolved(Index(self.rest.terms, constant), varying, as_index(step), {})
+
+
+def linear_index(index: Index, axes: frozenset[str]) -> LinearIndex | None:
+    """The linear form of an index in some axes; None if it has none, or if quotients in it may simplify at a point."""
+    rest: list[tuple[Monomial, int]] = []
+    coefficients: list[tuple[str, int]] = []
+    for monomial, coefficient in index.terms:
+        if not all(isinstance(atom, Variable) for atom in monomial):
+            return None
+        names = [atom.name for atom in monomial if isinstance(atom, Variable)]
+        if not axes.intersection(names):
+            rest.append((monomial, coefficient))
+        elif len(names) == 1:
+            coefficients.append((names[0], coefficient))
+        else:
+            return None
+    return LinearIndex(Index(tuple(rest), index.constant), tuple(coefficients))
 
 
 def resolve(index: Index, point: Mapping[str, Index], bounds: Bounds, compute: Callable[[Expr], CValue]) -> Resolved:
     """Resolve an index at a point; `compute` gives the code of the values inside it."""
     values: dict[str, CValue] = {}
-    if all(isinstance(atom, Variable) for monomial, _ in index.terms for atom in monomial):
-        return Resolved(substitute_index(index, dict(point)), values)
 
     def change(atom: Atom) -> Index:
         match atom:
@@ -88,7 +114,31 @@ def resolve(index: Index, point: Mapping[str, Index], bounds: Bounds, compute: C
             case Variable(name):
                 return point.get(name, atom_index(atom))
 
-    return Resolved(simplify_index(rebuild(index, change), bounds), values)
+    found = simplify_index(rebuild(index, change), bounds)
+    varying = tuple(t for t in found.terms if is_lane_dependent(Index((t,), 0), values))
+    same = tuple(t for t in found.terms if t not in varying)
+    return Resolved(Index(same, found.constant), Index(varying, 0), _find_stride(varying, values), values)
+
+
+def is_lane_dependent(index: Index, values: Mapping[str, CValue]) -> bool:
+    """Whether an index differs between lanes."""
+    return any(n == LANE or (n in values and values[n].is_vector) for n in index_variables(index))
+
+
+def _find_stride(varying: tuple[tuple[Monomial, int], ...], values: Mapping[str, CValue]) -> Index | None:
+    total = ZERO
+    for monomial, coefficient in varying:
+        rest = list(monomial)
+        if Variable(LANE) not in rest:
+            return None
+        rest.remove(Variable(LANE))
+        factor = as_index(coefficient)
+        for atom in rest:
+            factor = factor * atom_index(atom)
+        if is_lane_dependent(factor, values):
+            return None
+        total = total + factor
+    return total
 
 
 def sum_terms(index: Index, factor: Callable[[Atom], CExpression]) -> CExpression:
@@ -150,17 +200,16 @@ def lane_dtype(index: Index, values: Mapping[str, CValue], bounds: Bounds) -> DT
 
 def lane_code(index: Index, names: Mapping[str, str], bounds: Bounds, values: Mapping[str, CValue], dtype: DType) -> CValue:
     """Print an index as arithmetic on lanes of an integer type."""
-    resolved = Resolved(index, values)
     scalars = {name: value.code for name, value in values.items() if not value.is_vector}
     suffix = f"v{dtype}"
 
     def whole(part: Index) -> CExpression:
-        if resolved.is_lane_dependent(part):
+        if is_lane_dependent(part, values):
             return sum_terms(part, factor)
         return scalar_code(part, names, bounds, scalars)
 
     def factor(atom: Atom) -> CExpression:
-        if not resolved.is_lane_dependent(atom_index(atom)):
+        if not is_lane_dependent(atom_index(atom), values):
             code = scalar_code(atom_index(atom), names, bounds, scalars)
             return call("tcomp_broadcast_vi64", code) if dtype == i64 else call("tcomp_broadcast_vi32", code)
         match atom:
@@ -170,12 +219,12 @@ def lane_code(index: Index, names: Mapping[str, str], bounds: Bounds, values: Ma
                 return convert(values[name], dtype).code
             case Quotient(a, b) | Remainder(a, b):
                 is_quotient = isinstance(atom, Quotient)
-                left = broadcast(CValue(whole(a), dtype, resolved.is_lane_dependent(a))).code
+                left = broadcast(CValue(whole(a), dtype, is_lane_dependent(a, values))).code
                 if is_natural(a, b, bounds) and b.is_constant:
                     return Binary("/" if is_quotient else "%", left, Integer(b.constant))
-                right = broadcast(CValue(whole(b), dtype, resolved.is_lane_dependent(b))).code
+                right = broadcast(CValue(whole(b), dtype, is_lane_dependent(b, values))).code
                 return call(f"tcomp_{'floor_divide' if is_quotient else 'remainder'}_{suffix}", left, right)
             case Value():
                 raise AssertionError("values are resolved before an index is printed")
 
-    return broadcast(CValue(sum_terms(index, factor), dtype, resolved.is_lane_dependent(index)))
+    return broadcast(CValue(sum_terms(index, factor), dtype, is_lane_dependent(index, values)))

@@ -56,15 +56,14 @@ DEFAULT = COptions()
 
 def kernel_source(kernel: Kernel, options: COptions = DEFAULT) -> str:
     """The C source of a kernel, a whole translation unit."""
-    return print_c(
-        (
-            _header(kernel),
-            Directive(f"#define TCOMP_LANES {options.lanes}"),
-            Directive('#include "vector.h"'),
-            Directive(""),
-            _function(kernel, options),
-        )
-    )
+    return print_unit(kernel_function(kernel, options), options, (kernel.name, *kernel.notes))
+
+
+def print_unit(function: Function, options: COptions, notes: tuple[str, ...] = ()) -> str:
+    """The translation unit of one kernel's function, under a comment."""
+    head: tuple[CStatement, ...] = (Comment(notes),) if notes else ()
+    includes = (Directive(f"#define TCOMP_LANES {options.lanes}"), Directive('#include "vector.h"'), Directive(""))
+    return print_c((*head, *includes, function))
 
 
 def instances(kernel: Kernel) -> Index:
@@ -127,11 +126,8 @@ def _interface_names(kernel: Kernel, names: Names) -> dict[str, str]:
     return {name: names.take(name) for name in [a.name for a in kernel.arguments] + [s.name for s in kernel.symbols]}
 
 
-def _header(kernel: Kernel) -> Comment:
-    return Comment((f"{kernel.name}: {len(kernel.arguments)} arguments", *kernel.notes))
-
-
-def _function(kernel: Kernel, options: COptions) -> Function:
+def kernel_function(kernel: Kernel, options: COptions = DEFAULT) -> Function:
+    """The C function of a kernel."""
     kernel = prepare_kernel(kernel)
     names = Names()
     interface = _interface_names(kernel, names)

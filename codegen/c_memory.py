@@ -79,7 +79,7 @@ class Address:
 
     def first(self) -> Pointer:
         """The element of lane 0 where lanes have a stride."""
-        return Pointer(self.memory.name, self._scalar(self.at.split()[0]))
+        return Pointer(self.memory.name, self._scalar(self.at.same))
 
     def of_lane(self, lane: str) -> Pointer:
         """The element of the lane that a C variable counts."""
@@ -87,7 +87,7 @@ class Address:
 
     def lanes(self) -> tuple[Pointer, Value]:
         """A pointer, and the offsets from it in every lane, i32 or i64."""
-        same, varying = self.at.split()
+        same, varying = self.at.same, self.at.varying
         dtype = lane_dtype(varying, self.at.values, self.bounds)
         offsets = lane_code(varying, self.names, self.bounds, self.at.values, dtype)
         return Pointer(self.memory.name, self._scalar(same)), offsets

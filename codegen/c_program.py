@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tcomp.codegen.c_index import scalar_code
-from tcomp.codegen.c_kernel import DEFAULT, COptions, instances, kernel_parameters, kernel_source, scratch_bytes
+from tcomp.codegen.c_kernel import DEFAULT, COptions, instances, kernel_function, kernel_parameters, print_unit, scratch_bytes
 from tcomp.codegen.c_names import spell
 from tcomp.codegen.c_printer import print_c
 from tcomp.codegen.c_tree import (
@@ -54,27 +54,37 @@ class KernelUnit:
     kernel: Kernel
     source: str
     content: str
-    """The source without notes: what the object file depends on."""
+    """The source without notes, of a function without a name: what the object file depends on, with the symbol."""
 
 
 def kernel_unit(kernel: Kernel, options: COptions) -> KernelUnit:
     """Print a kernel under a name that equal kernels of any program share, as far as they are named alike."""
-    anonymous = kernel_source(replace(kernel, name="kernel", notes=()), options)
-    symbol = f"{spell(kernel.name)}_{hashlib.sha256(anonymous.encode()).hexdigest()[:12]}"
-    content = kernel_source(replace(kernel, name=symbol, notes=()), options)
-    return KernelUnit(symbol, kernel, kernel_source(replace(kernel, name=symbol), options), content)
+    function = kernel_function(kernel, options)
+    content = print_unit(replace(function, name="kernel"), options)
+    symbol = f"{spell(kernel.name)}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return KernelUnit(symbol, kernel, print_unit(replace(function, name=symbol), options, (kernel.name, *kernel.notes)), content)
 
 
 def kernel_units(plan: Plan, kernels: Mapping[str, Kernel], options: COptions) -> dict[str, KernelUnit]:
     """The unit of every kernel that a plan calls, by the plan's name; kernels that do the same share one."""
     units: dict[str, KernelUnit] = {}
-    by_hash: dict[str, KernelUnit] = {}
+    by_kernel: dict[Kernel, KernelUnit] = {}
+    by_content: dict[str, KernelUnit] = {}
     for step in plan.steps:
-        if step.kernel not in units:
-            if step.kernel not in kernels:
-                raise VerifyError(f"the plan calls {step.kernel}, which is not among the kernels", where=f"step of {step.kernel}")
-            unit = kernel_unit(kernels[step.kernel], options)
-            units[step.kernel] = by_hash.setdefault(unit.symbol[-12:], unit)
+        if step.kernel in units:
+            continue
+        if step.kernel not in kernels:
+            raise VerifyError(
+                f"the plan calls {step.kernel}, which is not among the kernels",
+                where=f"step of {step.kernel}",
+                help=f"the kernels are {', '.join(kernels)}",
+            )
+        kernel = kernels[step.kernel]
+        nameless = replace(kernel, name="kernel")
+        if nameless not in by_kernel:
+            unit = kernel_unit(kernel, options)
+            by_kernel[nameless] = by_content.setdefault(unit.content, unit)
+        units[step.kernel] = by_kernel[nameless]
     return units
 
 
@@ -84,7 +94,12 @@ def program_source(plan: Plan, kernels: Mapping[str, Kernel], options: COptions 
     It defines int tcomp_run(void* const* externals, char* arena, const int64_t* symbols, int threads, int flush_denormals),
     which `support/program.h` describes.
     """
-    return _Driver(plan, kernel_units(plan, kernels, options)).source()
+    return driver_source(plan, kernel_units(plan, kernels, options))
+
+
+def driver_source(plan: Plan, units: Mapping[str, KernelUnit]) -> str:
+    """The C source of a plan's driver, over units that are printed already."""
+    return _Driver(plan, units).source()
 
 
 class _Driver:
