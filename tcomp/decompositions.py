@@ -1,10 +1,10 @@
 """Which ATen operators reach the compiler, one table for both ways in: `tcomp.capture` and `tcomp.dynamo`.
 
 The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
-(`silu`), views that are index maps (`select_scatter`), and random operators, which must draw what eager draws. Taken apart
-although core ATen keeps them: batch normalisation with batch statistics, and the fused attention for CPUs with its gradient
-(PyTorch's decomposition is for inference only: it returns no sums for the gradient). Frequent views are spelled without the
-detour over `torch._refs`, which costs as much as the rest of the capture.
+(`silu`), index maps that PyTorch spells as gathers (`select_scatter`, `roll`), and random operators, which must draw what eager
+draws. Taken apart although core ATen keeps them: batch normalisation with batch statistics, and the fused attention for CPUs with
+its gradient (PyTorch's decomposition is for inference only: it returns no sums for the gradient). Frequent views are spelled
+without the detour over `torch._refs`, which costs as much as the rest of the capture.
 """
 
 import functools
@@ -55,6 +55,9 @@ _KEPT = frozenset(
         aten.silu.default,
         aten.silu_.default,
         aten.select_scatter.default,
+        aten.roll.default,
+        aten.im2col.default,
+        aten.col2im.default,
     }
 )
 

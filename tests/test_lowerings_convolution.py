@@ -117,3 +117,18 @@ def test_symbolic_batch():
     x, weight = torch.randn(3, 4, 8, 8), torch.randn(6, 4, 3, 3)
     cascade = check(lambda x, w: F.conv2d(x, w, padding=1), x, weight, terms=80, dynamic=True)
     assert cascade.symbols
+
+
+def test_the_gradient_of_a_small_network():
+    """Convolutions, pooling and their gradients together, as autograd differentiates them."""
+    torch.manual_seed(0)
+
+    def loss(parameters, x, labels):
+        dense, bias, depthwise, linear = parameters
+        h = F.max_pool2d(F.relu(F.conv2d(x, dense, bias, stride=2, padding=1)), 3, 2, 1)
+        h = F.adaptive_avg_pool2d(F.gelu(F.conv2d(h, depthwise, padding=1, groups=4)), (2, 3))
+        return F.cross_entropy(F.avg_pool2d(h, 2).flatten(1) @ linear, labels)
+
+    parameters = (torch.randn(4, 3, 3, 3), torch.randn(4), torch.randn(4, 1, 3, 3), torch.randn(4, 5))
+    x, labels = torch.randn(2, 3, 17, 16), torch.tensor([1, 4])
+    check(lambda p, x, y: torch.func.grad(loss)(p, x, y), parameters, x, labels, terms=100)

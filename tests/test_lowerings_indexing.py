@@ -4,6 +4,7 @@ from math import nan
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tcomp.ir.errors import Unsupported
 from tcomp.lower_graph import lower_graph
@@ -119,3 +120,20 @@ def test_long_searches_are_left_to_eager():
 def test_symbolic_sizes():
     cascade = check(lambda w, i: aten.embedding(w, i), torch.randn(7, 3), unsigned(7, 2, 5), dynamic=True)
     assert cascade.symbols
+
+
+def test_the_gradient_of_a_network_that_gathers():
+    """Embedding, resampling, transposed convolution, joining, scanning, sorting, distances: as autograd differentiates them."""
+    torch.manual_seed(0)
+
+    def loss(parameters, indices, labels):
+        table, kernel, scale = parameters
+        h = F.embedding(indices, table, padding_idx=1).transpose(1, 2)[:, :, None]
+        h = F.conv_transpose2d(F.interpolate(h, size=(3, 7), mode="bilinear"), kernel, stride=2, padding=1, output_padding=1)
+        h = torch.cat([h, h.flip(2)], 1).cumsum(2).sort(-1)[0][..., :3]
+        labelled = F.nll_loss(F.log_softmax((h * scale).sum((2, 3)), 1), labels, ignore_index=2)
+        return labelled + torch.cdist(h[0].flatten(1), h[1].flatten(1)).mean()
+
+    parameters = (torch.randn(9, 4), torch.randn(4, 6, 3, 2), torch.randn(12, 6, 3))
+    labels = torch.tensor([1, 2])
+    check(lambda p, i, y: torch.func.grad(loss)(p, i, y), parameters, unsigned(9, 2, 5), labels, terms=300)
