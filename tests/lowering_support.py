@@ -19,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.evaluate import evaluate
+from tcomp.ir.verify import check_cascade
 from tcomp.lower_graph import find_unsupported, lower_graph
 
 NARROW = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
@@ -32,12 +33,16 @@ def _decompositions():
 def capture(function, *arguments, dynamic=False, decompose=True) -> GraphModule:
     """Return the functional graph of core ATen operators that `function` runs on tensors like these."""
     table = _decompositions() if decompose else {}
-    graph = make_fx(
-        torch.func.functionalize(function, remove="mutations"),
-        decomposition_table=table,
-        tracing_mode="symbolic" if dynamic else "fake",
-        _allow_non_fake_inputs=True,
-    )(*arguments)
+    mode = "symbolic" if dynamic else "fake"
+
+    def trace(function):
+        functional = torch.func.functionalize(function, remove="mutations")
+        return make_fx(functional, decomposition_table=table, tracing_mode=mode, _allow_non_fake_inputs=True)(*arguments)
+
+    graph = trace(function)
+    if any(getattr(node.target, "_schema", None) and node.target._schema.is_mutable for node in graph.graph.nodes):
+        # Some decompositions write in place, below the layer that makes the function functional.
+        graph = trace(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
@@ -66,6 +71,7 @@ def bind_inputs(cascade: Cascade, graph: GraphModule, arguments) -> dict[str, nu
 def execute(graph: GraphModule, arguments) -> list[numpy.ndarray]:
     """Run a graph through its cascade; one array for each tensor among its outputs."""
     cascade = lower_graph(graph)
+    check_cascade(cascade)
     results = evaluate(cascade, bind_inputs(cascade, graph, arguments))
     return [results[name] for name in cascade.outputs]
 

@@ -3,6 +3,7 @@
 Takes the samples of `op_db` in float32, int64 and bool whose graph, after core ATen decompositions, consists of core ATen operators
 on dtypes tcomp serves, without random numbers. Prints what share lowers without fallback, the operators that are missing by
 number of samples they spoil, and the samples whose values differ from eager's by more than the tolerance of `lowering_support`.
+Samples with operators beyond core ATen are lowered and checked where the table has them too, and counted apart.
 """
 
 import argparse
@@ -44,6 +45,8 @@ class Report:
     core: int = 0
     lowered: int = 0
     checked: int = 0
+    beyond: int = 0
+    beyond_lowered: int = 0
     missing: Counter[str] = field(default_factory=Counter)
     missing_from: dict[str, list[str]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -108,14 +111,15 @@ def examine(report: Report, name: str, function: Callable, tensors: list[torch.T
         report.uncaptured[type(error).__name__] += 1
         return
     report.captured += 1
-    foreign = find_foreign(graph)
-    if foreign or not has_served_dtypes(graph):
-        report.not_core.update(foreign or ["complex numbers"])
-        return
     if is_random(graph):
         report.random += 1
         return
-    report.core += 1
+    foreign = find_foreign(graph) if has_served_dtypes(graph) else ["complex numbers"]
+    if foreign:
+        report.beyond += 1
+        report.not_core.update(foreign)
+    else:
+        report.core += 1
     try:
         refused = find_unsupported(graph)
     # A lowering that fails instead of refusing is a bug to list, not the end of the report.
@@ -123,17 +127,21 @@ def examine(report: Report, name: str, function: Callable, tensors: list[torch.T
         place = traceback.extract_tb(error.__traceback__)[-1]
         report.wrong.append(f"{name}: lowering failed with {error!r} at {place.name}")
         return
+    if refused and foreign:
+        return
     if refused:
         for node, reason in refused.items():
             text = f"{node.target}: {reason.what}"
             report.missing[text] += 1
             report.missing_from.setdefault(text, []).append(name)
         return
-    report.lowered += 1
     reason = find_fault(graph, tensors, want, execute)
-    if reason is None:
-        report.checked += 1
+    if foreign:
+        report.beyond_lowered += 1
     else:
+        report.lowered += 1
+        report.checked += reason is None
+    if reason is not None:
         report.wrong.append(f"{name}: {reason}")
 
 
@@ -146,6 +154,9 @@ def find_fault(graph: GraphModule, tensors: list[torch.Tensor], want, execute: E
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if len(got) != len(wanted):
         return f"{len(got)} results, not {len(wanted)}"
+    if any(node.target is torch.ops.aten.topk.default for node in graph.graph.nodes) and len(wanted[0].unique()) < wanted[0].numel():
+        # Which of equal elements topk names is left open, and eager's choice follows from its partial sort.
+        got, wanted = got[:1], wanted[:1]
     for g, w in zip(got, wanted):
         mismatch = find_mismatch(g, w, REDUCTION_TERMS)
         if mismatch is not None:
@@ -184,8 +195,8 @@ def run(names: str = "", limit: int = 10, execute: Execute = execute, progress=N
 
 def print_report(report: Report, verbose: bool) -> None:
     print(f"samples captured                 {report.captured} (torch could not run or trace {report.uncaptured.total()})")
-    print(f"  with operators beyond core ATen {sum(report.not_core.values())} occurrences")
     print(f"  drawing random numbers         {report.random}")
+    print(f"  with others than core ATen     {report.beyond}, of which lowered {report.beyond_lowered}")
     print(f"  of core ATen operators         {report.core}")
     print(f"    lowered without fallback     {report.lowered} ({report.share():.1%})")
     print(f"    with the right values        {report.checked}")

@@ -136,6 +136,12 @@ def test_as_strided_of_a_tensor_with_gaps_is_refused():
     assert "gaps" in str(reason) and "contiguous" in reason.help
 
 
+def test_as_strided_beyond_its_tensor_is_refused():
+    graph = capture(lambda x: x[4:8].as_strided((2,), (1,), 0), numbered(10), decompose=False)
+    (reason,) = find_unsupported(graph).values()
+    assert "beyond" in str(reason) and "owns the memory" in reason.help
+
+
 def test_a_size_that_is_no_polynomial_is_refused():
     graph = capture(lambda x: x.diagonal(), numbered(3, 5), dynamic=True)
     (reason,) = find_unsupported(graph).values()

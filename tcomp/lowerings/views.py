@@ -8,7 +8,7 @@ import torch
 
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import ONE, ZERO, Index, as_index
-from tcomp.ir.index import interval
+from tcomp.ir.index import interval, is_inside
 from tcomp.lowerings.builder import Array, Builder
 from tcomp.lowerings.table import lowers
 
@@ -266,17 +266,32 @@ def as_strided(
     strides = symbols.shape(fake.stride())
     offset = ZERO if storage_offset is None else as_index(storage_offset) - symbols.index(fake.storage_offset())
     order = _dense_order(x.shape, strides)
-    if order is None or (storage_offset is None and fake.storage_offset() != 0):
+    if order is None:
         raise Unsupported("as_strided of a tensor with gaps between its elements", help="call contiguous() on it first")
+    _check_reach(build, x, stride, offset)
 
     def position(*ranks: Index) -> list[Index]:
-        flat = offset
-        for rank, distance in zip(ranks, stride):
-            flat = flat + rank * as_index(distance)
-        split = split_flat(flat, [x.shape[d] for d in order])
+        split = split_flat(_distance(ranks, stride) + offset, [x.shape[d] for d in order])
         return [split[order.index(d)] for d in range(x.rank)]
 
     return build.view(x, build.shape, position)
+
+
+def _distance(ranks: Sequence[Index], stride: Sequence[int | Index]) -> Index:
+    total = ZERO
+    for rank, distance in zip(ranks, stride):
+        total = total + rank * as_index(distance)
+    return total
+
+
+def _check_reach(build: Builder, x: Array, stride: Sequence[int | Index], offset: Index) -> None:
+    """Refuse places that may lie in memory beyond x, as when x is a part of a larger tensor."""
+    if ZERO in build.shape:
+        return
+    bounds = build.bounds(())
+    last = _distance([extent - 1 for extent in build.shape], stride) + offset
+    if not (is_inside(offset, product(x.shape), bounds) and is_inside(last, product(x.shape), bounds)):
+        raise Unsupported("as_strided beyond the elements of its tensor", help="call it on the tensor that owns the memory")
 
 
 def _dense_order(shape: Sequence[Index], strides: Sequence[Index]) -> list[int] | None:
