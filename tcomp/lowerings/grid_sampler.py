@@ -40,13 +40,10 @@ class Axis:
     def pad(self, place: Scalar) -> Scalar:
         """Bring a place within the edges, unless zeros lie beyond them."""
         last = ordinal(self.extent - 1, i64).to(place.dtype)
-        match self.padding_mode:
-            case 0:
-                return place
-            case 1:
-                return maximum(minimum(place, last), 0.0)
-            case _:
-                return maximum(minimum(self._reflect(place), last), 0.0)
+        if self.padding_mode == ZEROS:
+            return place
+        inner = self._reflect(place) if self.padding_mode == REFLECTION else place
+        return maximum(minimum(inner, last), 0.0)
 
     def _reflect(self, place: Scalar) -> Scalar:
         """Mirror at the first and last place, or half a place beyond them without aligned corners."""
