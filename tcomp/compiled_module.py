@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from tcomp.program import CompiledStage, EagerStage, KernelReport, Program, Stag
 from tcomp.runtime import Execution
 from tcomp.weights import ModuleState, Stale, check_devices
 
+Mode: TypeAlias = tuple[bytes, torch.dtype | None]
+"""The training flags of all modules, and the type to which autocast converts, if it is on."""
 MOST_KEYS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
@@ -50,8 +52,7 @@ class Memory:
 class Variant:
     """The program for one kind of inputs, in one mode of the module."""
 
-    mode: object
-    spec: object
+    mode: Mode
     is_dynamic: bool
     program: Program
     execution: Execution
@@ -116,6 +117,15 @@ class CompiledModule(nn.Module):
     def programs(self) -> tuple[Program, ...]:
         """One program for each kind of inputs, in the order of their first use."""
         return tuple(variant.program for variant in self._tcomp.variants)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The programs with what they were compiled for."""
+        return tuple(self._tcomp.variants)
+
+    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> None:
+        """Take in a program compiled for a module like this one."""
+        self._tcomp.add(program, lifted, mode, is_dynamic=is_dynamic)
 
     @property
     def reports(self) -> tuple[StageReport, ...]:
@@ -243,7 +253,7 @@ class _Programs:
         arena, weights, folded = (max(column) for column in zip(*needs)) if needs else (0, 0, 0)
         return Memory(arena, weights, folded)
 
-    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: object, *, is_dynamic: bool) -> Variant:
+    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> Variant:
         """Take a program in, bound to the module's present weights."""
         state = self._state
         execution = Execution(
@@ -253,7 +263,7 @@ class _Programs:
             flush_denormals=self.options.numerics != "strict",
         )
         assert program.out_spec is not None
-        variant = Variant(mode, _spec_key(program), is_dynamic, program, execution, program.out_spec.is_leaf())
+        variant = Variant(mode, is_dynamic, program, execution, program.out_spec.is_leaf())
         self.variants.append(variant)
         return variant
 
@@ -270,7 +280,7 @@ class _Programs:
             self._known[key] = variant
             return variant
 
-    def _compile(self, mode: object, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
+    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
         check_devices(self.module)
         dynamic = self.options.dynamic
         if dynamic is None and has_others:
@@ -281,7 +291,7 @@ class _Programs:
                 return self._compile_for(mode, args, kwargs, is_dynamic=False)
         return self._compile_for(mode, args, kwargs, is_dynamic=bool(dynamic))
 
-    def _compile_for(self, mode: object, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
+    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
         captured = capture(self.module, args, kwargs, dynamic=is_dynamic)
         program = compile_captured(captured, self.options)
         tensors = self._state.find_tensors({})
@@ -305,7 +315,7 @@ class _Programs:
             self.variants.clear()
             self._known.clear()
 
-    def _read_mode(self) -> object:
+    def _read_mode(self) -> Mode:
         # Burnt in at capture: which modules train, and the dtypes autocast chooses.
         autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
         return self._state.read_modes(), autocast
@@ -363,10 +373,6 @@ def _describe(leaf: Any) -> object:
     if isinstance(leaf, Tensor):
         return leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.is_neg()
     return type(leaf), repr(leaf)
-
-
-def _spec_key(program: Program) -> object:
-    return str(program.in_spec)
 
 
 def list_fallbacks(program: Program) -> tuple[Fallback, ...]:

@@ -38,25 +38,26 @@ def explain_group(group: Group) -> str:
     """Why the einsums of a group are one kernel, in a sentence."""
     over = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.outer) or "a single point"
     first, rest = group.members[0].name, [einsum.name for einsum in group.members[1:]]
+    joined = _enumerate(rest)
     match group.kind:
         case "contract":
             alone = f"{first} is a contraction over {over}"
-            together = f"; {_enumerate(rest)} over the same ranks, computed on its tile before it is stored"
+            together = f"; {joined} over the same ranks, computed on its tile before it is stored"
         case "nest":
             inner = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.inner)
             alone = f"{first} runs over {over}" + (f", inside it over {inner}" if inner else "")
-            together = f"; {_enumerate(rest)} over the same ranks, so that what they share is read once"
+            together = f"; {joined} over the same ranks, so that what they share is read once"
         case "scan":
             assert group.iterative is not None
             alone = f"{first} is computed step by step along {group.iterative.name}, independently over {over}"
-            together = f"; {_enumerate(rest)} in the same steps"
+            together = f"; {joined} in the same steps"
         case "scatter":
             alone = f"{first} stores where its indices say, independently over {over}"
-            together = f"; with {_enumerate(rest)}"
+            together = f"; {joined} with it"
     kept = [name for name in group.names if name not in group.stored]
     unstored = f"; {_enumerate(kept)} never reach memory" if kept else ""
     return alone + (together if rest else "") + unstored
 
 
 def _enumerate(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

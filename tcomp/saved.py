@@ -1,0 +1,232 @@
+"""Compiled programs in a file: a zip archive of `manifest.json`, `report.json`, the libraries and lifted tensors.
+
+    manifest   format, versions, the machine's instruction sets, the module's structure, options, programs
+    report     cascades, schedules and C sources, for people
+    *.so       the libraries, named by their hash
+    *.tensor   tensors that the module made and no name in it reaches, as raw bytes
+
+Loading traces and lowers nothing: it checks that machine and module are of the kind the file was made for, puts the libraries
+into the cache and folds the weights. There is no pickle, and nothing in the JSON is executed; the libraries are machine code, so
+a file is as trustworthy as its author.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tcomp import __version__
+from tcomp.codegen.cache import BuildCache
+from tcomp.compiled_module import CompiledModule, list_fallbacks
+from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
+from tcomp.ir.target import Target
+from tcomp.ir.target_detect import detect_target
+from tcomp.options import make_options
+from tcomp.program import CompiledStage, KernelReport, Library, Program, StageReport
+from tcomp.saved_values import Json, read_program, read_size, read_value, write_program, write_value
+from tcomp.settings import read_settings
+from tcomp.sizes import TensorSpec, make_evaluator
+from tcomp.weights import Stale, check_devices, has_spec
+
+FORMAT = 1
+
+
+def save_programs(compiled: CompiledModule, path: Path) -> None:
+    """Write all programs of a compiled module; the file appears whole or not at all.
+
+    Raises TcompError if there is no program yet or the file cannot be written, Unsupported for operators left to PyTorch.
+    """
+    variants = compiled.variants
+    where = f"saving to {path}"
+    if not variants:
+        raise TcompError("nothing has been compiled yet", where=where, help="pass example_inputs to tcomp.compile, or call it once")
+    for variant in variants:
+        left = list_fallbacks(variant.program)
+        if left:
+            raise Unsupported(
+                f"the program leaves operators to PyTorch: {', '.join(f'{f.operator} ({f.sources[0]})' for f in left)}",
+                where=where,
+                help="only programs that are compiled as a whole can be saved",
+            )
+    files: dict[str, bytes] = {}
+
+    def name_library(library: Library) -> str:
+        data = library.path.read_bytes()
+        name = f"{hashlib.sha256(data).hexdigest()}.so"
+        files[name] = data
+        return name
+
+    programs, reports = [], []
+    for number, variant in enumerate(variants):
+        lifted = {}
+        for name in find_lifted(compiled.original, variant.program):
+            files[f"{number}.{name}.tensor"] = _to_bytes(variant.execution.weights.tensors()[name])
+            lifted[name] = f"{number}.{name}.tensor"
+        training, autocast = variant.mode
+        entry = write_program(variant.program, name_library)
+        programs.append({**entry, "mode": [training.hex(), write_value(autocast)], "dynamic": variant.is_dynamic, "lifted": lifted})
+        reports.append([asdict(stage.report()) for stage in variant.program.stages if isinstance(stage, CompiledStage)])
+    manifest = {
+        "format": FORMAT,
+        "tcomp": __version__,
+        "isa": detect_target().isa,
+        "module": describe_module(compiled.original),
+        "options": asdict(compiled.options),
+        "programs": programs,
+    }
+    _write(path, {"manifest.json": json.dumps(manifest).encode(), "report.json": json.dumps(reports).encode(), **files})
+
+
+def load_programs(path: Path, module: nn.Module) -> CompiledModule:
+    """Bind saved programs to a module of the kind they were made from; this is `tcomp.load`.
+
+    Raises RecordError for a file that is damaged, of another version, for another machine or another module.
+    """
+    if isinstance(module, CompiledModule):
+        module = module.original
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(path, archive, module)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, ParseError) as error:
+        raise RecordError(
+            "the file does not hold a compiled program that can be read",
+            where=f"{path}: {type(error).__name__}: {error}",
+            help="write it again with compiled.save(path)",
+        ) from error
+
+
+def _read_archive(path: Path, archive: zipfile.ZipFile, module: nn.Module) -> CompiledModule:
+    manifest = json.loads(archive.read("manifest.json"))
+    _check_fits(manifest, module, path)
+    check_devices(module)
+    options = make_options(manifest["options"])
+    report_text = archive.read("report.json")
+    compiled = CompiledModule(module, options)
+    for number, data in enumerate(manifest["programs"]):
+        reports: list[Callable[[], StageReport]] = [
+            functools.cache(functools.partial(_read_report, report_text, number, stage)) for stage in range(len(data["stages"]))
+        ]
+        program = read_program(data, functools.partial(_place_library, archive), reports)
+        _check_constants(program, module, data["lifted"], path)
+        lifted = {name: _from_bytes(archive.read(file), program.constants[name]) for name, file in data["lifted"].items()}
+        training, autocast = data["mode"]
+        try:
+            compiled.add(program, lifted, (bytes.fromhex(training), read_value(autocast)), is_dynamic=data["dynamic"])
+        except Stale as error:
+            raise RecordError(f"the weight {error} does not fit the program", where=str(path)) from error
+    return compiled
+
+
+def _check_fits(manifest: Json, module: nn.Module, path: Path) -> None:
+    """Raise RecordError if versions, machine or module are not what the file was made for."""
+    if manifest["format"] != FORMAT or manifest["tcomp"] != __version__:
+        raise RecordError(
+            f"the program was saved by tcomp {manifest['tcomp']}, this is {__version__}",
+            where=str(path),
+            help="compile and save it again",
+        )
+    here: Target = detect_target()
+    missing = [feature for feature in manifest["isa"].split() if not here.has(feature)]
+    if missing:
+        raise RecordError(
+            f"the program uses instructions that this machine lacks: {', '.join(missing)}",
+            where=str(path),
+            help="compile it on this machine",
+        )
+    saved, given = manifest["module"], describe_module(module)
+    if saved != given:
+        differs = next(((a, b) for a, b in zip(saved, given) if a != b), (f"{len(saved)} modules", f"{len(given)}"))
+        raise RecordError(
+            f"the program was compiled from another module: it has {differs[0]}, this one {differs[1]}",
+            where=str(path),
+            help="load it with a module built the same way",
+        )
+
+
+def _check_constants(program: Program, module: nn.Module, lifted: Json, path: Path) -> None:
+    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    tensors.update(module.named_buffers(remove_duplicate=False))
+    for name, spec in program.constants.items():
+        if name not in lifted and (name not in tensors or not has_spec(tensors[name], spec)):
+            found = "is not there" if name not in tensors else f"is {tensors[name].dtype}{list(tensors[name].shape)}"
+            shape = [size.constant for size in spec.shape]
+            raise RecordError(
+                f"the weight {name} {found}, the program expects {spec.dtype}{shape}",
+                where=str(path),
+                help="load it with a module of the same sizes and element types",
+            )
+
+
+def describe_module(module: nn.Module) -> list[str]:
+    """The structure of a module: one line for each submodule, of its name and class."""
+    return [f"{name or 'the module'}: {type(part).__module__}.{type(part).__qualname__}" for name, part in module.named_modules()]
+
+
+def find_lifted(module: nn.Module, program: Program) -> list[str]:
+    """The constants of a program that no name in the module reaches."""
+    named = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    named.update(name for name, _ in module.named_buffers(remove_duplicate=False))
+    return [name for name in program.constants if name not in named]
+
+
+def _place_library(archive: zipfile.ZipFile, data: Json) -> Library:
+    """Put a library where it can be loaded from."""
+    name = data["file"]
+    settings = read_settings()
+    cache = BuildCache(settings.cache_dir / "kernels")
+    key = name.removesuffix(".so")
+    path = cache.find(key, ".so")
+    if path is None:
+        content = archive.read(name)
+        if hashlib.sha256(content).hexdigest() != key:
+            raise ValueError(f"{name} is not what was saved")
+        with cache.workspace() as folder:
+            built = folder / "program.so"
+            built.write_bytes(content)
+            path = cache.add(key, ".so", built)
+    return Library(path, tuple(data["externals"]), tuple(data["symbols"]), read_size(data["arena"]))
+
+
+def _read_report(text: bytes, program: int, stage: int) -> StageReport:
+    data = json.loads(text)[program][stage]
+    kernels = tuple(KernelReport(**{**kernel, "einsums": tuple(kernel["einsums"])}) for kernel in data["kernels"])
+    sources = tuple((name, source) for name, source in data["sources"])
+    return StageReport(data["cascade"], data["schedule"], data["plan"], sources, kernels)
+
+
+def _to_bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().contiguous().reshape(-1)
+    return bytes(flat.view(torch.uint8).numpy().tobytes())
+
+
+def _from_bytes(data: bytes, spec: TensorSpec) -> Tensor:
+    shape, strides = (make_evaluator((), sizes)(()) for sizes in (spec.shape, spec.strides))
+    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(spec.dtype) if data else torch.empty(0, dtype=spec.dtype)
+    return torch.empty_strided(shape, strides, dtype=spec.dtype).copy_(flat.reshape(shape))
+
+
+def _write(path: Path, files: dict[str, bytes]) -> None:
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                for member, data in files.items():
+                    archive.writestr(member, data)
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise TcompError(f"the program cannot be written: {error.strerror}", where=str(path), help="choose another folder") from error
+

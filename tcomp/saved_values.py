@@ -1,0 +1,278 @@
+"""Programs as JSON and back: every part by a small pair of functions, sizes as the IR's text, anything else tagged with its kind.
+
+Nothing that is read is executed: operators are looked up in torch.ops by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import treespec_dumps, treespec_loads
+
+from tcomp.ir.errors import RecordError, Unsupported
+from tcomp.ir.expression_parser import read_index
+from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.lexer import Cursor
+from tcomp.ir.text import print_index
+from tcomp.program import (
+    CompiledStage,
+    Constant,
+    Given,
+    Library,
+    Operand,
+    Owned,
+    Program,
+    Replay,
+    Result,
+    Returned,
+    Slot,
+    StageReport,
+    SymbolSource,
+    View,
+)
+from tcomp.sizes import Combination, Comparison, Condition, TensorSpec
+
+Json = Any
+
+_TORCH_VALUES: tuple[tuple[str, type], ...] = (
+    ("dtype", torch.dtype),
+    ("layout", torch.layout),
+    ("memory_format", torch.memory_format),
+)
+
+
+def write_program(program: Program, name_library: Callable[[Library], str]) -> Json:
+    """A program as JSON; libraries under the names given to them. Raises Unsupported for structures without a text form."""
+    try:
+        specs = [None if spec is None else treespec_dumps(spec) for spec in (program.in_spec, program.out_spec)]
+    except NotImplementedError as error:
+        raise Unsupported(
+            f"the structure of inputs or outputs cannot be stored: {error}", help="pass and return tensors, tuples, lists and dicts"
+        ) from error
+    return {
+        "inputs": [{"given": write_value(i.value)} if isinstance(i, Given) else write_spec(i) for i in program.inputs],
+        "structure": specs,
+        "symbols": {name: [s.input, s.dim, s.minimum, s.maximum] for name, s in program.symbols.items()},
+        "guards": [write_condition(guard) for guard in program.guards],
+        "constants": {name: write_spec(spec) for name, spec in program.constants.items()},
+        "mutated": sorted(program.mutated),
+        "stages": [write_stage(stage, name_library) for stage in program.stages if isinstance(stage, CompiledStage)],
+        "mutations": [[write_operand(target), write_operand(new)] for target, new in program.mutations],
+        "results": [write_result(result) for result in program.results],
+        "slots": program.slots,
+    }
+
+
+def read_program(data: Json, find_library: Callable[[Json], Library], reports: list[Callable[[], StageReport]]) -> Program:
+    """A program from JSON."""
+    in_spec, out_spec = (None if text is None else treespec_loads(text) for text in data["structure"])
+    return Program(
+        inputs=tuple(Given(read_value(i["given"])) if "given" in i else read_spec(i) for i in data["inputs"]),
+        in_spec=in_spec,
+        out_spec=out_spec,
+        symbols={name: SymbolSource(*numbers) for name, numbers in data["symbols"].items()},
+        guards=tuple(read_condition(guard) for guard in data["guards"]),
+        constants={name: read_spec(spec) for name, spec in data["constants"].items()},
+        mutated=frozenset(data["mutated"]),
+        stages=tuple(read_stage(stage, find_library, report) for stage, report in zip(data["stages"], reports, strict=True)),
+        mutations=tuple((read_operand(target), read_operand(new)) for target, new in data["mutations"]),
+        results=tuple(read_result(result) for result in data["results"]),
+        slots=data["slots"],
+    )
+
+
+def write_stage(stage: CompiledStage, name_library: Callable[[Library], str]) -> Json:
+    """A compiled stage, without its report."""
+
+    def library(part: Library | None) -> Json:
+        if part is None:
+            return None
+        return {
+            "file": name_library(part),
+            "externals": part.externals,
+            "symbols": part.symbols,
+            "arena": print_index(part.arena),
+        }
+
+    return {
+        "sources": {name: write_operand(operand) for name, operand in stage.sources.items()},
+        "folded": dict(stage.folded),
+        "results": [[name, slot, write_spec(spec)] for name, slot, spec in stage.results],
+        "specs": {name: write_spec(spec) for name, spec in stage.specs.items()},
+        "prelude": library(stage.prelude),
+        "main": library(stage.main),
+    }
+
+
+def read_stage(data: Json, find_library: Callable[[Json], Library], report: Callable[[], StageReport]) -> CompiledStage:
+    """A compiled stage from JSON."""
+    prelude, main = (None if data[part] is None else find_library(data[part]) for part in ("prelude", "main"))
+    return CompiledStage(
+        sources={name: read_operand(operand) for name, operand in data["sources"].items()},
+        folded=data["folded"],
+        results=tuple((name, slot, read_spec(spec)) for name, slot, spec in data["results"]),
+        specs={name: read_spec(spec) for name, spec in data["specs"].items()},
+        prelude=prelude,
+        main=main,
+        report=report,
+    )
+
+
+def write_result(result: Result) -> Json:
+    """How one leaf of the module's result is made."""
+    match result:
+        case Owned(operand, spec, is_fresh):
+            return ["owned", write_operand(operand), write_spec(spec), is_fresh]
+        case Returned(operand):
+            return ["returned", write_operand(operand)]
+        case View(of, steps):
+            base = of if isinstance(of, int) else write_operand(of)
+            return ["view", base, [[write_value(s.operator), write_value(s.args), write_value(dict(s.kwargs)), s.index] for s in steps]]
+        case Given(value):
+            return ["given", write_value(value)]
+
+
+def read_result(data: Json) -> Result:
+    """A result from JSON."""
+    match data:
+        case ["owned", operand, spec, is_fresh]:
+            return Owned(read_operand(operand), read_spec(spec), is_fresh)
+        case ["returned", operand]:
+            return Returned(read_operand(operand))
+        case ["view", of, steps]:
+            base = of if isinstance(of, int) else read_operand(of)
+            return View(base, tuple(Replay(read_value(op), read_value(a), read_value(k), index) for op, a, k, index in steps))
+        case ["given", value]:
+            return Given(read_value(value))
+    raise RecordError(f"no result is written as {data!r}")
+
+
+def write_operand(operand: Operand) -> Json:
+    """A slot as {"slot": number}, a constant as {"constant": name}."""
+    return {"slot": operand.index} if isinstance(operand, Slot) else {"constant": operand.name}
+
+
+def read_operand(data: Json) -> Operand:
+    """An operand from JSON."""
+    return Slot(data["slot"]) if "slot" in data else Constant(data["constant"])
+
+
+def write_spec(spec: TensorSpec) -> Json:
+    """A tensor's dtype, shape and strides."""
+    return {
+        "dtype": str(spec.dtype).removeprefix("torch."),
+        "shape": [_write_size(size) for size in spec.shape],
+        "strides": [_write_size(size) for size in spec.strides],
+    }
+
+
+def read_spec(data: Json) -> TensorSpec:
+    """A tensor's spec from JSON."""
+    shape, strides = (tuple(_read_size(size) for size in data[part]) for part in ("shape", "strides"))
+    return TensorSpec(_read_torch(data["dtype"], torch.dtype), shape, strides)
+
+
+def _write_size(size: Index) -> Json:
+    return size.constant if size.is_constant else print_index(size)
+
+
+def _read_size(data: Json) -> Index:
+    return as_index(data) if isinstance(data, int) else read_size(data)
+
+
+def read_size(text: str) -> Index:
+    """An index from its text."""
+    cursor = Cursor(text)
+    index = read_index(cursor)
+    cursor.expect_end()
+    return index
+
+
+def write_condition(condition: Condition) -> Json:
+    """A condition as [operator, parts]."""
+    match condition:
+        case Comparison(relation, left, right):
+            return [relation, print_index(left), print_index(right)]
+        case Combination(operator, parts):
+            return [operator, *map(write_condition, parts)]
+
+
+def read_condition(data: Json) -> Condition:
+    """A condition from JSON."""
+    match data:
+        case ["and" | "or" | "not" as operator, *parts]:
+            return Combination(operator, tuple(map(read_condition, parts)))
+        case ["==" | "!=" | "<" | "<=" as relation, str() as left, str() as right]:
+            return Comparison(relation, read_size(left), read_size(right))
+    raise RecordError(f"no condition is written as {data!r}")
+
+
+def write_value(value: Any) -> Json:
+    """A Python value as JSON, tagged where JSON has no such type. Raises Unsupported for others."""
+    for tag, kind in _TORCH_VALUES:
+        if isinstance(value, kind):
+            return {tag: str(value).removeprefix("torch.")}
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return {"float": value.hex()}
+        case complex():
+            return {"complex": [value.real.hex(), value.imag.hex()]}
+        case bytes():
+            return {"bytes": value.hex()}
+        case slice():
+            return {"slice": [write_value(part) for part in (value.start, value.stop, value.step)]}
+        case torch.device():
+            return {"device": str(value)}
+        case Index():
+            return {"index": print_index(value)}
+        case OpOverload():
+            return {"operator": [value.namespace, value._schema.name.partition("::")[2], value._overloadname]}
+        case list() | tuple():
+            return {"tuple" if isinstance(value, tuple) else "list": [write_value(part) for part in value]}
+        case Mapping():
+            return {"dict": [[name, write_value(part)] for name, part in value.items()]}
+    raise Unsupported(f"a value of type {type(value).__name__} cannot be stored", where=repr(value))
+
+
+def read_value(data: Json) -> Any:
+    """A Python value from JSON."""
+    if not isinstance(data, dict):
+        return data
+    ((tag, content),) = data.items()
+    for known, kind in _TORCH_VALUES:
+        if tag == known:
+            return _read_torch(content, kind)
+    match tag:
+        case "float":
+            return float.fromhex(content)
+        case "complex":
+            return complex(*map(float.fromhex, content))
+        case "bytes":
+            return bytes.fromhex(content)
+        case "slice":
+            return slice(*map(read_value, content))
+        case "device":
+            return torch.device(content)
+        case "index":
+            return read_size(content)
+        case "operator":
+            namespace, name, overload = content
+            return getattr(getattr(getattr(torch.ops, namespace), name), overload)
+        case "list" | "tuple":
+            parts = map(read_value, content)
+            return tuple(parts) if tag == "tuple" else list(parts)
+        case "dict":
+            return {name: read_value(part) for name, part in content}
+    raise RecordError(f"no value is written as {data!r}")
+
+
+def _read_torch(name: str, kind: type) -> Any:
+    found = getattr(torch, name, None)
+    if not isinstance(found, kind):
+        raise RecordError(f"this torch has no {kind.__name__} {name}")
+    return found
