@@ -67,7 +67,7 @@ def _walks_inner(lowering: Lowering, einsum: Einsum) -> bool:
 
 
 def _find_phases(lowering: Lowering) -> _Phases:
-    members = {e.name: e for e in lowering.bound.group.members}
+    members = {name: e for e in lowering.bound.group.members for name, _ in e.targets}
     of: dict[str, int] = {}
     for einsum in lowering.bound.group.members:
         phase = 0
@@ -76,7 +76,7 @@ def _find_phases(lowering: Lowering) -> _Phases:
             if producer is not None:
                 done = producer.reduce is not None and _walks_inner(lowering, producer)
                 phase = max(phase, of[name] + (1 if done else 0))
-        of[einsum.name] = phase
+        of.update((name, phase) for name, _ in einsum.targets)
     return _Phases(of, max(of.values(), default=0))
 
 

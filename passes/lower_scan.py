@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import ZERO, Load, as_index, substitute
+from tcomp.ir.dtypes import i64
+from tcomp.ir.expressions import ZERO, Expr, Index, Load, Ordinal, apply, as_index, constant, substitute
+from tcomp.ir.index import is_inside
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, TileStatement
 from tcomp.passes.lowering import (
@@ -87,8 +89,23 @@ def lower_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:
     reduced = lowering.cut(einsum.reduced, tiled=False)
     slots = tuple(lowering.place(i) for i in einsum.index)
     merge = None if einsum.reduce in (None, "last") else einsum.reduce
-    where = None if einsum.where is None else lowering.expression(einsum.where)
+    where = _inside(lowering, slots, einsum.shape)
+    if einsum.where is not None:
+        wanted = lowering.expression(einsum.where)
+        where = wanted if where is None else apply("and", where, wanted)
     fold = Assign(einsum.name, slots, axes, lowering.expression(einsum.expression), merge=merge, where=where)
     body = (*nest_loops("for", fill, (first,)), *nest_loops("for", reduced, (fold,)))
     return parallel_nest(lowering, (r.name for r in group.outer), body)
 
+
+
+def _inside(lowering: Lowering, slots: tuple[Index, ...], shape: tuple[Index, ...]) -> Expr | None:
+    """Whether a point is stored at all: points outside the target are dropped. None if no point can be outside."""
+    inside: Expr | None = None
+    for slot, extent in zip(slots, shape):
+        if is_inside(slot, extent, lowering.bounds()):
+            continue
+        low = apply("ge", Ordinal(slot, i64), constant(0, i64))
+        both = apply("and", low, apply("lt", Ordinal(slot, i64), Ordinal(extent, i64)))
+        inside = both if inside is None else apply("and", inside, both)
+    return inside

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.expressions import Expr
+from tcomp.ir.dtypes import i64
+from tcomp.ir.expressions import Expr, Index, Load, Ordinal, map_loads, walk_index
 from tcomp.ir.index import Bounds
 
 
@@ -31,6 +32,21 @@ def map_expressions(einsum: Einsum, change: Callable[[Expr, Bounds], Expr], boun
     if expression is einsum.expression and where is einsum.where and initial is einsum.initial:
         return einsum
     return replace(einsum, expression=expression, where=where, initial=initial)
+
+
+def map_einsum_loads(einsum: Einsum, change: Callable[[Load], Expr]) -> Einsum:
+    """Apply `change` to every load of an einsum, those in its slots included; the same einsum if nothing changed."""
+    new = map_expressions(einsum, lambda expression, _: map_loads(expression, change), Bounds())
+    if not any(True for i in einsum.index for _ in walk_index(i)):
+        return new
+
+    def slot(index: Index) -> Index:
+        holder = map_loads(Ordinal(index, i64), change)
+        assert isinstance(holder, Ordinal)
+        return holder.index
+
+    index = tuple(slot(i) for i in new.index)
+    return new if index == new.index else replace(new, index=index)
 
 
 def count_readers(cascade: Cascade) -> dict[str, int]:

@@ -11,10 +11,8 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import Expr, Index, Load, Ordinal, as_index, map_load_indices, map_loads, substitute, substitute_index
-from tcomp.ir.index import Bounds
-from tcomp.passes.rebuild import map_expressions
+from tcomp.ir.expressions import Expr, Load, as_index, map_load_indices, substitute, substitute_index
+from tcomp.passes.rebuild import map_einsum_loads
 
 
 def share_einsums(cascade: Cascade) -> Cascade:
@@ -65,11 +63,4 @@ def _renamed(einsum: Einsum, names: dict[str, str]) -> Einsum:
         load = map_load_indices(load, read)
         return Load(names[load.tensor], load.index, load.outside) if load.tensor in names else load
 
-    def slot(index: Index) -> Index:
-        holder = map_loads(Ordinal(index, i64), read)
-        assert isinstance(holder, Ordinal)
-        return holder.index
-
-    new = map_expressions(einsum, lambda expression, _: map_loads(expression, read), Bounds())
-    return replace(new, index=tuple(slot(i) for i in new.index))
-
+    return map_einsum_loads(einsum, read)

@@ -29,12 +29,11 @@ from tcomp.ir.expressions import (
     as_index,
     loads,
     map_load_indices,
-    map_loads,
     substitute,
     walk,
 )
 from tcomp.ir.index import Bounds, floor_divide, interval, modulo, simplify_indices
-from tcomp.passes.rebuild import map_expressions
+from tcomp.passes.rebuild import map_einsum_loads, map_expressions
 
 LARGEST_ROUNDS = 8
 """Splits of one einsum; a chain longer than this keeps its divisions."""
@@ -207,7 +206,7 @@ def _reread(einsum: Einsum, views: _Views, cascade: Cascade) -> Einsum:
             return load
         return Load(load.tensor, views.index(load.tensor, load.index, bounds), load.outside)
 
-    return map_expressions(einsum, lambda expression, _: map_loads(expression, read), bounds)
+    return map_einsum_loads(einsum, read)
 
 
 def split_rank(einsum: Einsum, rank: Rank, divisor: int, cascade: Cascade, views: _Views) -> Einsum:
