@@ -111,6 +111,20 @@ def test_scatter_reduce(dtype, reduce, include_self):
         check(fold, x, torch.tensor([1, 3, 1]), source[:, :3])
 
 
+@pytest.mark.parametrize("include_self", [False, True])
+@pytest.mark.parametrize("reduce", ["sum", "prod", "amax", "amin"])
+def test_bools_are_added_as_or_and_multiplied_as_and(reduce, include_self):
+    torch.manual_seed(0)
+    x, source = torch.randn(4, 5) > 0, torch.randn(4, 5) > 0
+
+    def scatter(x, i, s):
+        return aten.scatter_reduce.two(x, 0, i, s, reduce, include_self=include_self)
+
+    check(scatter, x, unsigned(4, 4, 3), source)
+    check(lambda x, i, s: aten.scatter_add(x, 0, i, s), x, unsigned(4, 4, 3), source)
+    check(lambda x, i, s: aten.scatter.reduce(x, 0, i, s, reduce="add"), x, unsigned(4, 4, 3), source)
+
+
 def test_zero_dimensional_scatters():
     scalar, row = torch.tensor(3.0), torch.randn(3)
     check(lambda x, i, s: aten.scatter_add(x, 0, i, s), scalar, torch.tensor(0), torch.tensor(2.0))
@@ -147,6 +161,9 @@ def test_as_strided_scatter():
     x, source = torch.randn(4, 5, 6), torch.randn(2, 3)
     check(lambda x, s: aten.as_strided_scatter(x, s, (2, 3), (30, 2), 1), x, source)
     check(lambda x, s: aten.as_strided_scatter(x, s, (2, 3), (30, 2)), x, source)
+    check(lambda x, s: aten.as_strided_scatter(x, s, (3,), (1,)), x, source[0])
+    check(lambda x, s: aten.as_strided_scatter(x, s, (3,), (1,), 5), x, source[0])
+    check(lambda x, s: aten.as_strided_scatter(x, s, (), (), 5), x, source[0, 0])
     graph = capture(lambda x, s: aten.as_strided_scatter(x, s, (2, 3), (1, 2)), x.transpose(0, 1), source)
     with pytest.raises(Unsupported, match="not contiguous"):
         lower_graph(graph)

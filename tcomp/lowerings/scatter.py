@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tcomp.ir.dtypes import boolean, compute_dtype, i64
+from tcomp.ir.dtypes import DType, boolean, compute_dtype, i64
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import ONE, ZERO, Index, as_index
 from tcomp.lowerings.builder import Array, Builder, Operand, convert
@@ -42,6 +42,13 @@ REDUCTIONS = {
     "amin": "min",
 }
 """PyTorch's names of reductions, and the monoid of each."""
+
+
+
+def choose_monoid(reduce: str, dtype: DType) -> str:
+    """The monoid of a reduction by PyTorch's name; bools are added as `or` and multiplied as `and`."""
+    monoid = REDUCTIONS[reduce]
+    return {"sum": "any", "prod": "all"}.get(monoid, monoid) if dtype == boolean else monoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def index_put(
         return _put_under_mask(build, x, indices, values, accumulate)
     advanced = make_advanced(x, indices)
     places = Places(advanced.shape, advanced.position)
-    monoid = "last" if not accumulate else "any" if x.dtype == boolean else "sum"
+    monoid = choose_monoid("sum", x.dtype) if accumulate else "last"
     return scatter_into(build, x, places, lambda *ranks: values.over(ranks, advanced.shape), monoid)
 
 
@@ -115,14 +122,14 @@ def put(build: Builder, x: Array, index: Array, source: Array, accumulate: bool 
     flat = flattened(build, vector(build, x))
     values = source if source.shape == index.shape else unflattened(build, flattened(build, source), index.shape)
     places = Places(index.shape, lambda *ranks: [wrapped(index.at(*ranks), flat.shape[0])])
-    monoid = "last" if not accumulate else "any" if x.dtype == boolean else "sum"
+    monoid = choose_monoid("sum", x.dtype) if accumulate else "last"
     return unflattened(build, scatter_into(build, flat, places, values.at, monoid), x.shape)
 
 
 @lowers(aten.scatter.src, aten.scatter.reduce)
 def scatter_src(build: Builder, x: Array, dim: int, index: Array, src: Array, *, reduce: str | None = None) -> Array:
     """Store each element of src at its index, or fold it in."""
-    monoid = "last" if reduce is None else REDUCTIONS[reduce]
+    monoid = "last" if reduce is None else choose_monoid(reduce, x.dtype)
     return _scatter(build, x, dim, index, src, monoid)
 
 
@@ -131,14 +138,14 @@ def scatter_value(
     build: Builder, x: Array, dim: int, index: Array, value: float, *, reduce: str | None = None
 ) -> Array:
     """Store one number at every index, or fold it in."""
-    monoid = "last" if reduce is None else REDUCTIONS[reduce]
+    monoid = "last" if reduce is None else choose_monoid(reduce, x.dtype)
     return _scatter(build, x, dim, index, value, monoid)
 
 
 @lowers(aten.scatter_add.default)
 def scatter_add(build: Builder, x: Array, dim: int, index: Array, src: Array) -> Array:
     """Add each element of src at its index."""
-    return _scatter(build, x, dim, index, src, "any" if x.dtype == boolean else "sum")
+    return _scatter(build, x, dim, index, src, choose_monoid("sum", x.dtype))
 
 
 @lowers(aten.scatter_reduce.two)
@@ -198,9 +205,9 @@ def _fold(
     build: Builder, x: Array, places: Places, element: Callable[..., Scalar], reduce: str, include_self: bool
 ) -> Array:
     """Fold elements into x; without `include_self`, the places that get any forget what they held."""
-    monoid = REDUCTIONS[reduce]
+    monoid = choose_monoid(reduce, x.dtype)
     if include_self and reduce != "mean":
-        return scatter_into(build, x, places, element, "any" if x.dtype == boolean and reduce == "sum" else monoid)
+        return scatter_into(build, x, places, element, monoid)
     wide = compute_dtype(x.dtype)
     count = build.scatter(
         None,
@@ -312,6 +319,9 @@ def as_strided_scatter(
     if not _is_contiguous(build):
         raise Unsupported("as_strided_scatter into a tensor that is not contiguous", help="call contiguous() first")
     flat = flattened(build, vector(build, x))
+    if src.rank == 1 and as_index(stride[0]) == ONE:
+        # A run of consecutive elements is a slice.
+        return unflattened(build, slice_scatter(build, flat, src, 0, storage_offset), x.shape)
 
     def position(*ranks: Index) -> Sequence[Index]:
         total = as_index(storage_offset or 0)
