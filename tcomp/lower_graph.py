@@ -25,8 +25,8 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
 
     The cascade's inputs are the placeholders and get_attr nodes with a tensor value, in the graph's order, named after their
     nodes where the text form allows it; get_attr nodes and the placeholders in `weights` are weights. Its outputs are the
-    tensors among the graph's outputs, in order. Symbolic integers become indices over symbols and are neither. Raises
-    Unsupported for the first node that cannot be lowered.
+    tensors among the graph's outputs, in order, one that is returned twice named twice. Symbolic integers become indices over
+    symbols and are neither. Raises Unsupported for the first node that cannot be lowered.
     """
     program = Program()
     values: dict[Node, Any] = {}

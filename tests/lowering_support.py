@@ -9,7 +9,7 @@ magnitude of the result for reductions (`terms` elements folded), to each elemen
 import functools
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 import torch
@@ -71,7 +71,7 @@ def bind_inputs(cascade: Cascade, graph: GraphModule, arguments) -> dict[str, nu
 def execute(graph: GraphModule, arguments) -> list[numpy.ndarray]:
     """Run a graph through its cascade; one array for each tensor among its outputs."""
     cascade = lower_graph(graph)
-    check_cascade(cascade)
+    check_cascade(replace(cascade, outputs=tuple(dict.fromkeys(cascade.outputs))))
     results = evaluate(cascade, bind_inputs(cascade, graph, arguments))
     return [results[name] for name in cascade.outputs]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index
 from tcomp.lowerings.builder import Array, Builder
 from tcomp.lowerings.reductions import Axes, count_of, fold, mean_of
@@ -257,6 +258,26 @@ def batch_norm_no_stats(
     """Normalised by the statistics of the batch; also mean and inverse deviation."""
     out, mean, rstd, _ = _batch_norm(build, x, weight, bias, eps)
     return out, _result(build, mean, 1), _result(build, rstd, 2)
+
+
+@lowers(aten.native_batch_norm.default)
+def batch_norm(
+    build: Builder,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    """Normalised by running statistics, or by those of the batch where there are no running ones to update."""
+    if not training and running_mean is not None and running_var is not None:
+        return batch_norm_inference(build, x, weight, bias, running_mean, running_var, momentum, eps)
+    if running_mean is not None or running_var is not None:
+        raise Unsupported("batch normalisation that updates its statistics in place", help="make the graph functional first")
+    return batch_norm_no_stats(build, x, weight, bias, training, momentum, eps)
 
 
 @lowers(aten._native_batch_norm_legit_functional.default)
