@@ -30,32 +30,12 @@ from tcomp.codegen.c_tree import (
     both,
 )
 from tcomp.codegen.c_types import c_type, storage_of
-from tcomp.ir.expressions import as_index, index_variables
+from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import interval
-from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, TileStatement, contiguous_strides
+from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, Prefetch, contiguous_strides
 from tcomp.ir.tile_scope import Place
 
 ALIGNMENT = 64
-
-
-def prepare_kernel(kernel: Kernel) -> Kernel:
-    """Write colliding merges as reductions: `s[] over (i) sum= x[i]` becomes `s[] over () sum= sum(i) x[i]`."""
-    return replace(kernel, body=tuple(map(_prepare, kernel.body)))
-
-
-def _prepare(statement: TileStatement) -> TileStatement:
-    match statement:
-        case Loop():
-            return replace(statement, body=tuple(map(_prepare, statement.body)))
-        case Assign(merge=merge, reduce=reduce) if merge not in (None, "last") and reduce in (None, merge):
-            used = set().union(*map(index_variables, statement.index))
-            kept = tuple(axis for axis in statement.axes if axis.name in used)
-            moved = tuple(axis for axis in statement.axes if axis.name not in used)
-            if not moved:
-                return statement
-            return replace(statement, axes=kept, reduce=merge, reduced=moved + statement.reduced)
-        case _:
-            return statement
 
 
 def buffer_bytes(buffer: Buffer) -> int:
@@ -119,7 +99,7 @@ class BodyWriter:
         full, tail = set_limit(body, first.limit, None), tail_of(first, loops)
         if tail == 0:
             return self.branch(full, scope, loops)
-        condition = Binary(">=", scalar_code(first.limit, context.names, context.bounds), Integer(first.size))
+        condition = is_full(first, context)
         then = self.branch(full, scope.inner(), loops)
         if tail is None:
             otherwise = self.body(body, scope.inner().roll(body), is_split=False)
@@ -142,6 +122,8 @@ class BodyWriter:
                     declarations, home = self._block(statement, scope)
                     written += declarations
                     scope = scope.declare(statement, home)
+                case Prefetch():
+                    written.append(_prefetch(statement, scope.context))
                 case Assign():
                     written += write_assign(statement, scope.context, scope.places, scope.names)
                 case _:
@@ -164,7 +146,7 @@ class BodyWriter:
             full = set_limit(full, limit.limit, None)
         if all(tail == 0 for tail in tails):
             return [For(variable, start, below, loop.step, tuple(self.body(full, inside, is_split)))]
-        conditions = [self._is_full(limit, loop, inside) for limit in limits]
+        conditions = [is_full(limit, inside.context) for limit in limits]
         if any(limit.limit != loop.stop - as_index(loop.variable) for limit in limits):
             conditions.insert(0, below)
         if tails[0] is not None and len(limits) == 1:
@@ -180,16 +162,6 @@ class BodyWriter:
                 )
             )
         ]
-
-    def _is_full(self, limit: Limit, loop: Loop, scope: BodyScope) -> CExpression:
-        """Whether all points below a limit exist."""
-        context = scope.context
-        rest = loop.stop - as_index(loop.variable)
-        if limit.limit == rest:
-            # k < stop - (size - 1) keeps the loop's own variable on the left, which compilers count better.
-            last = scalar_code(loop.stop - (limit.size - 1), context.names, context.bounds)
-            return Binary("<", Name(context.names[loop.variable]), last)
-        return Binary(">=", scalar_code(limit.limit, context.names, context.bounds), Integer(limit.size))
 
     def _buffer(self, buffer: Buffer, scope: BodyScope) -> tuple[CStatement, Home]:
         name = scope.names.take(buffer.name)
@@ -219,3 +191,12 @@ class BodyWriter:
         points = list(product(*(range(0, size, step) for size, step in zip(sizes, steps))))
         home = Register(scope.names.take_family(block.name, points), block.dtype, sizes, is_vector)
         return [Declare(c_type(block.dtype, is_vector), home.variable(point)) for point in points], home
+
+
+def is_full(limit: Limit, context: Context) -> CExpression:
+    """Whether all points below a limit exist, with what is subtracted brought to the left: `k <= K - 4`."""
+    gap = limit.limit - limit.size
+    left = Index(tuple((monomial, -c) for monomial, c in gap.terms if c < 0), 0)
+    right = Index(tuple((monomial, c) for monomial, c in gap.terms if c > 0), gap.constant)
+    codes = [scalar_code(side, context.names, context.bounds) for side in (left, right)]
+    return Binary("<=", codes[0], codes[1])

@@ -2,18 +2,18 @@
 
     schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
     kernel   := "kernel" NAME "=" KIND "(" einsums ")" ["tile" "(" NAME ":" INT, ... ")"] ["order" "(" ranks ")"]
-                ["parallel" "(" ranks ")"] ["lanes" NAME] ["stage" "(" NAME "(" ranks ")", ... ")"]
+                ["parallel" "(" ranks ")"] ["lanes" NAME] ["prefetch" "(" names ")"]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
 
 The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
 whose ranks the nest runs over. `tile` is the size of the innermost piece of a rank, `order` the loops, outermost first;
-`parallel` tells which of them run at once, `lanes` which rank lies on vector lanes, `stage` which buffers are filled, with their
-ranks in memory order. A layout gives a tensor's dimensions in memory order, outermost first; an address is a byte offset in the
+`parallel` tells which of them run at once, `lanes` which rank lies on vector lanes, `prefetch` which packed operands
+are fetched a panel ahead. A layout gives a tensor's dimensions in memory order, outermost first; an address is a byte offset in the
 arena.
 
     schedule for "avx512 2 cores" {
-      kernel linear = contract(mm, add, relu) tile (m:12, n:32, k:1) order (n, m, k) parallel (n, m) lanes n stage (W(k, n))
+      kernel linear = contract(mm, add, relu) tile (m:12, n:32, k:1) order (n, m, k) parallel (n, m) lanes n prefetch (x1)
       layout conv1 (0, 2, 3, 1)
       address mm 4096
     }
@@ -47,7 +47,7 @@ class KernelSchedule:
     order: tuple[str, ...] = ()
     parallel: tuple[str, ...] = ()
     lanes: str | None = None
-    stage: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    prefetch: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"kernel {self.name} = {self.kind}({', '.join(self.einsums)})"
@@ -59,9 +59,8 @@ class KernelSchedule:
             text += f" parallel ({', '.join(self.parallel)})"
         if self.lanes is not None:
             text += f" lanes {self.lanes}"
-        if self.stage:
-            buffers = [f"{name}({', '.join(ranks)})" for name, ranks in self.stage]
-            text += f" stage ({', '.join(buffers)})"
+        if self.prefetch:
+            text += f" prefetch ({', '.join(self.prefetch)})"
         return text
 
 
@@ -122,8 +121,8 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
     order = _read_ranks(cursor) if cursor.accept("order") else ()
     parallel = _read_ranks(cursor) if cursor.accept("parallel") else ()
     lanes = cursor.expect_name("a rank") if cursor.accept("lanes") else None
-    stage = cursor.read_list("(", ")", _read_stage) if cursor.accept("stage") else ()
-    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, stage)
+    prefetch = cursor.read_list("(", ")", lambda c: c.expect_name("an operand")) if cursor.accept("prefetch") else ()
+    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, prefetch)
 
 
 def _read_ranks(cursor: Cursor) -> tuple[str, ...]:
@@ -134,10 +133,6 @@ def _read_tile(cursor: Cursor) -> tuple[str, int]:
     rank = cursor.expect_name("a rank")
     cursor.expect(":", help=f"give the size of the tile: {rank}:8")
     return rank, cursor.expect_integer("the size of a tile")
-
-
-def _read_stage(cursor: Cursor) -> tuple[str, tuple[str, ...]]:
-    return cursor.expect_name("a buffer"), _read_ranks(cursor)
 
 
 def check_schedule(schedule: Schedule) -> None:

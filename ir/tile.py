@@ -2,11 +2,12 @@
 
     kernel    := "kernel" NAME "(" argument {"," argument} ")" ["for" symbol {"," symbol}] "{" {statement} "}"
     argument  := ("in" | "out" | "inout") NAME ":" dtype "[" extents "]" ["strides" "(" indices ")"]
-    statement := loop | buffer | block | assign
+    statement := loop | buffer | block | assign | prefetch
     loop      := ("parallel" | "for") NAME "in" index ".." index ["step" INT] "{" {statement} "}"
     buffer    := "buffer" NAME ":" dtype "[" extents "]"
     block     := "block" NAME ":" dtype "[" axes "]"
     assign    := NAME "[" index {"," index} "]" "over" "(" axes ")" [MONOID] "=" [MONOID "(" axes ")"] expr ["where" expr]
+    prefetch  := "prefetch" NAME "[" index {"," index} "]"
     axis      := NAME ":" INT ["<" index]
 
 A *block* lives in registers: it is indexed by its axis variables alone and is unrolled over them. A *buffer* is local memory of
@@ -23,6 +24,8 @@ not written (or not folded, when axes are reduced), but what they load must be i
 loops are outermost and perfectly nested: a kernel that has one is nothing but its nest. A loop whose step does not divide its
 range ends with a partial step: axes there carry a limit. `tcomp.ir.tile_verify` lists the rules, `tcomp.ir.tile_evaluate` runs
 a kernel.
+
+A prefetch says that memory around an element will be read soon; it means nothing, and the element need not exist.
 
     kernel linear(in X: f32[128, 768], in W: f32[24, 768, 32], in b: f32[768], out Y: f32[128, 768]) {
       parallel n in 0 .. 24 {
@@ -102,6 +105,14 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch:
+    """A hint that memory around `tensor[index]` will be read soon; the index is over loop variables and symbols."""
+
+    tensor: str
+    index: tuple[Index, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Loop:
     """A loop over start, start + step, ... below stop."""
 
@@ -113,7 +124,7 @@ class Loop:
     step: int = 1
 
 
-TileStatement: TypeAlias = Loop | Buffer | Block | Assign
+TileStatement: TypeAlias = Loop | Buffer | Block | Assign | Prefetch
 
 
 @dataclass(frozen=True, slots=True)

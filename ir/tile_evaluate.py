@@ -24,7 +24,7 @@ from tcomp.ir.evaluate_expression import Environment, OutsideError, evaluate_exp
 from tcomp.ir.evaluate_monoid import fold_groups, fold_last_axis, merge_states
 from tcomp.ir.expressions import Index, Number
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, TileStatement
+from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
 from tcomp.ir.tile_memory import Memory, Positions, RaceError, bind_argument, make_memory
 from tcomp.ir.tile_text import print_assign
 from tcomp.ir.typing import expression_dtype
@@ -95,6 +95,8 @@ class _Machine:
                     self.declare(name, make_memory(dtype, shape, self.environment.float64))
                 case Block(name, dtype, axes):
                     self.declare(name, make_memory(dtype, tuple(map(self.points, axes)), self.environment.float64))
+                case Prefetch():
+                    pass
                 case Assign():
                     try:
                         self.assign(statement)

@@ -11,7 +11,7 @@ from tcomp.ir.expression_parser import read_dtype, read_expression, read_index, 
 from tcomp.ir.lexer import Cursor
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.parser import read_symbols
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, TileStatement, contiguous_strides
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement, contiguous_strides
 
 Role: TypeAlias = Literal["in", "out", "inout"]
 ROLES: dict[str, Role] = {"in": "in", "out": "out", "inout": "inout"}
@@ -62,6 +62,9 @@ def _read_statement(cursor: Cursor) -> TileStatement:
                 return _read_buffer(cursor)
             case "block":
                 return _read_block(cursor)
+            case "prefetch":
+                cursor.advance()
+                return Prefetch(cursor.expect_name("the memory to prefetch"), read_index_list(cursor))
     return _read_assign(cursor)
 
 

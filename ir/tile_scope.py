@@ -9,7 +9,7 @@ from typing import TypeAlias
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Index, Load, as_index, loads, variables
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, TileStatement
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
 from tcomp.ir.tile_text import print_assign
 
 Place: TypeAlias = Argument | Buffer | Block
@@ -64,6 +64,8 @@ def find_sites(kernel: Kernel) -> list[Site]:
                     yield from visit(statement.body, places, (*loops, statement))
                 case Buffer() | Block():
                     places = places | {statement.name: statement}
+                case Prefetch():
+                    pass
                 case Assign():
                     yield Site(kernel, statement, places, loops)
 

@@ -9,7 +9,7 @@ from tcomp.ir.lexer import is_name
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import TYPE_KINDS
 from tcomp.ir.text import print_expression, print_index
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, TileStatement
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
 from tcomp.ir.tile_bounds import check_bounds
 from tcomp.ir.tile_scope import Site, find_sites, place_shape
 from tcomp.ir.tile_text import print_axis
@@ -103,6 +103,16 @@ def check_extents(kernel: Kernel) -> None:
         if size < 1:
             raise VerifyError(f"{what} is {size}", where=f"kernel {kernel.name}", help="it has to be at least 1")
 
+    ranks = {argument.name: len(argument.shape) for argument in kernel.arguments}
+
+    def check_prefetch(statement: Prefetch) -> None:
+        if ranks.get(statement.tensor) != len(statement.index):
+            raise VerifyError(
+                f"prefetch of {statement.tensor} with {len(statement.index)} indices",
+                where=f"kernel {kernel.name}",
+                help="a prefetch names an argument, with an index for each of its dimensions",
+            )
+
     def visit(body: tuple[TileStatement, ...], known: set[str]) -> None:
         for statement in body:
             axes: tuple[Axis, ...] = ()
@@ -117,6 +127,10 @@ def check_extents(kernel: Kernel) -> None:
                         check_positive(extent, f"an extent of buffer {name}")
                 case Block(_, _, axes):
                     pass
+                case Prefetch(tensor, index):
+                    for i in index:
+                        check(i, known, f"the prefetch of {tensor}")
+                    check_prefetch(statement)
                 case Assign():
                     axes = statement.axes + statement.reduced
             for axis in axes:

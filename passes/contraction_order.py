@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import prod
 
 import opt_einsum
@@ -22,10 +23,6 @@ from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import Apply, Expr, Load, apply, as_index, loads, variables
 from tcomp.ir.typing import expression_dtype
 from tcomp.passes.tiles import typical
-
-LARGEST_OPTIMAL = 6
-"""Factors up to which every order is tried; beyond that opt_einsum's search by branches."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Factor:
@@ -65,6 +62,9 @@ def split_contraction(einsum: Einsum, dtypes: Mapping[str, DType], taken: set[st
         return (einsum,)
     made: list[Einsum] = []
     for pair in path[:-1]:
+        if len(pair) == 1 and not _is_summed(einsum, pair[0], factors):
+            factors.append(factors.pop(pair[0]))
+            continue
         joined = [factors[p] for p in pair]
         factors = [f for p, f in enumerate(factors) if p not in pair]
         made.append(_contract_pair(einsum, joined, factors, _fresh(einsum.name, taken), dtype))
@@ -74,22 +74,19 @@ def split_contraction(einsum: Einsum, dtypes: Mapping[str, DType], taken: set[st
     # A reduced rank that no remaining factor has was summed on the way; one that never appeared multiplies by its extent.
     summed = {rank.name for e in made for rank in e.reduced}
     reduced = tuple(rank for rank in einsum.reduced if rank.name in present or rank.name not in summed)
-    last = apply("mul", *(f.expression for f in factors))
-    return *made, replace(einsum, expression=last, reduce="sum" if reduced else None, reduced=reduced)
+    return *made, replace(einsum, expression=_product(factors), reduce="sum" if reduced else None, reduced=reduced)
 
 
 def find_path(einsum: Einsum, factors: list[_Factor]) -> list[tuple[int, ...]] | None:
-    """opt_einsum's order of pairwise contractions; None if it takes no fewer operations than the whole product at once."""
+    """opt_einsum's order of contractions, of pairs or of single factors; None if it takes no fewer operations than the whole product at once."""
     symbols = {rank.name: opt_einsum.get_symbol(p) for p, rank in enumerate(einsum.ranks)}
     sizes = {rank.name: typical(rank.extent) for rank in einsum.ranks}
     present = frozenset[str]().union(*(f.ranks for f in factors))
     terms = ["".join(symbols[r.name] for r in einsum.ranks if r.name in f.ranks) for f in factors]
     output = "".join(symbols[r.name] for r in einsum.free if r.name in present)
     shapes = [tuple(sizes[r.name] for r in einsum.ranks if r.name in f.ranks) for f in factors]
-    optimize = "optimal" if len(factors) <= LARGEST_OPTIMAL else "branch-2"
-    path, _ = opt_einsum.contract_path(f"{','.join(terms)}->{output}", *shapes, shapes=True, optimize=optimize)
-    if any(len(pair) != 2 for pair in path):
-        return None
+    # "optimal" is not: for ij,j,jk it scales the larger matrix. Dynamic programming finds the cheaper order.
+    path, _ = opt_einsum.contract_path(f"{','.join(terms)}->{output}", *shapes, shapes=True, optimize="dp")
     whole = prod(sizes[name] for name in present) * len(factors)
     return list(path) if _operations(einsum, factors, path, sizes) < whole else None
 
@@ -108,9 +105,15 @@ def _operations(einsum: Einsum, factors: list[_Factor], path: list[tuple[int, ..
     return total
 
 
+def _is_summed(einsum: Einsum, position: int, factors: list[_Factor]) -> bool:
+    """Whether a factor has a rank that neither the result nor another factor has."""
+    others = (f.ranks for p, f in enumerate(factors) if p != position)
+    return bool(factors[position].ranks - frozenset(rank.name for rank in einsum.free).union(*others))
+
+
 def _contract_pair(einsum: Einsum, joined: list[_Factor], others: list[_Factor], name: str, dtype: DType) -> Einsum:
-    """Multiply two factors and sum over the ranks that nothing else needs."""
-    present = joined[0].ranks | joined[1].ranks
+    """Multiply two factors (or take one) and sum over the ranks that nothing else needs."""
+    present = frozenset[str]().union(*(f.ranks for f in joined))
     needed = frozenset(rank.name for rank in einsum.free).union(*(f.ranks for f in others))
     kept = tuple(rank for rank in einsum.ranks if rank.name in present & needed)
     reduced = tuple(rank for rank in einsum.reduced if rank.name in present - needed)
@@ -118,11 +121,16 @@ def _contract_pair(einsum: Einsum, joined: list[_Factor], others: list[_Factor],
         ((name, dtype),),
         tuple(as_index(rank.name) for rank in kept),
         tuple(rank.extent for rank in kept),
-        apply("mul", joined[0].expression, joined[1].expression),
+        _product(joined),
         "sum" if reduced else None,
         reduced,
         source=einsum.source,
     )
+
+
+def _product(factors: list[_Factor]) -> Expr:
+    first, *rest = (f.expression for f in factors)
+    return reduce(lambda a, b: apply("mul", a, b), rest, first)
 
 
 def _factors(expression: Expr) -> list[Expr]:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from tcomp.ir.cascade import Einsum
-from tcomp.ir.expressions import Load, loads
-from tcomp.ir.tile import Assign, Axis, TileStatement
+from tcomp.ir.expressions import ZERO, Load, as_index, index_variables, loads
+from tcomp.ir.tile import Assign, Axis, Prefetch, TileStatement
+from tcomp.passes.contraction import panel_of
 from tcomp.passes.lowering import (
     Lowering,
+    Split,
     accumulator_dtype,
     identity_of,
     narrow,
     nest_loops,
     parallel_nest,
 )
+
+LINE = 16
+"""Elements of a cache line that one prefetch brings, for the widest common element."""
+
+MOST_LINES = 2
+"""Prefetches with each step: more would compete with the loads of the tile itself."""
 
 
 def lower_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
@@ -29,13 +39,49 @@ def lower_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
     body: list[TileStatement] = [
         accumulator,
         Assign(accumulator.name, index, axes, identity_of(root)[0]),
-        *nest_loops("for", reduced, (update,)),
+        *nest_loops("for", reduced, (*_prefetch_panel(lowering, reduced), update)),
     ]
     if root.name in group.stored:
         body.append(lowering.store(root, narrow(lowering.blocks[root.name], dtype, root.dtype), axes))
     body += lower_maps(lowering, epilogue, axes)
     order = [name for name in schedule.order if name in {r.name for r in group.outer}]
     return parallel_nest(lowering, order, tuple(body))
+
+
+def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatement]:
+    """Fetch a share of the next panel of the packed operand with every step: all tiles of rows that use this panel fetch it whole."""
+    group, schedule = lowering.bound.group, lowering.schedule
+    found: list[TileStatement] = []
+    for load in dict.fromkeys(loads(group.root.expression)):
+        panel = panel_of(load)
+        if load.tensor not in schedule.prefetch or panel is None:
+            continue
+        lanes = lowering.splits[panel[0]]
+        counters = [loop for s in reduced for loop in s.loops]
+        names = {r.name for r in group.outer}
+        for name in (n for n in reversed(schedule.order) if n in names):
+            if name == panel[0]:
+                break
+            counters = [*lowering.splits[name].loops, *counters]
+        steps = prod(trips.constant for _, trips in counters)
+        panel_elements = panel[1] * prod(r.extent.constant for r in group.root.reduced)
+        place = lowering.place(load.index[-1]) - as_index(f"{panel[0]}.0")
+        position = ZERO
+        for variable, trips in counters:
+            position = position * trips + as_index(variable)
+        share = max(1, panel_elements // steps)
+        (panel_loop, _), *_ = lanes.loops
+        for line in range(0, min(share, MOST_LINES * LINE), LINE):
+            index = []
+            for i in load.index[:-1]:
+                placed = lowering.place(i)
+                if index_variables(i) & {r.name for r in group.root.reduced}:
+                    placed = ZERO
+                elif index_variables(placed) == {panel_loop}:
+                    placed = placed + 1
+                index.append(placed)
+            found.append(Prefetch(load.tensor, (*index, place + position * share + line)))
+    return found
 
 
 def lower_maps(lowering: Lowering, members: list[Einsum], axes: tuple[Axis, ...]) -> list[TileStatement]:

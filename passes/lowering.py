@@ -30,7 +30,7 @@ from tcomp.ir.index import Bounds, simplify_index, simplify_indices
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, TileStatement, walk_statements
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, TileStatement, walk_statements
 from tcomp.passes.arguments import Bound
 
 
@@ -270,6 +270,8 @@ def _variables(body: tuple[TileStatement, ...]) -> set[str]:
                     found |= index_variables(i)
                 for axis in (*statement.axes, *statement.reduced):
                     found |= index_variables(axis.limit) if axis.limit is not None else set()
+            case Prefetch():
+                found |= {n for i in statement.index for n in index_variables(i)}
             case Loop():
                 found |= index_variables(statement.start) | index_variables(statement.stop)
             case _:
@@ -287,6 +289,8 @@ def _rename(body: tuple[TileStatement, ...], names: dict[str, str]) -> tuple[Til
         match statement:
             case Loop():
                 new.append(replace(statement, body=_rename(statement.body, names)))
+            case Prefetch(tensor):
+                new.append(replace(statement, tensor=names.get(tensor, tensor)))
             case Assign():
                 slots = [map_loads(Ordinal(i, i64), read) for i in statement.index]
                 new.append(

@@ -32,7 +32,7 @@ def typical(extent: Index) -> int:
     """A size to plan with: the extent if static, else a guess within its range."""
     low, high = interval(extent, Bounds())
     if low is not None and low == high:
-        return low
+        return max(low, 1)
     return UNKNOWN_EXTENT if high is None else min(high, UNKNOWN_EXTENT)
 
 

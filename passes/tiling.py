@@ -6,6 +6,8 @@ outermost first, so a rank may be split twice: (i:4096, i:64) gives chunks of 40
 
 from __future__ import annotations
 
+from math import prod
+
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.expressions import Index, Load, index_variables, walk
@@ -25,6 +27,9 @@ LARGEST_CHUNK = 64
 
 LARGEST_ROWS = 4
 """Rows of a reduction's tile that share loads: with half the vectors, as many accumulators as without."""
+
+MANY_TILES = 64
+"""Tiles that share a panel above which the cost of its first, cold use no longer shows."""
 
 ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
@@ -63,7 +68,30 @@ def _contract(bound: Bound, target: Target, name: str) -> KernelSchedule:
     shared = [r.name for r in group.outer if r.name != lanes_rank and r not in rows]
     others = [r.name for r in rows if row is None or r.name != row.name]
     order = (*shared, lanes_rank, *others, *([row.name] if row is not None else []))
-    return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *(r.name for r in root.reduced)), order, lanes_rank)
+    prefetch = _worth_prefetching(bound, root, (lanes_rank, width), row, height, target)
+    reduced = tuple(r.name for r in root.reduced)
+    return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *reduced), order, lanes_rank, prefetch)
+
+
+def _worth_prefetching(
+    bound: Bound, root: Einsum, panel: tuple[str, int | None], row: Rank | None, height: int, target: Target
+) -> tuple[str, ...]:
+    """The packed operand, if it is too large to stay in cache between uses and a few tiles share each of its panels."""
+    lanes, width = panel
+    rows = [r for r in bound.group.outer if r.name != lanes and _reads_left_only(root, r.name, lanes)]
+    extents = [r.extent for r in (*rows, *root.reduced)]
+    if width is None or row is None or not all(e.is_constant for e in extents):
+        return ()
+    tiles = prod(r.extent.constant for r in rows if r != row) * -(-row.extent.constant // height)
+    if not 1 < tiles < MANY_TILES:
+        return ()
+    loads_ = (node for node in walk(root.expression) if isinstance(node, Load))
+    packed = [n.tensor for n in loads_ if panel_of(n) is not None and n.tensor in bound.operands]
+    return tuple(n for n in packed if _elements(bound, n) * bound.operands[n].memory.dtype.bytes > target.l2 // 2)
+
+
+def _elements(bound: Bound, name: str) -> int:
+    return prod(typical(extent) for extent in bound.operands[name].memory.shape)
 
 
 def _whole(extent: int, lanes: int) -> int:

@@ -164,3 +164,17 @@ def test_symbols_are_in_scope():
     check("Y[i] over (i:8 < N) = X[i]", symbols=" for N in 1..")
     with pytest.raises(VerifyError, match="argument X has the name of symbol X"):
         check("Y[i] over (i:8) = X[i]", symbols=" for X in 1..")
+
+
+def test_a_prefetch_names_an_argument_with_all_its_indices():
+    text = """kernel k(in X: f32[8, 8], out Y: f32[8]) {{
+      for i in 0 .. 8 {{
+        prefetch {hint}
+        Y[i] over () = X[i, 0]
+      }}
+    }}"""
+    check_kernel(parse_kernel(text.format(hint="X[i + 100, 3]")))
+    with pytest.raises(VerifyError, match="with 1 indices"):
+        check_kernel(parse_kernel(text.format(hint="X[i]")))
+    with pytest.raises(VerifyError, match="uses j"):
+        check_kernel(parse_kernel(text.format(hint="X[j, 0]")))
