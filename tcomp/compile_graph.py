@@ -48,6 +48,7 @@ from tcomp.program import (
 )
 from tcomp.settings import read_settings
 from tcomp.sizes import TensorSpec, read_condition, spec_of
+from tcomp.weights import check_device
 
 
 def compile_captured(captured: Captured, options: Options) -> Program:
@@ -60,13 +61,13 @@ def compile_captured(captured: Captured, options: Options) -> Program:
     for index, given in enumerate(captured.inputs):
         match given:
             case TensorInput(node):
-                _check_device(node.meta["val"], f"flattened input {index}")
+                check_device(node.meta["val"], f"flattened input {index}")
                 inputs.append(spec_of(node.meta["val"]))
                 slots[node] = Slot(index)
             case ValueInput(value):
                 inputs.append(Given(value))
     for name, tensor in captured.constants.items():
-        _check_device(tensor, name)
+        check_device(tensor, name)
     mutated = frozenset(m.of.name for m in captured.mutations if isinstance(m.of, ConstantOrigin))
     outputs = [output for output in captured.outputs if isinstance(output, NodeOutput)]
     wanted = {mutation.node: spec_of(mutation.node.meta["val"]) for mutation in captured.mutations}
@@ -102,11 +103,11 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
         if node.op == "placeholder":
             slots[node] = Slot(len(inputs))
             if isinstance(value, Tensor):
-                _check_device(value, f"input {node.name}")
+                check_device(value, f"input {node.name}")
             inputs.append(spec_of(value) if isinstance(value, Tensor) else Given(None))
         elif node.op == "get_attr":
             constants[str(node.target)] = found = _find_attribute(gm, str(node.target))
-            _check_device(found, str(node.target))
+            check_device(found, str(node.target))
             node.meta.setdefault("val", found)
     symbols = _find_symbols(gm)
     output = next(node for node in gm.graph.nodes if node.op == "output")
@@ -253,11 +254,6 @@ def report_fallbacks(refused: Mapping[Node, Unsupported], fallback: str) -> None
         warnings.warn(f"tcomp leaves {len(reasons)} operators to PyTorch:\n{text}", stacklevel=2)
 
 
-def _check_device(tensor: Tensor, where: str) -> None:
-    if tensor.device.type != "cpu":
-        raise Unsupported(f"a tensor on device {tensor.device}", where=where, help="move it to the CPU: kernels are for CPUs")
-
-
 def _operand_of(origin: InputOrigin | ConstantOrigin) -> Operand:
     return Slot(origin.index) if isinstance(origin, InputOrigin) else Constant(origin.name)
 
@@ -310,12 +306,10 @@ def _find_symbols(gm: GraphModule) -> dict[str, SymbolSource]:
     for node in gm.graph.nodes:
         if node.op != "placeholder":
             continue
-        value = node.meta.get("val")
-        places = [(value, None)] if isinstance(value, torch.SymInt) else []
-        if isinstance(value, Tensor):
-            places += [(size, dim) for dim, size in enumerate(value.shape) if isinstance(size, torch.SymInt)]  # type: ignore[misc]
+        value: Any = node.meta.get("val")
+        places: list[tuple[Any, int | None]] = list(zip(value.shape, range(value.dim()))) if isinstance(value, Tensor) else [(value, None)]
         for size, dim in places:
-            if isinstance(size.node.expr, sympy.Symbol):
+            if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
                 found.setdefault(size.node.expr.name, SymbolSource(index, dim, 0, None))
         index += 1
     return found
@@ -328,7 +322,7 @@ def _find_view(node: Node) -> tuple[Node, tuple[Replay, ...]] | None:
         source, *rest = node.args
         if not isinstance(source, Node) or any(isinstance(a, Node) and not is_size(a) for a in node.all_input_nodes[1:]):
             return None
-        args, kwargs = map_aggregate((tuple(rest), dict(node.kwargs)), lambda a: _freeze(a.meta["val"]) if isinstance(a, Node) else a)  # type: ignore[misc]
+        args, kwargs = map_aggregate((tuple(rest), dict(node.kwargs)), lambda a: _freeze(a.meta["val"]) if isinstance(a, Node) else a)
         steps.append(Replay(node.target, args, kwargs, None))
         node = source
     return (node, tuple(reversed(steps))) if node.op == "placeholder" and not is_size(node) else None

@@ -15,11 +15,12 @@ from tcomp.codegen.build import build_program
 from tcomp.debug import Dump
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError
+from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
 from tcomp.lower_graph import lower_graph
 from tcomp.options import Options
-from tcomp.passes.pipeline import compile_cascade
 from tcomp.passes.pipeline import Program as Kernels
+from tcomp.passes.pipeline import compile_cascade
 from tcomp.program import CompiledStage, Library, Operand, Slot
 from tcomp.settings import Settings
 from tcomp.sizes import TensorSpec
@@ -90,7 +91,7 @@ def compile_stage(
 
 def _build_stage(
     cascade: Cascade,
-    strides: Mapping[str, tuple[object, ...]],
+    strides: Mapping[str, tuple[Index, ...]],
     sources: Mapping[str, Operand],
     specs: Mapping[str, TensorSpec],
     made: Mapping[str, tuple[int, TensorSpec]],
@@ -99,7 +100,7 @@ def _build_stage(
 ) -> CompiledStage:
     toolchain, target = find_machine(settings.compiler)
     dump = Dump(settings.debug_dir)
-    compiled = compile_cascade(cascade, strides, target, dump.write)  # type: ignore[arg-type]  # indices
+    compiled = compile_cascade(cascade, strides, target, observe=dump.write, strict=options.numerics == "strict")
     _check_budget(compiled.main, options.memory_budget)
     with ThreadPoolExecutor(max_workers=2) as pool:
         prelude = pool.submit(_build, compiled.prelude, options, settings)
@@ -136,9 +137,9 @@ def _private_folder() -> Path:
     return Path(tempfile.mkdtemp(dir=_temporary().name))
 
 
-def _count_bytes(size: int, shape: Sequence[object]) -> int:
+def _count_bytes(size: int, shape: Sequence[Index]) -> int:
     for extent in shape:
-        size *= extent.constant  # type: ignore[attr-defined]  # an index; preludes have no symbols
+        size *= extent.constant
     return size
 
 

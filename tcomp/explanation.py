@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tcomp.compiled_module import CompiledModule, Fallback
+from tcomp.compiled_module import CompiledModule
+from tcomp.dispatch import Fallback
 from tcomp.ir.errors import TcompError
 from tcomp.program import CompiledStage, KernelReport, Program, StageReport
 from tcomp.sizes import TensorSpec

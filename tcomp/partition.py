@@ -35,7 +35,7 @@ def partition_graph(graph: Graph, refused: Collection[Node]) -> tuple[Part, ...]
         if node.op != "call_function" or (is_size(node) and node not in refused):
             continue
         if is_part_of_result(node) and node.args[0] in levels:
-            level = levels[node.args[0]]  # type: ignore[index]  # a getitem's first argument is a node
+            level = levels[node.args[0]]
         else:
             # Compiled levels are even, eager ones odd.
             is_eager = node in refused
@@ -87,7 +87,6 @@ def extract_part(root: GraphModule, part: Part, outputs: Sequence[Node]) -> tupl
                 copies[source] = graph.placeholder(source.name)
                 copies[source].meta = source.meta
                 sources[copies[source].name] = source
-    # node_copy gives placeholders' readers the copies; getattr values are handed in as placeholders too.
     for node in part.nodes:
         copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in outputs))

@@ -6,7 +6,8 @@ itself as such a distribution; so `import tcomp` need not import torch.
 
 import importlib.metadata
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 
@@ -33,6 +34,9 @@ class _Finder(importlib.metadata.DistributionFinder):
 
     def __init__(self, version: str) -> None:
         self._version = version
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Find no module: this finder knows distributions only."""
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None

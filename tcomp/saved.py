@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from tcomp import __version__
 from tcomp.codegen.cache import BuildCache
-from tcomp.compiled_module import CompiledModule, list_fallbacks
+from tcomp.compiled_module import CompiledModule
+from tcomp.dispatch import list_fallbacks
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Target
 from tcomp.ir.target_detect import detect_target

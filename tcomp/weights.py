@@ -185,7 +185,10 @@ _GLOBAL_HOOKS = (nn.modules.module._global_forward_hooks, nn.modules.module._glo
 def check_devices(module: nn.Module) -> None:
     """Raise Unsupported for parameters and buffers that are not in the CPU's memory."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if tensor.device.type != "cpu":
-            raise Unsupported(
-                f"a tensor on device {tensor.device}", where=name, help="move the module with .to('cpu'); kernels are for CPUs"
-            )
+        check_device(tensor, name)
+
+
+def check_device(tensor: Tensor, where: str) -> None:
+    """Raise Unsupported for a tensor that is not in the CPU's memory."""
+    if tensor.device.type != "cpu":
+        raise Unsupported(f"a tensor on device {tensor.device}", where=where, help="move it to the CPU, which kernels are made for")

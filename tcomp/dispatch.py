@@ -1,0 +1,273 @@
+"""The programs of a compiled module, and the choice among them at every call."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from tcomp.capture import capture
+from tcomp.compile_graph import compile_captured
+from tcomp.ir.errors import TcompError
+from tcomp.options import Options
+from tcomp.program import CompiledStage, EagerStage, Program
+from tcomp.runtime import Execution
+from tcomp.weights import ModuleState, Stale, check_device, check_devices
+
+Mode: TypeAlias = tuple[bytes, torch.dtype | None]
+"""The training flags of all modules, and the type to which autocast converts, if it is on."""
+MOST_KEYS = 4096
+"""Kinds of inputs remembered; more than that are looked up by comparison again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """An operator left to PyTorch: how often it is called, where it comes from, why, and its share of the time if measured."""
+
+    operator: str
+    count: int
+    sources: tuple[str, ...]
+    reason: str
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: the arena of one call, the weights as they are, and what was packed or folded from them."""
+
+    arena: int
+    weights: int
+    folded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The program for one kind of inputs, in one mode of the module."""
+
+    mode: Mode
+    is_dynamic: bool
+    program: Program
+    execution: Execution
+    is_single: bool
+    """Whether the result is one leaf, which needs no unflattening."""
+
+
+class Programs:
+    """The programs of a module, and the choice among them at every call."""
+
+    def __init__(self, module: nn.Module, options: Options) -> None:
+        self.module = module
+        self.options = options
+        self.variants: list[Variant] = []
+        self._state = ModuleState(module)
+        self._known: dict[object, Variant] = {}
+        self._lock = threading.RLock()
+        self._differentiable: Callable[..., Any] | None = None
+        self._warned: set[str] = set()
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute the module's result."""
+        leaves, spec = _flatten(args, kwargs)
+        if not self._state.is_current():
+            self._renew()
+        if self._state.has_hooks():
+            return self._call_torch(args, kwargs, "hooks", "the module has hooks")
+        if torch.is_grad_enabled() and self._wants_gradients(leaves):
+            return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
+        key = (spec, self._read_mode(), tuple([_describe(leaf) for leaf in leaves]))
+        variant = self._known.get(key)
+        if variant is None:
+            variant = self._choose(key, leaves, args, kwargs)
+        try:
+            results = variant.execution.run(leaves)
+        except Stale:
+            self._clear()
+            variant = self._choose(key, leaves, args, kwargs)
+            results = variant.execution.run(leaves)
+        if variant.is_single:
+            return results[0]
+        assert variant.program.out_spec is not None
+        return tree_unflatten(results, variant.program.out_spec)
+
+    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+        """Compile for these arguments, if no program serves them yet."""
+        leaves, spec = _flatten(args, kwargs)
+        if not self._state.is_current():
+            self._renew()
+        key = (spec, self._read_mode(), tuple([_describe(leaf) for leaf in leaves]))
+        return self._known.get(key) or self._choose(key, leaves, args, kwargs)
+
+    def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
+        """Run on these arguments with a clock."""
+        variant = self.prepare(args, kwargs)
+        leaves, _ = _flatten(args, kwargs)
+        variant.execution.run(leaves)
+        times: dict[str, float] = {}
+
+        def clock(label: str, seconds: float) -> None:
+            times[label] = times.get(label, 0.0) + seconds
+
+        variant.execution.run(leaves, clock)
+        total = sum(times.values())
+        return tuple(
+            Fallback(f.operator, f.count, f.sources, f.reason, times.get(f.operator, 0.0) / total)
+            for f in list_fallbacks(variant.program)
+        )
+
+    def measure_memory(self) -> Memory:
+        """Bytes of arena, weights and folded weights: the most among the programs."""
+        with self._lock:
+            needs = [
+                (
+                    variant.execution.arena_bytes(),
+                    variant.execution.weight_bytes(),
+                    sum(sum(s.folded.values()) for s in variant.program.stages if isinstance(s, CompiledStage)),
+                )
+                for variant in self.variants
+            ]
+        arena, weights, folded = (max(column) for column in zip(*needs)) if needs else (0, 0, 0)
+        return Memory(arena, weights, folded)
+
+    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> Variant:
+        """Take a program in, bound to the module's present weights."""
+        state = self._state
+        execution = Execution(
+            program,
+            lambda: state.find_tensors(lifted),
+            threads=self.options.threads,
+            flush_denormals=self.options.numerics != "strict",
+        )
+        assert program.out_spec is not None
+        variant = Variant(mode, is_dynamic, program, execution, program.out_spec.is_leaf())
+        self.variants.append(variant)
+        return variant
+
+    def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+        with self._lock:
+            mode = self._read_mode()
+            _, structure = tree_flatten((args, kwargs))
+            same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            variant = next((v for v in same if v.execution.serves(leaves)), None)
+            if variant is None:
+                variant = self._compile(mode, args, kwargs, has_others=bool(same))
+            if len(self._known) >= MOST_KEYS:
+                self._known.clear()
+            self._known[key] = variant
+            return variant
+
+    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
+        check_devices(self.module)
+        leaves, _ = tree_flatten((args, kwargs))
+        for index, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor):
+                check_device(leaf, f"flattened input {index}")
+        dynamic = self.options.dynamic
+        if dynamic is None and has_others:
+            # Sizes change: one program for all of them, if the module allows that.
+            try:
+                return self._compile_for(mode, args, kwargs, is_dynamic=True)
+            except TcompError:
+                return self._compile_for(mode, args, kwargs, is_dynamic=False)
+        return self._compile_for(mode, args, kwargs, is_dynamic=bool(dynamic))
+
+    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
+        captured = capture(self.module, args, kwargs, dynamic=is_dynamic)
+        program = compile_captured(captured, self.options)
+        tensors = self._state.find_tensors({})
+        lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
+        return self.add(program, lifted, mode, is_dynamic=is_dynamic)
+
+    def _renew(self) -> None:
+        with self._lock:
+            if self._state.refresh():
+                for variant in self.variants:
+                    try:
+                        variant.execution.weights.forget()
+                    except Stale:
+                        self._clear()
+                        break
+            else:
+                self._clear()
+
+    def _clear(self) -> None:
+        with self._lock:
+            self.variants.clear()
+            self._known.clear()
+
+    def _read_mode(self) -> Mode:
+        # Burnt in at capture: which modules train, and the dtypes autocast chooses.
+        autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        return self._state.read_modes(), autocast
+
+    def _wants_gradients(self, leaves: Sequence[Any]) -> bool:
+        return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves) or any(
+            parameter.requires_grad for parameter in self._state.parameters
+        )
+
+    def _call_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str, why: str) -> Any:
+        if kind not in self._warned and (kind == "hooks" or not self.module.training):
+            self._warned.add(kind)
+            help = "" if kind == "hooks" else "; call under torch.no_grad() for the program that tcomp.compile made"
+            warnings.warn(f"tcomp: {why}, so the call goes through torch.compile{help}", stacklevel=4)
+        if self._differentiable is None:
+            with self._lock:
+                if self._differentiable is None:
+                    self._differentiable = _compile_with_torch(self.module, self.options)
+        return self._differentiable(*args, **kwargs)
+
+
+def _compile_with_torch(module: nn.Module, options: Options) -> Callable[..., Any]:
+    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
+    changed = {field.name: chosen[field.name] for field in fields(options) if chosen[field.name] != field.default}
+    compiled: Callable[..., Any] = torch.compile(module, backend="tcomp", dynamic=options.dynamic, options=changed)
+    return compiled
+
+
+def _flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:
+    """The leaves of a call's arguments, and a key for their structure."""
+    if not kwargs and all(isinstance(arg, Tensor) for arg in args):
+        return args, len(args)
+    leaves, spec = tree_flatten((args, kwargs))
+    return leaves, _Structure(spec)
+
+
+class _Structure:
+    """The structure of arguments, hashed once."""
+
+    __slots__ = ("_hash", "spec")
+
+    def __init__(self, spec: TreeSpec) -> None:
+        self.spec = spec
+        self._hash = hash(str(spec))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Structure) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def _describe(leaf: Any) -> object:
+    """All that a program may depend on in a flattened input, hashable."""
+    if isinstance(leaf, Tensor):
+        return leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.is_neg()
+    return type(leaf), repr(leaf)
+
+
+def list_fallbacks(program: Program) -> tuple[Fallback, ...]:
+    """The operators that a program leaves to PyTorch."""
+    found: dict[str, Fallback] = {}
+    for stage in program.stages:
+        for call in stage.calls if isinstance(stage, EagerStage) else ():
+            if not call.reason:
+                continue
+            before = found.get(call.name)
+            sources = (*before.sources, call.source) if before else (call.source,)
+            found[call.name] = Fallback(call.name, before.count + 1 if before else 1, sources, call.reason)
+    return tuple(found.values())

@@ -1,0 +1,218 @@
+"""Runs the stages of a program: hands addresses to the compiled libraries, and calls the operators left to PyTorch.
+
+A call takes a frame from a pool (an arena, and the table of addresses with those of the weights filled in), so that calls from
+several threads do not meet. Appending to and popping from a list are atomic, so the pool needs no lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.fx.node import map_aggregate
+
+from tcomp.capture_run import STRIDE_FREE
+from tcomp.codegen.build import RunFunction, load_program
+from tcomp.ir.errors import ToolchainError
+from tcomp.ir.expressions import Index, as_index
+from tcomp.program import CompiledStage, Constant, EagerCall, EagerStage, Library, Slot
+from tcomp.sizes import TensorSpec, make_evaluator
+from tcomp.weights import Snapshot
+
+ALIGNMENT = 64
+CPU = torch.device("cpu")
+
+Sizes: TypeAlias = tuple[int, ...]
+Clock: TypeAlias = Callable[[str, float], None]
+"""Called with the operator (empty for a compiled stage) and seconds, when a run is measured."""
+
+
+class CallSettings:
+    """How libraries are called."""
+
+    def __init__(self, threads: int | None, flush_denormals: int) -> None:
+        self.count_threads: Callable[[], int] = torch.get_num_threads if threads is None else lambda: threads
+        self.flush_denormals = flush_denormals
+
+
+class _Frame:
+    """What one call at a time uses: an arena, and the table of addresses."""
+
+    __slots__ = ("address", "arena", "pointers", "snapshot")
+
+    def __init__(self, pointers: Any, snapshot: Snapshot) -> None:
+        self.pointers = pointers
+        self.snapshot = snapshot
+        self.arena: Tensor | None = None
+        self.address: int | None = None
+
+
+class CompiledRunner:
+    """A compiled stage, loaded."""
+
+    def __init__(self, stage: CompiledStage, number: int, symbols: Sequence[str], settings: CallSettings, trusted: int) -> None:
+        self.stage = stage
+        self.arena_bytes = 0
+        self._number = number
+        self._settings = settings
+        self._pool: list[_Frame] = []
+        self._function: RunFunction | None = None
+        self._size = 0
+        if stage.main is not None:
+            self._function = load_program(stage.main.path)
+            self._arena = make_evaluator(symbols, (stage.main.arena,))
+            self._symbols = make_evaluator(symbols, tuple(as_index(name) for name in stage.main.symbols))
+            self._has_symbols = bool(stage.main.symbols)
+            places = {name: position for position, name in enumerate(stage.main.externals)}
+            self._size = len(places)
+            slots = {name: source.index for name, source in stage.sources.items() if isinstance(source, Slot)}
+            self._inputs = [(places[name], slot) for name, slot in slots.items() if name in places]
+            unchecked = [(slot, stage.specs[name]) for name, slot in slots.items() if name in places and slot >= trusted]
+            self._unchecked = [(slot, Allocator(spec, symbols)) for slot, spec in dict(unchecked).items()]
+            self._constants = [
+                (places[name], source.name)
+                for name, source in stage.sources.items()
+                if isinstance(source, Constant) and name in places
+            ]
+            self._folded = [(places[name], name) for name in stage.folded if name in places]
+            self._results = [(places.get(name), slot, Allocator(spec, symbols)) for name, slot, spec in stage.results]
+
+    def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
+        """Compute the stage's results into `values`."""
+        if self._function is None:
+            return
+        try:
+            frame = self._pool.pop()
+            if frame.snapshot is not snapshot:
+                frame = self._make_frame(snapshot)
+        except IndexError:
+            frame = self._make_frame(snapshot)
+        pointers = frame.pointers
+        for slot, allocator in self._unchecked:
+            values[slot] = allocator.fit(values[slot], sizes)
+        for position, slot in self._inputs:
+            pointers[position] = values[slot].data_ptr()
+        for place, slot, allocator in self._results:
+            tensor = values[slot] = allocator.make(sizes)
+            if place is not None:
+                pointers[place] = tensor.data_ptr()
+        symbols = None
+        if self._has_symbols:
+            numbers = self._symbols(sizes)
+            symbols = (ctypes.c_int64 * len(numbers))(*numbers)
+        (needed,) = self._arena(sizes)
+        if needed and (frame.arena is None or frame.arena.numel() < needed + ALIGNMENT):
+            frame.arena = torch.empty(needed + ALIGNMENT, dtype=torch.uint8, device=CPU)
+            frame.address = -(-frame.arena.data_ptr() // ALIGNMENT) * ALIGNMENT
+            self.arena_bytes = max(self.arena_bytes, needed)
+        settings = self._settings
+        code = self._function(pointers, frame.address, symbols, settings.count_threads(), settings.flush_denormals)
+        if code:
+            raise _failed(self.stage.main, code)
+        self._pool.append(frame)
+
+    def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
+        """Run, and tell the time."""
+        start = time.perf_counter()
+        self.run(values, sizes, snapshot)
+        clock("", time.perf_counter() - start)
+
+    def _make_frame(self, snapshot: Snapshot) -> _Frame:
+        pointers = (ctypes.c_void_p * self._size)()
+        for place, name in self._constants:
+            pointers[place] = snapshot.tensors[name].data_ptr()
+        for place, name in self._folded:
+            pointers[place] = snapshot.folded[self._number][name].data_ptr()
+        return _Frame(pointers, snapshot)
+
+
+class EagerRunner:
+    """Operators left to PyTorch."""
+
+    def __init__(self, stage: EagerStage, symbols: Sequence[str]) -> None:
+        self.stage = stage
+        self._symbols = symbols
+
+    def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
+        """Call the operators, in order."""
+        with torch.no_grad():
+            for call in self.stage.calls:
+                self._call(call, values, sizes, snapshot)
+
+    def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
+        """Run, and tell the time of each operator."""
+        with torch.no_grad():
+            for call in self.stage.calls:
+                start = time.perf_counter()
+                self._call(call, values, sizes, snapshot)
+                clock(call.name, time.perf_counter() - start)
+
+    def _call(self, call: EagerCall, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
+        def read(argument: Any) -> Any:
+            match argument:
+                case Slot(index):
+                    return values[index]
+                case Constant(name):
+                    return snapshot.tensors[name].detach()
+                case Index():
+                    return make_evaluator(self._symbols, (argument,))(sizes)[0]
+                case _:
+                    return argument
+
+        args, kwargs = map_aggregate(call.args, read), map_aggregate(dict(call.kwargs), read)
+        values[call.slot] = STRIDE_FREE.get(call.target, call.target)(*args, **kwargs)
+
+
+class Allocator:
+    """Makes tensors of a spec."""
+
+    def __init__(self, spec: TensorSpec, symbols: Sequence[str]) -> None:
+        self._rank = len(spec.shape)
+        self._sizes = make_evaluator(symbols, (*spec.shape, *spec.strides))
+        self._dtype = spec.dtype
+        if spec.is_static:
+            numbers = self._sizes(())
+            self._static: tuple[Sizes, Sizes] | None = numbers[: self._rank], numbers[self._rank :]
+        else:
+            self._static = None
+
+    def read(self, sizes: Sizes) -> tuple[Sizes, Sizes]:
+        """Shape and strides."""
+        if self._static is not None:
+            return self._static
+        numbers = self._sizes(sizes)
+        return numbers[: self._rank], numbers[self._rank :]
+
+    def make(self, sizes: Sizes) -> Tensor:
+        """An uninitialised tensor."""
+        shape, strides = self._static or self.read(sizes)
+        return torch.empty_strided(shape, strides, dtype=self._dtype, device=CPU)
+
+    def fit(self, tensor: Tensor, sizes: Sizes) -> Tensor:
+        """The tensor itself if its elements lie as the spec says, else a copy for which that holds."""
+        shape, strides = self.read(sizes)
+        if tensor.stride() == strides and not tensor.is_neg():
+            return tensor
+        return torch.empty_strided(shape, strides, dtype=self._dtype, device=CPU).copy_(tensor.detach())
+
+
+def run_prelude(stage: CompiledStage, library: Library, addresses: Mapping[str, int], settings: CallSettings) -> None:
+    """Fold weights: run a prelude on the addresses of its externals."""
+    del stage
+    table = (ctypes.c_void_p * len(library.externals))(*(addresses[name] for name in library.externals))
+    size = library.arena.constant
+    arena = torch.empty(size + ALIGNMENT, dtype=torch.uint8, device=CPU)
+    start = -(-arena.data_ptr() // ALIGNMENT) * ALIGNMENT
+    code = load_program(library.path)(table, start, None, settings.count_threads(), settings.flush_denormals)
+    if code:
+        raise _failed(library, code)
+
+
+def _failed(library: Library | None, code: int) -> ToolchainError:
+    where = "" if library is None else str(library.path)
+    return ToolchainError(f"a compiled program returned {code}", where=where, help="delete it from the cache and report this")
+
