@@ -17,7 +17,7 @@ from tcomp.ir.typing import expression_dtype
 from tcomp.passes.rules import Context
 from tcomp.passes.simplify import RULES, Simplifier, rules_by_root
 
-DTYPES = {name: f32 for name in "XYZ"} | {name: i64 for name in "NM"} | {name: boolean for name in "BC"}
+DTYPES = dict.fromkeys("XYZ", f32) | dict.fromkeys("NM", i64) | dict.fromkeys("BC", boolean)
 DTYPES |= {"H": bf16, "S": i8, "D": f64}
 BOUNDS = Bounds({"i": as_index(8), "j": as_index(8)})
 CONTEXT = Context(DTYPES, {name: (as_index(8),) for name in DTYPES}, BOUNDS)
