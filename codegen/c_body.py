@@ -21,6 +21,7 @@ from tcomp.codegen.c_tree import (
     CStatement,
     Declare,
     DeclareArray,
+    Evaluate,
     For,
     If,
     Integer,
@@ -28,6 +29,7 @@ from tcomp.codegen.c_tree import (
     Scope,
     add,
     both,
+    call,
 )
 from tcomp.codegen.c_types import c_type, storage_of
 from tcomp.ir.expressions import Index, as_index
@@ -191,6 +193,17 @@ class BodyWriter:
         points = list(product(*(range(0, size, step) for size, step in zip(sizes, steps))))
         home = Register(scope.names.take_family(block.name, points), block.dtype, sizes, is_vector)
         return [Declare(c_type(block.dtype, is_vector), home.variable(point)) for point in points], home
+
+
+def _prefetch(statement: Prefetch, context: Context) -> CStatement:
+    """A hint; the address may lie outside the tensor, which no processor minds."""
+    home = context.homes[statement.tensor]
+    assert isinstance(home, Memory)
+    flat = as_index(0)
+    for index, stride in zip(statement.index, home.strides, strict=True):
+        flat = flat + index * stride
+    address = add(Name(home.name), scalar_code(flat, context.names, context.bounds))
+    return Evaluate(call("__builtin_prefetch", address))
 
 
 def is_full(limit: Limit, context: Context) -> CExpression:

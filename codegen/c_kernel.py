@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcomp.codegen.c_body import BodyScope, BodyWriter, buffer_bytes, prepare_kernel
+from tcomp.codegen.c_body import BodyScope, BodyWriter, buffer_bytes
 from tcomp.codegen.c_expressions import Context
 from tcomp.codegen.c_index import LANE, scalar_code
 from tcomp.codegen.c_layout import plan_layout
 from tcomp.codegen.c_memory import Home, Memory
 from tcomp.codegen.c_names import Names, spell
+from tcomp.codegen.c_prepare import prepare_kernel
 from tcomp.codegen.c_printer import print_c
 from tcomp.codegen.c_tree import (
     Binary,
@@ -128,7 +129,7 @@ def _interface_names(kernel: Kernel, names: Names) -> dict[str, str]:
 
 def kernel_function(kernel: Kernel, options: COptions = DEFAULT) -> Function:
     """The C function of a kernel."""
-    kernel = prepare_kernel(kernel)
+    kernel = prepare_kernel(kernel, options.lanes)
     names = Names()
     interface = _interface_names(kernel, names)
     homes: dict[str, Home] = {a.name: Memory(interface[a.name], a.dtype, a.shape, a.strides) for a in kernel.arguments}

@@ -37,7 +37,12 @@ PRECEDENCE = {
     "<<": 9, ">>": 9, "+": 10, "-": 10, "*": 11, "/": 11, "%": 11,
 }  # fmt: skip
 CONDITIONAL, PREFIX, POSTFIX = 1, 12, 13
-MIXED = {("&&", "||"), ("&", "=="), ("&", "|"), ("&", "^"), ("^", "|"), ("<<", "+"), ("<<", "-"), (">>", "+"), (">>", "-")}
+BITWISE, SHIFTS = ("&", "^", "|"), ("<<", ">>")
+MIXED = frozenset(
+    [("&&", "||")]
+    + [(inner, outer) for outer in BITWISE for inner in (*BITWISE, *SHIFTS, "==", "!=", "<", "<=", ">", ">=", "+", "-")]
+    + [(inner, outer) for outer in SHIFTS for inner in ("+", "-")]
+)
 """Pairs (inner, outer) for which compilers and readers ask for parentheses that the grammar does not need."""
 
 
@@ -93,7 +98,7 @@ def _print_binary(expression: Binary, precedence: int) -> str:
 
 
 def _confuses(inner: str, outer: str) -> bool:
-    return (inner, outer) in MIXED and PRECEDENCE[inner] > PRECEDENCE[outer]
+    return inner != outer and (inner, outer) in MIXED and PRECEDENCE[inner] > PRECEDENCE[outer]
 
 
 def _integer(value: int) -> str:
@@ -172,7 +177,7 @@ def _print_statement(statement: CStatement, indent: str) -> list[str]:
 
 def _print_function(function: Function) -> list[str]:
     end = ";" if function.body is None else " {"
-    spelled = [f"{p.type} {p.name}" for p in function.parameters]
+    spelled = [f"{p.type} {p.name}".rstrip() for p in function.parameters]
     head = f"{function.result} {function.name}("
     if any(p.comment for p in function.parameters):
         lines = [head]

@@ -142,7 +142,7 @@ class _Driver:
                 "static void",
                 "tcomp_find_offsets",
                 (Parameter("const int64_t*", "symbols"), Parameter("int64_t*", "offsets")),
-                (*(Evaluate(Convert("void", Name(n))) for n in ("symbols", "offsets")), *find_offsets),
+                tuple(find_offsets),
             ),
             Directive("TCOMP_DEFINE_RUN"),
         ]
@@ -168,15 +168,14 @@ class _Driver:
         arguments += [self.symbols[s.name] for s in unit.kernel.symbols]
         arguments += [Name("scratch")] if scratch_bytes(unit.kernel) else []
         arguments += [Name("begin"), Name("end")]
-        unused = [Evaluate(Convert("void", Name(name))) for name in ("at", "symbols", "scratch")]
         return [
             Function("void", unit.symbol, parameters, None),
-            Function("static void", f"call_{unit.symbol}", _CALL, (*unused, Evaluate(call(unit.symbol, *arguments)))),
+            Function("static void", f"call_{unit.symbol}", _CALL, (Evaluate(call(unit.symbol, *arguments)),)),
             Function(
                 "static int64_t",
                 f"count_{unit.symbol}",
                 (Parameter("const int64_t*", "symbols"),),
-                (Evaluate(Convert("void", Name("symbols"))), Return(self._code(instances(unit.kernel)))),
+                (Return(self._code(instances(unit.kernel))),),
             ),
         ]
 

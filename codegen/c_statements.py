@@ -54,9 +54,10 @@ def write_assign(assign: Assign, context: Context, places: dict[str, Place], nam
 
 @dataclass(slots=True)
 class _Accumulator:
-    """A variable that a reduction folds into, and whether it holds a state yet."""
+    """A variable that a reduction folds into: whether it is the target's own, and whether it holds a state yet."""
 
     variable: Value
+    is_target: bool
     is_started: bool
 
 
@@ -236,11 +237,11 @@ class _AssignWriter:
             variable = self.writer.read_register(self.home, assign.index, Point(at))
             if assign.merge is None and not is_certain:
                 self.writer.body.append(_update(variable, start))
-            return _Accumulator(variable, assign.merge is not None or not is_certain)
+            return _Accumulator(variable, True, assign.merge is not None or not is_certain)
         name = self.names.number(assign.reduce)
-        initial = None if is_certain else start.code
-        self.writer.body.append(Declare(c_type(dtype, is_vector), name, initial))
-        return _Accumulator(Value(Name(name), dtype, is_vector), not is_certain)
+        if not is_certain:
+            self.writer.body.append(Declare(c_type(dtype, is_vector), name, start.code))
+        return _Accumulator(Value(Name(name), dtype, is_vector), False, not is_certain)
 
     def _fold(self, point: Point, accumulator: _Accumulator) -> None:
         """Fold the expression at one point into an accumulator."""
@@ -257,7 +258,12 @@ class _AssignWriter:
                 value = apply_operator("select", [mask, value, start])
         if accumulator.is_started:
             value = fold(assign.reduce, variable, value)
-        self.writer.body.append(_update(variable, settle(value)))
+        value = settle(value)
+        if accumulator.is_started or accumulator.is_target:
+            self.writer.body.append(_update(variable, value))
+        else:
+            assert isinstance(variable.code, Name)
+            self.writer.body.append(Declare(variable.type, variable.code.text, value.code))
         accumulator.is_started = True
 
     def _write(self, point: Point, value: Value, mask: Value | None) -> None:

@@ -4,7 +4,6 @@ import numpy
 import pytest
 from compiled import Run, run_compiled
 
-from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.evaluate_dtypes import round_float, storage
 from tcomp.ir.evaluate_expression import Environment, evaluate_index
 from tcomp.ir.tile_evaluate import evaluate_kernel
@@ -119,7 +118,7 @@ KERNELS = {
     "running": "in X: f32[40], out Y: f32[40] { block s: f32[]\n s[] over () = 0.0\n"
     "for i in 0 .. 40 { s[] over () sum= X[i]\n Y[i] over () = s[] } }",
     "ordinals": """in X: f32[40], out Y: f32[40], out Z: i64[40] { parallel i in 0 .. 40 step 20 {
-        Y[i + i.0] over (i.0:20) = select(i64[i + i.0] >= i64[7], X[i + i.0], f32[i + i.0]) 
+        Y[i + i.0] over (i.0:20) = select(i64[i + i.0] >= i64[7], X[i + i.0], f32[i + i.0])
         Z[i + i.0] over (i.0:20) = i64[(i + i.0) % 3] * 2 } }""",
     "orders": """out A: bool[8, 20], out B: bool[8, 20], out C: bool[8, 20], out D: bool[8, 20] { parallel r in 0 .. 8 {
         A[r, i.0] over (i.0:20) = i64[i.0] < i64[r + 3]
@@ -186,7 +185,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize(("kernel", "symbols"), cases(), ids=lambda v: getattr(v, "name", None) or "-".join(map(str, v.values())))
+@pytest.mark.parametrize(("kernel", "symbols"), list(cases()), ids=lambda v: getattr(v, "name", None) or "-".join(map(str, v.values())))
 def test_statements(kernel, symbols, folder):
     check_kernel(kernel)
     random = numpy.random.default_rng(0)

@@ -1,0 +1,86 @@
+"""Finding a compiler, and what is said when it fails."""
+
+import subprocess
+
+import pytest
+
+from tcomp.codegen.toolchain import Compilation, compile_objects, find_toolchain, link_library
+from tcomp.ir.errors import ToolchainError
+
+
+@pytest.fixture
+def toolchain():
+    return find_toolchain()
+
+
+def write_compiler(folder, script):
+    path = folder / "fakecc"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_compiler_is_described(toolchain):
+    assert toolchain.lanes in (4, 8, 16)
+    assert toolchain.version
+    assert toolchain == find_toolchain()
+
+
+def test_a_preferred_command_may_have_arguments(toolchain):
+    narrow = find_toolchain((*toolchain.command, "-DEXTRA"))
+    assert narrow.command[-1] == "-DEXTRA"
+    assert narrow.identity != toolchain.identity, "what changes the macros changes the identity"
+
+
+def test_a_preferred_compiler_that_is_missing_is_an_error(tmp_path):
+    with pytest.raises(ToolchainError, match="cannot be run") as caught:
+        find_toolchain((str(tmp_path / "nothing"),))
+    assert "ziglang" in caught.value.help
+
+
+def test_a_preferred_compiler_that_fails_is_an_error(tmp_path):
+    with pytest.raises(ToolchainError, match="does not work") as caught:
+        find_toolchain((write_compiler(tmp_path, "echo broken on purpose >&2; exit 3"),))
+    assert "broken on purpose" in caught.value.where
+
+
+def test_no_compiler_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.executable", "no-such-python")
+    with pytest.raises(ToolchainError, match="no C compiler was found") as caught:
+        find_toolchain()
+    assert "gcc: not found" in caught.value.where
+
+
+def test_openmp_is_probed(tmp_path, toolchain):
+    without = write_compiler(tmp_path, f'case "$*" in *fopenmp*) exit 1;; esac\nexec {toolchain.command[0]} "$@"')
+    assert not find_toolchain((without,)).has_openmp
+
+
+def test_objects_and_libraries(tmp_path, toolchain):
+    sources = [tmp_path / f"{name}.c" for name in "abc"]
+    for source in sources:
+        text = f'__attribute__((visibility("default"))) int {source.stem}(void) {{ return TCOMP_LANES; }}'
+        source.write_text(f'#include "vector.h"\n{text}\n')
+    objects = [source.with_suffix(".o") for source in sources]
+    compile_objects(toolchain, [Compilation(s, o) for s, o in zip(sources, objects)])
+    link_library(toolchain, objects, tmp_path / "all.so")
+    names = subprocess.run(["nm", "-D", tmp_path / "all.so"], capture_output=True, text=True, check=True).stdout
+    assert all(f" T {name}\n" in names for name in "abc")
+
+
+def test_a_source_that_does_not_compile(tmp_path, toolchain):
+    source = tmp_path / "wrong.c"
+    source.write_text("int f(void) { return undeclared_name; }\n" + "int g(void) { return other_name; }\n" * 30)
+    with pytest.raises(ToolchainError, match=r"failed on wrong\.c") as caught:
+        compile_objects(toolchain, [Compilation(source, tmp_path / "wrong.o")])
+    assert "undeclared_name" in caught.value.where
+    assert str(source) in caught.value.where.splitlines()[0]
+    assert "more lines" in caught.value.where
+
+
+def test_objects_that_do_not_link(tmp_path, toolchain):
+    broken = tmp_path / "broken.o"
+    broken.write_bytes(b"not an object")
+    with pytest.raises(ToolchainError, match="the linker failed"):
+        link_library(toolchain, [broken], tmp_path / "out.so")
