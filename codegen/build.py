@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from tcomp.codegen.cache import BuildCache, hash_parts
 from tcomp.codegen.toolchain import (
     DRIVER_FLAGS,
     FLAGS,
-    OPENMP,
     SUPPORT,
     Compilation,
     Toolchain,
@@ -54,7 +54,7 @@ def build_program(
     options = COptions(toolchain.lanes)
     units = _units(plan, kernels, toolchain, options)
     cache = BuildCache(cache_directory)
-    key = hash_parts("library", *(unit.key for unit in units))
+    key = hash_parts("library", str(toolchain.has_openmp), *(unit.key for unit in units))
     found = cache.find(key, ".so")
     if found is not None:
         return found
@@ -83,8 +83,7 @@ def _units(plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, opti
     unique: dict[str, KernelUnit] = {unit.symbol: unit for unit in found.values()}
     units = [_Unit(u.symbol, u.source, hash_parts("object", context, u.symbol, u.content)) for u in unique.values()]
     driver = driver_source(plan, found)
-    flags = (*DRIVER_FLAGS, *((OPENMP,) if toolchain.has_openmp else ()))
-    return [*units, _Unit("driver", driver, hash_parts("object", context, *flags, driver), flags)]
+    return [*units, _Unit("driver", driver, hash_parts("object", context, *DRIVER_FLAGS, driver), DRIVER_FLAGS)]
 
 
 def hash_support() -> str:
@@ -94,6 +93,9 @@ def hash_support() -> str:
 
 def load_program(path: Path) -> RunFunction:
     """Load a program's library and return its `tcomp_run`; raises ToolchainError if it cannot be loaded."""
+    with contextlib.suppress(OSError):
+        # For a library that was linked without it. Where there is none, one thread does the work.
+        ctypes.CDLL("libgomp.so.1", ctypes.RTLD_GLOBAL)
     try:
         run = ctypes.CDLL(str(path)).tcomp_run
     except (OSError, AttributeError) as error:

@@ -26,6 +26,7 @@ FLAGS = (
 
 DRIVER_FLAGS = ("-O1", "-w")
 OPENMP = "-fopenmp"
+"""Links GNU OpenMP where the compiler comes with it; nothing is compiled with it."""
 LINES_SHOWN = 20
 HELP = "install gcc or clang, set CC to a working C compiler, or `pip install ziglang`"
 
@@ -40,7 +41,7 @@ class Toolchain:
     lanes: int
     """f32 lanes of the widest vector registers the headers use: 16, 8 or 4."""
     has_openmp: bool
-    """Whether it can build libraries that use several threads."""
+    """Whether it links GNU OpenMP. Without, programs use several threads only where something else has loaded that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,9 @@ def _probe(command: tuple[str, ...]) -> Toolchain:
 
 
 def _has_openmp(command: tuple[str, ...]) -> bool:
-    source = "extern int omp_get_thread_num(void);\nint f(void) { return omp_get_thread_num(); }\n"
+    source = "extern void GOMP_barrier(void);\nint main(void) { GOMP_barrier(); }\n"
     with tempfile.TemporaryDirectory() as folder:
-        target = os.path.join(folder, "probe.so")
-        arguments = (*command, OPENMP, "-shared", "-fPIC", "-x", "c", "-", "-o", target)
+        arguments = (*command, OPENMP, "-x", "c", "-", "-o", os.path.join(folder, "probe"))
         return subprocess.run(arguments, input=source, capture_output=True, text=True, check=False).returncode == 0
 
 

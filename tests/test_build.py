@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from compiled import find_compiler
+from c_programs import find_compiler
 
 from tcomp.codegen import build
 from tcomp.codegen.build import build_program, load_program
@@ -94,7 +94,7 @@ def test_a_library_that_cannot_be_loaded_is_an_error(tmp_path):
         load_program(tmp_path / "bad.so")
 
 
-def test_a_compiler_without_openmp_builds_for_one_thread(tmp_path):
+def test_a_compiler_without_openmp_borrows_it_when_loading(tmp_path):
     real = find_compiler()
     serial = Toolchain(real.command, real.version, real.identity, real.lanes, has_openmp=False)
     assert (run(build_in(tmp_path, toolchain=serial), 40, threads=4) == 4 * numpy.append(numpy.arange(1, 40), 0)).all()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy
 import pytest
-from compiled import Run, run_compiled
+from c_programs import Run, run_compiled
 from tile_programs import CASES, read_kernel
 
 from tcomp.codegen.c_kernel import COptions, instances, kernel_source, scratch_bytes

@@ -2,7 +2,7 @@
 
 import numpy
 import pytest
-from compiled import Run, run_compiled
+from c_programs import Run, run_compiled
 
 from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.evaluate_dtypes import round_float, storage
