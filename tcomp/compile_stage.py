@@ -12,6 +12,7 @@ from pathlib import Path
 from torch.fx import GraphModule, Node
 
 from tcomp.codegen.build import build_program
+from tcomp.codegen.c_kernel import instances
 from tcomp.debug import Dump
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError
@@ -124,7 +125,13 @@ def _build(kernels: Kernels, options: Options, settings: Settings) -> Library | 
     folder = settings.cache_dir / "kernels" if options.cache else _private_folder()
     path = build_program(kernels.plan, dict(kernels.kernels), toolchain=toolchain, cache_directory=folder)
     plan = kernels.plan
-    return Library(path, plan.externals, tuple(symbol.name for symbol in plan.symbols), plan.arena)
+    symbols = tuple(symbol.name for symbol in plan.symbols)
+    return Library(path, plan.externals, symbols, plan.arena, _count_instances(kernels))
+
+
+def _count_instances(kernels: Kernels) -> int | None:
+    counts = [instances(kernel) for _, kernel in kernels.kernels]
+    return max(count.constant for count in counts) if all(count.is_constant for count in counts) else None
 
 
 @functools.cache

@@ -47,6 +47,8 @@ class Library:
     symbols: tuple[str, ...]
     arena: Index
     """Bytes."""
+    most_threads: int | None
+    """How many threads find work in any of its kernels; None if that depends on symbols."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ several threads do not meet. Appending to and popping from a list are atomic, so
 from __future__ import annotations
 
 import ctypes
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -64,6 +65,8 @@ class CompiledRunner:
         self._size = 0
         if stage.main is not None:
             self._function = load_program(stage.main.path)
+            # One thread starts no team, which would cost more than a small program.
+            self._most_threads = max(1, stage.main.most_threads) if stage.main.most_threads is not None else sys.maxsize
             self._arena = make_evaluator(symbols, (stage.main.arena,))
             self._symbols = make_evaluator(symbols, tuple(as_index(name) for name in stage.main.symbols))
             self._has_symbols = bool(stage.main.symbols)
@@ -110,7 +113,8 @@ class CompiledRunner:
             frame.address = -(-frame.arena.data_ptr() // ALIGNMENT) * ALIGNMENT
             self.arena_bytes = max(self.arena_bytes, needed)
         settings = self._settings
-        code = self._function(pointers, frame.address, symbols, settings.count_threads(), settings.flush_denormals)
+        threads = min(settings.count_threads(), self._most_threads)
+        code = self._function(pointers, frame.address, symbols, threads, settings.flush_denormals)
         if code:
             raise _failed(self.stage.main, code)
         self._pool.append(frame)

@@ -195,7 +195,7 @@ def _place_library(archive: zipfile.ZipFile, data: Json) -> Library:
             built = folder / "program.so"
             built.write_bytes(content)
             path = cache.add(key, ".so", built)
-    return Library(path, tuple(data["externals"]), tuple(data["symbols"]), read_size(data["arena"]))
+    return Library(path, tuple(data["externals"]), tuple(data["symbols"]), read_size(data["arena"]), data["most_threads"])
 
 
 def _read_report(text: bytes, program: int, stage: int) -> StageReport:

@@ -95,6 +95,7 @@ def write_stage(stage: CompiledStage, name_library: Callable[[Library], str]) ->
             "externals": part.externals,
             "symbols": part.symbols,
             "arena": print_index(part.arena),
+            "most_threads": part.most_threads,
         }
 
     return {

@@ -1,86 +1,66 @@
-"""Running tile programs as compiled C, for tests: numpy arrays in, numpy arrays out, as `tcomp.ir.evaluate_dtypes` holds them."""
+"""What the tests of compiled modules share: a cache of their own, small modules, and the comparison with eager."""
 
-import ctypes
-import functools
-from dataclasses import dataclass, field
+import copy
 
-import numpy
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_structure
 
-from tcomp.codegen.build import build_program, load_program
-from tcomp.codegen.toolchain import find_toolchain
-from tcomp.ir.cascade import Symbol
-from tcomp.ir.evaluate_dtypes import storage
-from tcomp.ir.evaluate_expression import Environment, evaluate_index
-from tcomp.ir.expressions import as_index
-from tcomp.ir.plan import Place, Plan, Step
-from tcomp.ir.tile import Kernel
-
-find_compiler = functools.cache(find_toolchain)
+import tcomp
 
 
-@dataclass
-class Run:
-    """One kernel to run on arrays, which it changes."""
+class Function(nn.Module):
+    """A module of one function."""
 
-    kernel: Kernel
-    arrays: dict[str, numpy.ndarray]
-    symbols: dict[str, int] = field(default_factory=dict)
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
 
-
-def encode(array, dtype):
-    """An array of what compiled code sees: bf16 as its bits."""
-    if dtype.name == "bf16":
-        return (numpy.ascontiguousarray(array, numpy.float32).view(numpy.uint32) >> 16).astype(numpy.uint16)
-    return array
+    def forward(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
 
 
-def decode(data, dtype):
-    return (data.astype(numpy.uint32) << 16).view(numpy.float32) if dtype.name == "bf16" else data
+def make_linear() -> nn.Module:
+    """Linear(8, 8) + ReLU with fixed weights."""
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 8), nn.ReLU()).requires_grad_(False)
+    for parameter in module.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return module
 
 
-class Memory:
-    """The memory of one argument, laid out by its strides, between words that show writes outside it."""
-
-    def __init__(self, argument, array, symbols):
-        assert array.dtype == storage(argument.dtype), argument
-        self.argument, self.array = argument, array
-        data = encode(array, argument.dtype)
-        shape = tuple(int(evaluate_index(e, Environment(symbols, {}, None))) for e in argument.shape)
-        strides = [int(evaluate_index(s, Environment(symbols, {}, None))) for s in argument.strides]
-        if array.shape != shape:
-            strides = [1]  # flat memory
-        reach = 1 + sum(s * (n - 1) for s, n in zip(strides, array.shape)) if array.size else 0
-        self.bytes = numpy.full(reach * data.itemsize + 128, 0xA5, numpy.uint8)
-        flat = self.bytes[64:-64].view(data.dtype)
-        self.view = numpy.lib.stride_tricks.as_strided(flat, array.shape, [s * data.itemsize for s in strides])
-        self.view[...] = data
-        self.before = self.bytes.copy()
-
-    @property
-    def address(self):
-        return self.bytes.ctypes.data + 64
-
-    def read_back(self):
-        """Check that nothing else was written, and copy the result into the array."""
-        assert (self.bytes[:64] == 0xA5).all() and (self.bytes[-64:] == 0xA5).all(), f"{self.argument.name} was written outside"
-        assert self.argument.role != "in" or (self.bytes == self.before).all(), f"{self.argument.name} was written"
-        self.array[...] = decode(self.view, self.argument.dtype)
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def run_compiled(runs, folder, threads=2, flush=False):
-    """Compile the kernels into one program and run them all, in order; results land in the arrays."""
-    externals, steps, kernels, memories = [], [], {}, []
-    symbols = dict(item for run in runs for item in run.symbols.items())
-    for number, run in enumerate(runs):
-        names = [f"{number}.{argument.name}" for argument in run.kernel.arguments]
-        externals += names
-        memories += [Memory(argument, run.arrays[argument.name], run.symbols) for argument in run.kernel.arguments]
-        kernels[f"k{number}"] = run.kernel
-        steps.append(Step(f"k{number}", tuple(Place(name, as_index(0)) for name in names)))
-    plan = Plan(tuple(externals), as_index(0), tuple(steps), tuple(Symbol(name, 0) for name in symbols))
-    library = build_program(plan, kernels, toolchain=find_compiler(), cache_directory=folder)
-    pointers = (ctypes.c_void_p * len(memories))(*(memory.address for memory in memories))
-    values = (ctypes.c_int64 * max(1, len(symbols)))(*symbols.values())
-    assert load_program(library)(pointers, None, values, threads, int(flush)) == 0
-    for memory in memories:
-        memory.read_back()
+def check_same(got, want) -> None:
+    """Values, dtypes, shapes, strides and structure agree."""
+    assert tree_structure(got) == tree_structure(want)
+    for ours, theirs in zip(tree_leaves(got), tree_leaves(want), strict=True):
+        if isinstance(theirs, torch.Tensor):
+            torch.testing.assert_close(ours, theirs, check_stride=True, equal_nan=True)
+        else:
+            assert type(ours) is type(theirs)
+            assert ours == theirs
+
+
+def check(module, *inputs, compiled=None, **options):
+    """Compile (unless given), call twice, and compare results, inputs and buffers afterwards with eager on copies."""
+    module = module if isinstance(module, nn.Module) else Function(module)
+    compiled = compiled or tcomp.compile(module, inputs, fallback=options.pop("fallback", "error"), **options)
+    reference = copy.deepcopy(module)
+    with torch.no_grad():
+        for _ in range(2):
+            ours, theirs = ([_clone(leaf) for leaf in inputs] for _ in range(2))
+            got, want = compiled(*ours), reference(*theirs)
+            check_same(got, want)
+            check_same(ours, theirs)
+            check_same(dict(module.state_dict()), dict(reference.state_dict()))
+    return compiled
+
+
+def _clone(leaf):
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    memory = torch.empty(0, dtype=leaf.dtype).set_(leaf.untyped_storage().clone())
+    return memory.as_strided(leaf.shape, leaf.stride(), leaf.storage_offset())

@@ -34,3 +34,12 @@ class Golden:
 @pytest.fixture
 def golden(request):
     return Golden(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Compiled programs of the tests go to a folder of their own, whatever the user's environment says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TCOMP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("TCOMP_DEBUG", raising=False)
+        yield

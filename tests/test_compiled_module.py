@@ -1,0 +1,85 @@
+"""A compiled module is the original with another way to compute: names, modes, copies and hooks stay."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from compiled import Function, check, make_linear, random
+from torch import nn
+
+import tcomp
+
+
+def test_it_is_a_module_with_the_names_of_the_original():
+    module = make_linear()
+    compiled = tcomp.compile(module, (random(4, 8),))
+    assert isinstance(compiled, nn.Module)
+    assert list(compiled.state_dict()) == list(module.state_dict())
+    assert next(compiled.parameters()) is next(module.parameters())
+    assert compiled.get_submodule("0") is module[0]
+    compiled.train()
+    assert module.training
+    assert module[1].training
+    compiled.eval()
+    assert not module.training
+    assert not module[1].training
+    with pytest.raises(AttributeError):
+        compiled.nothing  # noqa: B018 (the access is the test)
+
+
+def test_it_can_be_part_of_a_module():
+    module = make_linear()
+    outer = nn.Sequential(tcomp.compile(module), nn.Tanh())
+    with torch.no_grad():
+        torch.testing.assert_close(outer(random(4, 8)), module(random(4, 8)).tanh())
+    assert list(outer.state_dict()) == ["0.0.weight", "0.0.bias"]
+
+
+def test_compiling_twice_compiles_the_original():
+    module = make_linear()
+    assert tcomp.compile(tcomp.compile(module)).original is module
+
+
+def test_the_original_can_be_copied_and_pickled():
+    module = make_linear()
+    compiled = tcomp.compile(module, (random(4, 8),))
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        torch.testing.assert_close(compiled(random(4, 8)), other(random(4, 8)))
+    copied = copy.deepcopy(compiled)
+    copied.original[0].weight.zero_()
+    assert compiled(random(4, 8)).abs().sum() > 0
+    check(copied.original, random(4, 8), compiled=copied)
+    with pytest.raises(tcomp.TcompError, match="cannot be pickled"):
+        pickle.dumps(compiled)
+
+
+def test_hooks_run_and_calls_go_through_torch_compile():
+    module = make_linear()
+    compiled = tcomp.compile(module, (random(4, 8),))
+    seen = []
+    handle = module[0].register_forward_hook(lambda *arguments: seen.append(tuple(arguments[2].shape)))
+    with pytest.warns(UserWarning, match="hooks"), torch.no_grad():
+        torch.testing.assert_close(compiled(random(4, 8)), module(random(4, 8)))
+    assert seen == [(4, 8), (4, 8)]
+    handle.remove()
+    with torch.no_grad():
+        compiled(random(4, 8))
+    assert len(seen) == 2
+
+
+def test_nothing_is_compiled_before_the_first_call():
+    compiled = tcomp.compile(make_linear())
+    assert compiled.programs == ()
+    assert (compiled.cascade, compiled.kernels, compiled.memory.arena) == ("", (), 0)
+    with pytest.raises(tcomp.TcompError, match="nothing has been compiled"):
+        tcomp.explain(compiled)
+
+
+def test_values_that_are_equal_but_of_other_types_are_other_programs():
+    compiled = tcomp.compile(Function(lambda x, n: x * n))
+    x = torch.arange(3)
+    for value in (1, True, 1.0):
+        result = compiled(x, value)
+        assert result.dtype == (x * value).dtype
+    assert len(compiled.programs) == 3
