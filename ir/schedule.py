@@ -7,10 +7,10 @@
     address  := "address" NAME index
 
 The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
-whose ranks the nest runs over. `tile` is the size of the innermost piece of a rank, `order` the loops, outermost first;
-`parallel` tells which of them run at once, `lanes` which rank lies on vector lanes, `prefetch` which packed operands
-are fetched a panel ahead. A layout gives a tensor's dimensions in memory order, outermost first; an address is a byte offset in the
-arena.
+whose ranks the nest runs over. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
+`order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes,
+`prefetch` which packed operands are fetched a panel ahead. A layout gives a tensor's dimensions in memory order, outermost first;
+an address is a byte offset in the arena.
 
     schedule for "avx512 2 cores" {
       kernel linear = contract(mm, add, relu) tile (m:12, n:32, k:1) order (n, m, k) parallel (n, m) lanes n prefetch (x1)
@@ -138,7 +138,7 @@ def _read_tile(cursor: Cursor) -> tuple[str, int]:
 def check_schedule(schedule: Schedule) -> None:
     """Check what can be known without the cascade: names, ranks, sizes and permutations; raises VerifyError."""
     for names, what in (
-        ([kernel.name for kernel in schedule.kernels], "kernel"),
+        ([einsum for kernel in schedule.kernels for einsum in kernel.einsums], "einsum"),
         ([tensor for tensor, _ in schedule.layouts], "layout of"),
         ([tensor for tensor, _ in schedule.addresses], "address of"),
     ):
@@ -161,7 +161,7 @@ def _check_kernel(kernel: KernelSchedule) -> None:
         raise VerifyError("the kernel computes no einsum", where=str(kernel), help="name its einsums, the root last")
     lanes = () if kernel.lanes is None else (kernel.lanes,)
     for ranks, what in (
-        (tuple(rank for rank, _ in kernel.tiles), "tiled"),
+        (tuple(dict.fromkeys(rank for rank, _ in kernel.tiles)), "tiled"),
         (kernel.order, "ordered"),
         (kernel.parallel, "parallel"),
         (lanes, "on lanes"),
@@ -171,6 +171,13 @@ def _check_kernel(kernel: KernelSchedule) -> None:
                 raise VerifyError(f"rank {rank} is {what} twice", where=str(kernel), help="name it once")
             if rank not in kernel.order:
                 raise VerifyError(f"rank {rank} is {what} and not in the order", where=str(kernel), help="add it to `order`")
-    for rank, size in kernel.tiles:
+    for position, (rank, size) in enumerate(kernel.tiles):
+        larger = [other for name, other in kernel.tiles[:position] if name == rank]
+        if larger and larger[-1] <= size:
+            raise VerifyError(
+                f"rank {rank} is tiled twice, by {larger[-1]} and then by {size}",
+                where=str(kernel),
+                help="a tile may be cut again into smaller ones: list the larger first",
+            )
         if size < 1:
             raise VerifyError(f"the tile of {rank} is {size}", where=str(kernel), help="it has to be at least 1")

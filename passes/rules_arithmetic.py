@@ -18,9 +18,10 @@ def fold_literals(node: Expr, context: Context) -> Expr | None:
     i8(2.5) => 2:i8
     1 < 2 => true
 
-    Unless the meaning is undefined: integer division by zero, a shift or a conversion out of range.
+    Unless it rounds, or its meaning is undefined: integer division by zero, a shift or a conversion out of range.
     """
-    return _fold(node, context, float64=False)
+    rounded = _fold(node, context, float64=False)
+    return rounded if rounded == _fold(node, context, float64=True) else None
 
 
 def fold_unrounded(node: Expr, context: Context) -> Expr | None:
