@@ -159,7 +159,9 @@ def _pack_right(
     """Store the right operand as panels of lanes: [lane panel, ..., lane within the panel]."""
     right, lanes = contraction.right, contraction.lanes
     position = lane_position(right, lanes.name)
-    assert position is not None
+    if position is None:
+        # The operand repeats along the lanes, `W[c, k % 4]`: it is a panel as it is.
+        return einsum
     is_static = static.get(right.tensor, False)
     if not is_static:
         rows = [interval(r.extent, einsum.bounds(cascade.symbols))[0] or 1 for r in contraction.rows]
