@@ -1,19 +1,16 @@
-"""The framework: names, ranks, promotion, refusals, symbols."""
+"""The framework: fresh names, ranks, promotion, the table."""
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from tcomp.capture_types import Source as CapturedSource
 from tcomp.ir.cascade import Source
-from tcomp.ir.dtypes import bf16, boolean, f32, f64, i32, i64, u8
+from tcomp.ir.dtypes import DTYPES, bf16, boolean, f32, f64, i32, i64, u8
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import as_index
-from tcomp.lower_graph import find_unsupported, lower_graph
-from tcomp.lowerings import LOWERINGS, MODULES, Array, Program, lowers
+from tcomp.ir.text import print_einsum
+from tcomp.lowerings import LOWERINGS, MODULES, Array, Builder, Program, Result, lowers
 from tcomp.lowerings.builder import common_dtype
-from tcomp.lowerings.torch_types import TORCH_DTYPES, dtype_of
-from tests.lowering_support import capture, check, execute, find_mismatch
+from tcomp.lowerings.torch_types import IR_DTYPES, TORCH_DTYPES, dtype_of
 
 aten = torch.ops.aten
 
@@ -55,103 +52,58 @@ def test_every_module_of_the_package_is_imported():
     assert {function.__module__ for function in LOWERINGS.values()} == names
 
 
-def test_a_cascade_reads_as_the_graph():
-    def function(x, w):
-        return torch.relu(x @ w).to(torch.bfloat16)
+def make_builder(dtype=f32, *shape):
+    extents = tuple(as_index(e) for e in shape)
+    return Builder(Program(names={"X"}), "Z", Source(), (Result(dtype, extents),))
 
-    cascade = lower_graph(capture(function, torch.randn(2, 3), torch.randn(3, 4)), name="small", weights=["w_1"])
-    assert str(cascade).splitlines() == [
-        "cascade small(x_1: f32[2, 3], weight w_1: f32[3, 4]) -> (_to_copy) {",
-        "  mm: f32[i:2, j:4] = sum(r:3) x_1[i, r] * w_1[r, j]",
-        "  relu: f32[i:2, j:4] = maximum(mm[i, j], 0.0)",
-        "  _to_copy: bf16[i:2, j:4] = bf16(relu[i, j])",
-        "}",
+
+def printed(build):
+    return [print_einsum(statement) for statement in build.program.statements]
+
+
+def test_ranks_are_letters_by_position():
+    build = make_builder()
+    build.map([as_index(2)] * 11, f32, lambda *ranks: array(f32).at(ranks[10]))
+    assert printed(build) == ["Z: f32[i:2, j:2, k:2, l:2, m:2, n:2, o:2, p:2, q:2, i_9:2, i_10:2] = X[i_10]"]
+
+
+def test_reductions_name_their_ranks_apart():
+    build = make_builder()
+    x = array(f32, 3)
+    three = as_index(3)
+    build.reduce("sum", [three], [three, three], f32, lambda free, folded: x.at(folded[0], *free, folded[1]), hint="total")
+    build.reduce_state("argmax", [], [three], lambda free, folded: array(bf16).at(*folded), hints=("value", "index"))
+    assert printed(build) == [
+        "Z_total: f32[i:3] = sum(r:3, s:3) X[r, i, s]",
+        "(Z_value: f32, Z_index: i64)[] = argmax(r:3) X[r]",
     ]
 
 
-def test_constants_of_the_graph_are_weights():
-    constant = torch.randn(3)
-    graph = capture(lambda x: x + constant, torch.randn(3))
-    cascade = lower_graph(graph)
-    assert [t.weight for t in cascade.inputs] == [False, True]
-    argument = torch.randn(3)
-    assert find_mismatch(execute(graph, [argument])[0], argument + constant) is None
+def test_scatters_reduce_the_points_no_slot_names():
+    build = make_builder()
+    x, ids = array(f32, 2), Array("I", i64, (as_index(5),))
+    position = lambda i, j: [ids.at(i).as_index(), j]  # noqa: E731
+    build.scatter(x, x.shape, f32, [as_index(5), as_index(3)], "sum", lambda i, j: x.at(i, j), position)
+    assert printed(build) == ["Z: f32[I[i]:3, j:3] = sum(i:5) X[i, j] from X[_0, j]"]
 
 
-@pytest.mark.parametrize("source", [Source("a.b", "model.py:3"), CapturedSource("a.b", "model.py:3")])
-def test_einsums_know_where_they_came_from(source):
-    graph = capture(lambda x: x.sin(), torch.randn(3))
-    next(n for n in graph.graph.nodes if n.op == "call_function").meta["source"] = source
-    (einsum,) = lower_graph(graph).statements
-    assert einsum.source == Source("a.b", "model.py:3")
+def test_an_array_is_broadcast_from_the_right():
+    build = make_builder()
+    x = Array("X", f32, (as_index(1), as_index(4)))
+    build.map([as_index(e) for e in (2, 3, 4)], f32, lambda *ranks: x.over(ranks, [as_index(e) for e in (2, 3, 4)]))
+    build.map([as_index(e) for e in (1, 4)], f32, lambda *ranks: x.over(ranks, x.shape))
+    assert printed(build) == ["Z: f32[i:2, j:3, k:4] = X[0, k]", "Z_1: f32[i:1, j:4] = X[i, j]"]
 
 
-def test_symbolic_sizes_become_symbols_with_ranges():
-    graph = capture(lambda x, y: x.view(-1, 4) @ y, torch.randn(6, 8), torch.randn(4, 5), dynamic=True)
-    cascade = lower_graph(graph)
-    assert all(symbol.low == 2 and symbol.high is None for symbol in cascade.symbols)
-    arguments = [torch.randn(10, 8), torch.randn(4, 5)]
-    assert find_mismatch(execute(graph, arguments)[0], arguments[0].view(-1, 4) @ arguments[1], 4) is None
+def test_a_cast_to_the_same_type_is_the_array_itself():
+    build = make_builder()
+    assert build.cast(array(f32), f32) == array(f32)
+    assert build.cast(array(f32), bf16).dtype == bf16
 
 
-def test_sizes_used_as_values():
-    check(lambda x: x * x.shape[0] + x.shape[1] // 2, torch.randn(3, 5), dynamic=True)
-
-
-def unsupported(function, *arguments):
-    return [(str(n.target), reason) for n, reason in find_unsupported(capture(function, *arguments)).items()]
-
-
-def test_an_operator_without_a_lowering_is_named_with_its_place():
-    graph = capture(lambda x: torch.special.i0(x) + 1, torch.eye(3))
-    refused = find_unsupported(graph)
-    assert [str(n.target) for n in refused] == ["aten.i0.default"]
-    with pytest.raises(Unsupported, match="has no lowering") as error:
-        lower_graph(graph)
-    assert "i0" in error.value.where
-    assert error.value.help
-
-
-def test_complex_numbers_are_refused_and_what_follows_is_not():
-    found = unsupported(lambda x: torch.fft.rfft(x).abs() + x.sum(), torch.randn(8))
-    assert [name for name, _ in found] == ["aten._fft_r2c.default", "aten.abs.default"]
-    assert all("complex" in str(reason) for _, reason in found)
-
-
-def test_sparse_tensors_are_refused():
-    graph = make_fx(lambda x: x.to_sparse().to_dense(), tracing_mode="real")(torch.eye(2))
-    assert any("sparse" in str(reason) or "no lowering" in str(reason) for reason in find_unsupported(graph).values())
-
-
-def test_sizes_that_depend_on_data_are_refused():
-    torch._dynamo.config.capture_scalar_outputs = True
-    graph = make_fx(lambda x: torch.zeros(3) + x.sum().item(), tracing_mode="symbolic")(torch.ones(3, dtype=torch.int64))
-    refused = find_unsupported(graph)
-    assert any("_local_scalar_dense" in str(n.target) for n in refused)
-
-
-def test_results_that_are_inputs_keep_their_names():
-    graph = capture(lambda x, y: (x, y + 1, x), torch.randn(2), torch.randn(2))
-    assert lower_graph(graph).outputs == ("x_1", "add", "x_1")
-
-
-def test_the_check_sees_a_wrong_lowering(monkeypatch):
-    monkeypatch.setitem(LOWERINGS, aten.sin.default, LOWERINGS[aten.cos.default])
-    with pytest.raises(AssertionError, match="is not"):
-        check(torch.sin, torch.randn(3))
-
-
-@pytest.mark.parametrize(
-    ("got", "want", "terms"),
-    [
-        (torch.zeros(2), torch.zeros(3), 0),
-        (torch.zeros(2, dtype=torch.float64), torch.zeros(2), 0),
-        (torch.tensor([1, 2]), torch.tensor([1, 3]), 0),
-        (torch.tensor([1.0, 1.00001]), torch.tensor([1.0, 1.0]), 3),
-        (torch.tensor([1.0, float("nan")]), torch.tensor([1.0, 1.0]), 3),
-        (torch.tensor([1.0, 1.0]), torch.tensor([1.0, float("inf")]), 3),
-    ],
-)
-def test_differences_are_seen(got, want, terms):
-    assert find_mismatch(got.numpy(), want, terms) is not None
-    assert find_mismatch(want.numpy(), want, terms) is None
+def test_element_types():
+    assert {t.name for t in IR_DTYPES.values()} == set(DTYPES)
+    for refused in (torch.complex64, torch.qint8, torch.uint16):
+        with pytest.raises(Unsupported, match="not served") as error:
+            dtype_of(refused)
+        assert "float32" in error.value.help

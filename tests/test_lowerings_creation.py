@@ -90,3 +90,9 @@ def test_dropout_that_drops_nothing():
 def test_dropout_that_draws_is_refused():
     (reason,) = find_unsupported(capture(lambda x: aten.native_dropout.default(x, 0.5, True)[0], torch.randn(3))).values()
     assert "random" in str(reason) and "eager" in reason.help
+
+
+def test_fractional_ranges_of_symbolic_sizes_are_refused():
+    graph = capture(lambda x: torch.arange(x.shape[0], x.shape[0] + 1, 0.5), torch.randn(3), dynamic=True)
+    reasons = [str(reason) for reason in find_unsupported(graph).values()]
+    assert any("symbolic bound" in reason for reason in reasons)

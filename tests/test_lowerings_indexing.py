@@ -71,6 +71,11 @@ def test_zero_dimensional_gathers():
         check(lambda x, i: aten.index_select(x, 0, i), x, torch.tensor(0))
 
 
+def test_gathers_of_nothing():
+    check(lambda x, i: aten.gather(x, 0, i), torch.randn(5), torch.empty(0, 3, dtype=torch.int64))
+    check(lambda x, i: aten.gather(x, 0, i), torch.randn(0), torch.empty(0, dtype=torch.int64))
+
+
 def test_take():
     check(lambda x, i: aten.take(x, i), torch.randn(4, 5), signed(20, 3, 2), decompose=False)
     check(lambda x, i: aten.take(x, i), torch.tensor(2.0), torch.tensor([0, -1]), decompose=False)

@@ -9,7 +9,7 @@ import torch
 
 from tcomp.ir.dtypes import compute_dtype, i64
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.expressions import ZERO, Index, as_index
 from tcomp.lowerings.builder import Array, Builder, Operand, common_dtype, convert
 from tcomp.lowerings.positions import Point, dimension, flattened, replaced, vector, wrapped
 from tcomp.lowerings.scalars import Scalar, literal
@@ -85,8 +85,9 @@ def index(build: Builder, x: Array, indices: Sequence[Array | None]) -> Array:
 def index_select(build: Builder, x: Array, dim: int, index: Array) -> Array:
     """The slices of one dimension that a vector names."""
     chosen = vector(build, index)
-    if not x.rank:
-        return build.view(x, build.shape, lambda *ranks: [])
+    if not x.rank or ZERO in build.shape:
+        # An empty index may have any number of dimensions.
+        return build.view(x, build.shape, lambda *ranks: [ZERO] * x.rank)
     d = dimension(dim, x.rank)
     return build.view(x, build.shape, lambda *ranks: replaced(ranks, d, chosen.at(ranks[d]).as_index()))
 
@@ -94,8 +95,9 @@ def index_select(build: Builder, x: Array, dim: int, index: Array) -> Array:
 @lowers(aten.gather.default)
 def gather(build: Builder, x: Array, dim: int, index: Array, *, sparse_grad: bool = False) -> Array:
     """One element for each index, in its own row."""
-    if not x.rank:
-        return build.view(x, build.shape, lambda *ranks: [])
+    if not x.rank or ZERO in build.shape:
+        # An empty index may have any number of dimensions.
+        return build.view(x, build.shape, lambda *ranks: [ZERO] * x.rank)
     d = dimension(dim, x.rank)
     return build.view(x, build.shape, lambda *ranks: replaced(ranks, d, index.at(*ranks).as_index()))
 
