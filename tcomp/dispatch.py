@@ -14,10 +14,12 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from tcomp.capture import capture
 from tcomp.compile_graph import compile_captured
-from tcomp.ir.errors import TcompError
+from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
 from tcomp.program import CompiledStage, EagerStage, Program
 from tcomp.runtime import Execution
+from tcomp.specialise import report_fixed
 from tcomp.weights import ModuleState, Stale, check_device, check_devices
 
 Mode: TypeAlias = tuple[bytes, torch.dtype | None]
@@ -65,6 +67,8 @@ class Programs:
         self.module = module
         self.options = options
         self.variants: list[Variant] = []
+        self.fixed: list[str] = []
+        """Why sizes that were to be symbols are fixed."""
         self._state = ModuleState(module)
         self._known: dict[object, Variant] = {}
         self._lock = threading.RLock()
@@ -152,6 +156,10 @@ class Programs:
         with self._lock:
             mode = self._read_mode()
             _, structure = tree_flatten((args, kwargs))
+            for index, leaf in enumerate(leaves):
+                if isinstance(leaf, Tensor):
+                    check_device(leaf, f"flattened input {index}")
+                    _check_not_negated(leaf, f"flattened input {index}")
             same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
@@ -163,18 +171,19 @@ class Programs:
 
     def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
         check_devices(self.module)
-        leaves, _ = tree_flatten((args, kwargs))
-        for index, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor):
-                check_device(leaf, f"flattened input {index}")
         dynamic = self.options.dynamic
-        if dynamic is None and has_others:
-            # Sizes change: one program for all of them, if the module allows that.
+        # When sizes change: one program for all of them, if the module allows that.
+        if dynamic or (dynamic is None and has_others):
             try:
                 return self._compile_for(mode, args, kwargs, is_dynamic=True)
+            except UnsupportedSize as error:
+                if error.what not in self.fixed:
+                    self.fixed.append(error.what)
+                    report_fixed(error, self.options)
             except TcompError:
-                return self._compile_for(mode, args, kwargs, is_dynamic=False)
-        return self._compile_for(mode, args, kwargs, is_dynamic=bool(dynamic))
+                if dynamic:
+                    raise
+        return self._compile_for(mode, args, kwargs, is_dynamic=False)
 
     def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
         captured = capture(self.module, args, kwargs, dynamic=is_dynamic)
@@ -258,6 +267,13 @@ def _describe(leaf: Any) -> object:
     if isinstance(leaf, Tensor):
         return leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.is_neg()
     return type(leaf), repr(leaf)
+
+
+def _check_not_negated(tensor: Tensor, where: str) -> None:
+    if tensor.is_neg():
+        raise Unsupported(
+            "a tensor that is negated when it is read, as the imaginary part of a conjugate is", where=where, help="call resolve_neg()"
+        )
 
 
 def list_fallbacks(program: Program) -> tuple[Fallback, ...]:

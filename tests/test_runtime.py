@@ -1,0 +1,129 @@
+"""Programs run as the plan says; drivers and the arena agree with the plan's own evaluator."""
+
+from dataclasses import replace
+
+import numpy
+import pytest
+import torch
+from compiled import Function, make_linear, random
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+import tcomp
+from tcomp.capture import capture
+from tcomp.ir.expressions import as_index
+from tcomp.ir.plan_evaluate import evaluate_plan
+from tcomp.lower_graph import lower_graph
+from tcomp.passes.pipeline import compile_cascade
+from tcomp.program import Given
+from tcomp.runtime import make_matcher
+from tcomp.runtime_stages import ALIGNMENT
+from tcomp.settings import read_settings
+from tcomp.sizes import spec_of
+from tcomp.toolchains import find_machine
+
+
+def run_plan(module, *inputs):
+    """Compute a module's results kernel by kernel through the evaluator, on the memory that the plan says."""
+    captured = capture(module, inputs)
+    _, target = find_machine(read_settings().compiler)
+    compiled = compile_cascade(lower_graph(captured.graph), {}, target)
+    memory = {}
+    nodes = [node for node in captured.graph.graph.nodes if node.op in ("placeholder", "get_attr")]
+    given = iter(inputs)
+    for node, tensor in zip(nodes, compiled.source.inputs, strict=True):
+        value = next(given) if node.op == "placeholder" else captured.constants[node.target]
+        memory[tensor.name] = value.detach().contiguous().view(-1).view(torch.uint8).numpy()
+    for part in (compiled.prelude, compiled.main):
+        tensors = part.cascade.tensors()
+        for name in part.cascade.outputs:
+            size = tensors[name].dtype.bytes
+            for extent in tensors[name].shape:
+                size *= extent.constant
+            memory[name] = numpy.zeros(size, numpy.uint8)
+        evaluate_plan(part.plan, dict(part.kernels), memory)
+    names = compiled.main.cascade.outputs
+    outputs = [output for output in captured.outputs if hasattr(output, "node")]
+    return [
+        torch.from_numpy(memory[name]).view(output.val.dtype).view(output.val.shape) for name, output in zip(names, outputs, strict=True)
+    ]
+
+
+CASES = {
+    "linear": (make_linear(), (random(4, 8),)),
+    "norms": (nn.Sequential(nn.Linear(8, 24), nn.GELU(), nn.LayerNorm(24), nn.Linear(24, 3), nn.Softmax(-1)), (random(5, 8),)),
+    "convolution": (nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)), (random(2, 2, 6, 6),)),
+    "attention": (Function(lambda q, k: ((q @ k.mT).softmax(-1) @ k, k.sum(0))), (random(2, 5, 4), random(2, 5, 4, seed=1))),
+    "bfloat16": (Function(lambda x: (x @ x).relu() + x), (random(9, 9).bfloat16(),)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_libraries_agree_with_the_plan(name):
+    module, inputs = CASES[name]
+    module.requires_grad_(False)
+    got = tree_leaves(tcomp.compile(module, inputs)(*inputs))
+    want = run_plan(module, *inputs)
+    for ours, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_evaluator_of_plans_sees_overlapping_tensors():
+    """Placing all intermediates at the start of the arena must show, or the oracle is blind."""
+    module, inputs = CASES["norms"]
+    captured = capture(module, inputs)
+    _, target = find_machine(read_settings().compiler)
+    main = compile_cascade(lower_graph(captured.graph), {}, target).main
+    places = {place for step in main.plan.steps for place in step.places if place.base == "arena"}
+    assert len(places) > 1
+    steps = tuple(
+        replace(step, places=tuple(replace(p, offset=as_index(0)) if p.base == "arena" else p for p in step.places))
+        for step in main.plan.steps
+    )
+    results = []
+    for plan in (main.plan, replace(main.plan, steps=steps)):
+        numbers = numpy.random.default_rng(0)
+        memory = {name: numbers.standard_normal(1 << 12, numpy.float32).view(numpy.uint8) for name in plan.externals}
+        evaluate_plan(plan, dict(main.kernels), memory)
+        results.append(memory[main.cascade.outputs[0]])
+    assert not numpy.array_equal(*results)
+
+
+def test_the_arena_is_aligned_and_reused():
+    module, inputs = CASES["norms"]
+    compiled = tcomp.compile(module, inputs)
+    compiled(*inputs)
+    (runner,) = compiled.variants[0].execution._stages
+    (frame,) = runner._pool
+    assert frame.address % ALIGNMENT == 0
+    compiled(*inputs)
+    assert runner._pool == [frame]
+    assert compiled.memory.arena > 0
+
+
+def test_matchers_ignore_strides_that_are_never_used():
+    matches = make_matcher(spec_of(torch.empty(1, 4)), ())
+    assert matches(torch.empty(1, 4), ())
+    assert matches(torch.empty(3, 4)[1:2], ())
+    assert matches(torch.empty_strided((1, 4), (9, 1)), ())
+    assert not matches(torch.empty(1, 8)[:, ::2], ())
+    assert not matches(torch.empty(1, 4, dtype=torch.float64), ())
+    assert not matches(torch.empty(4), ())
+    assert not matches(3, ())
+    assert make_matcher(spec_of(torch.empty(0, 4)), ())(torch.empty(4, 0).t(), ())
+
+
+def test_matchers_tell_values_by_type():
+    assert make_matcher(Given(1.0), ())(1.0, ())
+    assert not make_matcher(Given(1.0), ())(1, ())
+    assert make_matcher(Given(float("nan")), ())(float("nan"), ())
+
+
+def test_a_view_that_negates_what_it_shows_is_refused():
+    x = torch.complex(random(4), random(4, seed=1)).conj().imag
+    assert x.is_neg()
+    compiled = tcomp.compile(Function(torch.exp))
+    with pytest.raises(tcomp.Unsupported, match="negat") as caught:
+        compiled(x)
+    assert "input 0" in caught.value.where
+    torch.testing.assert_close(compiled(x.resolve_neg()), x.exp())
