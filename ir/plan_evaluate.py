@@ -1,7 +1,7 @@
 """The meaning of a plan, executed: its kernels one by one on bytes, through the evaluator of tile programs.
 
 It is the oracle of drivers and of arena placement: kernels see the memory that the plan's places say, so a tensor placed over
-another that is still alive gives wrong numbers here as it would in C.
+another that a later kernel reads gives wrong numbers here as it would in C.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from compiled import Function, check, check_same, make_linear, random
 from torch import nn
 
 import tcomp
+from tcomp import runtime_stages
 from tcomp.options import Options
 
 
@@ -264,8 +265,6 @@ def test_an_unwritable_debug_folder_is_one_clear_error(monkeypatch, tmp_path):
 
 
 def test_threads_option_reaches_the_library(monkeypatch):
-    from tcomp import runtime_stages
-
     seen = []
     load = runtime_stages.load_program
 

@@ -47,6 +47,8 @@ def test_it_explains_compiled_modules_only():
         tcomp.explain(make_linear())
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (2048, "2.0 KiB"), (3 << 20, "3.0 MiB"), (1 << 30, "1.0 GiB")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (2048, "2.0 KiB"), (3 << 20, "3.0 MiB"), (1 << 30, "1.0 GiB")]
+)
 def test_bytes_are_readable(count, text):
     assert format_bytes(count) == text

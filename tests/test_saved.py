@@ -209,7 +209,8 @@ def test_values_that_have_no_form_are_refused():
 
 
 def test_conditions_survive():
-    condition = Combination("or", (Comparison("<", as_index("s0"), as_index(4)), Combination("not", (Comparison("==", as_index(1), as_index("s1")),))))
+    parts = Comparison("<", as_index("s0"), as_index(4)), Combination("not", (Comparison("==", as_index(1), as_index("s1")),))
+    condition = Combination("or", parts)
     assert read_condition(json.loads(json.dumps(write_condition(condition)))) == condition
 
 
