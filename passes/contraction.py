@@ -56,7 +56,7 @@ def panel_of(load: Load) -> tuple[str, int] | None:
     if not load.index:
         return None
     last = load.index[-1]
-    if len(last.terms) != 1 or last.constant or len(last.terms[0][0]) != 1:
+    if len(last.terms) != 1 or last.constant or last.terms[0][1] != 1 or len(last.terms[0][0]) != 1:
         return None
     atom = last.terms[0][0][0]
     if isinstance(atom, Remainder) and atom.denominator.is_constant and atom.numerator.as_variable is not None:
@@ -103,5 +103,5 @@ def _split(einsum: Einsum, left: Load, right: Load) -> Contraction | None:
     if not own or right.outside is not None or not any(r.name in in_left & in_right for r in einsum.reduced):
         return None
     lanes = max(own, key=lambda r: (position(r) or 0, r.extent.constant))
-    shared = tuple(r for r in einsum.free if r is not lanes and r not in rows)
+    shared = tuple(r for r in einsum.free if r != lanes and r not in rows)
     return Contraction(left, right, lanes, rows, shared)

@@ -1,0 +1,93 @@
+"""Which einsums are contractions, and how they split."""
+
+import pytest
+
+from tcomp.ir.parser import parse_cascade, parse_expression
+from tcomp.ir.verify import check_cascade
+from tcomp.passes.contraction import find_contraction, lane_position, panel_of
+
+INPUTS = """A: f32[4, 16, 8], B: f32[4, 8, 32], W: f32[32, 8], K: f32[8, 32], X: f32[2, 8, 34], F: f32[16, 8, 3], H: bf16[16, 8],
+G: bf16[32, 8], D: f32[8, 3], P: f32[2, 8, 16], I: i64[8]"""
+
+
+def contraction(statement, static=()):
+    parsed = parse_cascade(f"cascade c({INPUTS}) -> (Y) {{ {statement} }}")
+    check_cascade(parsed)
+    (einsum,) = parsed.statements
+    found = find_contraction(einsum, {name: name in static for name in parsed.tensors()})
+    if found is None:
+        return None
+    names = [" ".join(rank.name for rank in ranks) for ranks in (found.rows, (found.lanes,), found.shared)]
+    return (found.left.tensor, found.right.tensor, *names)
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("Y: f32[b:4, m:16, n:32] = sum(k:8) A[b, m, k] * B[b, k, n]", ("A", "B", "m", "n", "b")),
+        ("Y: f32[b:4, m:16, n:32] = sum(k:8) B[b, k, n] * A[b, m, k]", ("A", "B", "m", "n", "b")),
+        ("Y: f32[m:16, n:32] = sum(k:8) f32(H[m, k]) * f32(G[n, k])", ("H", "G", "m", "n", "")),
+        ("Y: f32[n:2, k:16, p:32] = sum(c:8, r:3) X[n, c, p + r] * F[k, c, r]", ("X", "F", "n p", "k", "")),
+        ("Y: f32[n:32] = sum(k:8) A[0, 0, k] * W[n, k]", ("A", "W", "", "n", "")),
+        ("Y: f32[m:16, n:32] = sum(k:8) A[0, m, I[k]] * W[n, k]", ("A", "W", "m", "n", "")),
+        ("Y: f32[m:3, n:32] = sum(k:8) K[k, n] * D[k, m]", ("D", "K", "m", "n", "")),
+        ("Y: f32[m:16, n:32] = sum(k:8) A[0, m, k] * P[n // 16, k, n % 16]", ("A", "P", "m", "n", "")),
+    ],
+)
+def test_splits(statement, found):
+    assert contraction(statement) == found
+
+
+def test_static_operands_give_the_lanes():
+    statement = "Y: f32[m:16, n:32] = sum(k:8) A[0, m, k] * W[n, k]"
+    assert contraction(statement, static=["A"]) == ("W", "A", "n", "m", "")
+    assert contraction(statement, static=["W"]) == ("A", "W", "m", "n", "")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "Y: f32[m:16] = sum(k:8) A[0, m, k]",
+        "Y: f32[m:16, n:32] = max(k:8) A[0, m, k] * W[n, k]",
+        "Y: f32[m:16, n:32] = sum(k:8) A[0, m, k] + W[n, k]",
+        "Y: f32[m:16, n:32] = sum(k:8) exp(A[0, m, k]) * W[n, k]",
+        "Y: f32[m:16, n:32] = sum(k:8) A[0, m, k] * W[n, k] where i64[k] < 3",
+        "Y: f32[] = sum(m:16, k:8) A[0, m, k] * A[1, m, k]",
+        "Y: f32[m:16, n:32] = sum(k:8, j:3) A[0, m, k] * K[j, n]",
+        "Y: f32[m:16, n:32] = A[0, m, 0] * W[n, 0]",
+        "Y: f32[I[k]:8, m:16, n:32] = sum(k:8) A[0, m, k] * W[n, k]",
+        "Y: f32[c:8, p:32] = sum(r:3) X[0, c, p + r] * D[c, r]",
+    ],
+)
+def test_refusals(statement):
+    assert contraction(statement) is None
+
+
+@pytest.mark.parametrize(
+    ("load", "position"),
+    [("K[k, n]", 1), ("K[n, k]", 0), ("K[k, n + 2]", 1), ("K[k, n + m]", 1), ("K[k, 2*n]", None), ("K[n, n]", None), ("K[k, m]", None)],
+)
+def test_lane_position(load, position):
+    assert lane_position(parse_expression(load), "n") == position
+
+
+def test_a_rank_that_slides_with_a_reduced_one_is_no_lane():
+    (einsum,) = parse_cascade("cascade c(X: f32[9]) -> (Y) { Y: f32[p:8] = sum(r:2) X[p + r] }").statements
+    assert lane_position(einsum.expression, "p") == 0
+    assert lane_position(einsum.expression, "p", einsum.reduced) is None
+
+
+@pytest.mark.parametrize(
+    ("load", "panel"),
+    [
+        ("P[n // 16, k, n % 16]", ("n", 16)),
+        ("P[k, n]", None),
+        ("P[n % 16, k]", None),
+        ("P[k, n % 16 + 1]", None),
+        ("P[k, 2*(n % 16)]", None),
+        ("P[k, n % N]", None),
+        ("P[]", None),
+    ],
+)
+def test_panels(load, panel):
+    assert panel_of(parse_expression(load)) == panel

@@ -1,0 +1,136 @@
+"""Operands are padded and packed once, and only where it pays."""
+
+import pytest
+
+from tcomp.ir.evaluate import evaluate
+from tcomp.ir.parser import parse_cascade
+from tcomp.ir.text import print_expression
+from tcomp.ir.verify import check_cascade
+from tcomp.passes.check import describe_difference
+from tcomp.passes.operands import ROWS_WORTH_PACKING, prepare_operands, static_tensors
+from tests.program_runner import check_compiled, random_inputs, small_target
+
+
+def prepared(text):
+    before = parse_cascade(text)
+    check_cascade(before)
+    after, pinned = prepare_operands(before, small_target())
+    check_cascade(after)
+    inputs = random_inputs(before)
+    want, got = evaluate(before, inputs, float64=True), evaluate(after, inputs, float64=True)
+    for name in before.outputs:
+        assert describe_difference(got[name].reshape(-1), want[name].reshape(-1)) is None
+    return before, after, pinned
+
+
+def lines(cascade):
+    return [line.strip() for line in str(cascade).splitlines()[1:-1]]
+
+
+def test_weights_are_packed_in_panels():
+    text = "cascade c(X: f32[3, 8], weight W: f32[16, 8]) -> (Y) { Y: f32[m:3, n:16] = sum(k:8) X[m, k] * W[n, k] }"
+    _, after, pinned = prepared(text)
+    pack, einsum = after.einsums()
+    assert pinned == {"W.pack"} == {pack.name}
+    assert [str(i) for i in pack.index] == ["n.1", "k", "n.0"]
+    width = pack.shape[-1].constant
+    assert width % 4 == 0
+    assert f"W.pack[n // {width}, k, n % {width}]" in str(lines(after)[1])
+    assert einsum.name == "Y"
+
+
+def test_a_partial_panel_is_filled_with_zeros():
+    text = "cascade c(X: f32[3, 8], weight W: f32[13, 8]) -> (Y) { Y: f32[m:3, n:13] = sum(k:8) X[m, k] * W[n, k] }"
+    pack, _ = lines(prepared(text)[1])
+    assert "else 0.0)" in pack
+
+
+def test_equal_requests_share_a_pack():
+    text = """cascade c(X: f32[3, 8], weight W: f32[16, 8]) -> (Y, Z) {
+      Y: f32[m:3, n:16] = sum(k:8) X[m, k] * W[n, k]
+      Z: f32[m:3, n:16] = sum(k:8) X[2 - m, k] * W[n, k]
+    }"""
+    assert [e.name for e in prepared(text)[1].einsums()] == ["W.pack", "Y", "Z"]
+
+
+def test_conversions_of_weights_happen_in_the_pack():
+    text = """cascade c(X: bf16[3, 8], weight W: bf16[16, 8]) -> (Y) {
+      Y: f32[m:3, n:16] = sum(k:8) f32(X[m, k]) * f32(W[n, k])
+    }"""
+    pack, einsum = prepared(text)[1].einsums()
+    assert pack.dtype.name == "f32"
+    assert print_expression(pack.expression).startswith("f32(W[")
+    assert print_expression(einsum.expression).startswith("f32(X[m, k]) * W.pack[")
+
+
+@pytest.mark.parametrize(("rows", "packs"), [(ROWS_WORTH_PACKING, True), (ROWS_WORTH_PACKING - 1, False)])
+def test_a_computed_operand_is_packed_only_if_enough_rows_share_it(rows, packs):
+    text = f"cascade c(A: f32[{rows}, 8], B: f32[16, 8]) -> (Y) {{ Y: f32[m:{rows}, n:16] = sum(k:8) A[m, k] * B[n, k] }}"
+    before, after, _ = prepared(text)
+    assert (after is not before) == packs
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "Y: f32[m:64, n:16] = sum(k:8) A[m, k] * C[k, n]",
+        "Y: f32[m:64] = sum(k:8) A[m, k]",
+        "Y: f32[m:64, n:4] = sum(k:8) A[m, k] * C[k, n % 4]",
+        "iterate t:3 { Y: f32[t + 1:4, n:16] = sum(k:8) Y[t, k] * C[k, n] from 0.0 }",
+    ],
+)
+def test_nothing_to_prepare(statement):
+    before, after, pinned = prepared(f"cascade c(A: f32[64, 8], C: f32[8, 16]) -> (Y) {{ {statement} }}")
+    assert after is before
+    assert not pinned
+
+
+def test_a_window_that_leaves_its_tensor_reads_a_padded_copy():
+    text = """cascade c(X: f32[4, 9], weight W: f32[6, 4, 3]) -> (Y) {
+      Y: f32[k:6, p:9] = sum(c:4, r:3) (X[c, p + r - 1] else 0.0) * W[k, c, r]
+    }"""
+    _, after, pinned = prepared(text)
+    table = {e.name: e for e in after.einsums()}
+    assert pinned == {"X.pad", "W.pack"}
+    assert sorted(extent.constant for extent in table["X.pad"].shape) == [4, 11]
+    assert "else" not in lines(after)[-1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "Y: f32[c:4, p:9] = (X[c, p - 1] else 0.0)",
+        "Y: f32[c:4, p:9] = max(r:3) (X[c, p + r - 1] else 0.0)",
+        "Y: f32[c:4, p:9] = sum(r:3) (X[c, p] else 0.0) * f32[r]",
+        "Y: f32[c:4, p:9] = sum(r:3) (X[c, I[p] + r] else 0.0)",
+    ],
+)
+def test_no_padding(statement):
+    before, after, _ = prepared(f"cascade c(X: f32[4, 9], I: i64[9]) -> (Y) {{ {statement} }}")
+    assert after is before
+
+
+def test_padding_with_another_value_keeps_it():
+    text = "cascade c(X: f32[4, 9]) -> (Y) { Y: f32[c:4, p:9] = sum(r:3) (X[c, p + r - 1] else 2.5) }"
+    assert "else 2.5" in lines(prepared(text)[1])[0]
+
+
+def test_static_tensors():
+    text = """cascade c(X: f32[4], weight W: f32[4]) -> (Z) {
+      A: f32[i:4] = W[i] * f32[i]
+      iterate t:3 { S: f32[t + 1:4] = S[t] + A[t] from 0.0 U: f32[t:3] = S[t] * X[t] }
+      B: f32[i:4] = A[i] + X[i]
+      Z: f32[i:4] = B[i]
+    }"""
+    static = static_tensors(parse_cascade(text))
+    assert static == {"X": False, "W": True, "A": True, "S": False, "U": False, "B": False, "Z": False}
+
+
+@pytest.mark.parametrize("lanes", [3, 4, 5, 8, 13, 33])
+@pytest.mark.parametrize("rows", [1, 2, 7, 20])
+def test_packed_contractions_run(lanes, rows):
+    text = f"""cascade c(X: f32[{rows}, 5], weight W: f32[{lanes}, 5]) -> (Y) {{
+      Y: f32[m:{rows}, n:{lanes}] = sum(k:5) X[m, k] * W[n, k]
+    }}"""
+    cascade = parse_cascade(text)
+    check_compiled(cascade, random_inputs(cascade))
