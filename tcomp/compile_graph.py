@@ -27,7 +27,7 @@ from tcomp.capture_types import (
 from tcomp.compile_stage import StageInput, StageOutput, compile_stage
 from tcomp.ir.errors import Unsupported
 from tcomp.lower_graph import find_unsupported
-from tcomp.lowerings.torch_types import Symbols
+from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
 from tcomp.options import Options
 from tcomp.partition import Part, extract_part, find_crossing, is_part_of_result, is_size, partition_graph
 from tcomp.program import (
@@ -93,7 +93,8 @@ def compile_captured(captured: Captured, options: Options) -> Program:
 def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict[str, Tensor]]:
     """Compile a functional graph with flat inputs and outputs; returns its constants as well.
 
-    Outputs that are inputs, or views of them, are returned as such.
+    Outputs that are inputs, or views of them, are returned as such. Raises UnsupportedSize for sizes that are no indices; the
+    graph is then as it was (tcomp.specialise compiles it with its sizes fixed).
     """
     inputs: list[TensorSpec | Given] = []
     slots: dict[Node, Operand] = {}
@@ -111,12 +112,16 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
             node.meta.setdefault("val", found)
     symbols = _find_symbols(gm)
     output = next(node for node in gm.graph.nodes if node.op == "output")
-    flat: list[Any] = list(output.args[0])
+    given = output.args
+    flat: list[Any] = list(given[0])
     views = {node: _find_view(node) for node in flat if isinstance(node, Node)}
     computed = [n for n in views if views[n] is None and n not in slots and not is_size(n)]
     output.args = (tuple(computed),)
     maker = _StageMaker(gm, slots, len(inputs), frozenset(), options)
-    maker.compile({node: spec_of(node.meta["val"]) for node in computed})
+    try:
+        maker.compile({node: spec_of(node.meta["val"]) for node in computed})
+    finally:
+        output.args = given
     results: list[Result] = []
     for leaf in flat:
         if not isinstance(leaf, Node):
@@ -283,6 +288,8 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, torch.SymInt):
         index = Symbols().index(value)
         return index.constant if index.is_constant else index
+    if isinstance(value, (torch.SymFloat, torch.SymBool)):
+        raise UnsupportedSize(f"the number {value} that is computed from sizes is no integer", help="compile with dynamic=False")
     if isinstance(value, (list, tuple)):
         return tuple(_freeze(part) for part in value)
     if isinstance(value, dict):
@@ -300,8 +307,9 @@ def _find_attribute(gm: GraphModule, target: str) -> Tensor:
 
 
 def _find_symbols(gm: GraphModule) -> dict[str, SymbolSource]:
-    """Where the symbols of a graph's inputs can be read."""
+    """Where the symbols of a graph's inputs can be read; raises UnsupportedSize for one that stands in no size alone."""
     found: dict[str, SymbolSource] = {}
+    met: dict[str, Node] = {}
     index = 0
     for node in gm.graph.nodes:
         if node.op != "placeholder":
@@ -311,7 +319,12 @@ def _find_symbols(gm: GraphModule) -> dict[str, SymbolSource]:
         for size, dim in places:
             if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
                 found.setdefault(size.node.expr.name, SymbolSource(index, dim, 0, None))
+        sizes = [*value.shape, *value.stride()] if isinstance(value, Tensor) else [value]
+        met.update((s.name, node) for size in sizes if isinstance(size, torch.SymInt) for s in size.node.expr.free_symbols)
         index += 1
+    for name, node in met.items():
+        if name not in found:
+            raise UnsupportedSize(f"no size of an input is {name} itself", where=node.name, help="compile with dynamic=False")
     return found
 
 

@@ -109,6 +109,11 @@ class CompiledModule(nn.Module):
         return self._tcomp.measure_memory()
 
     @property
+    def fixed_sizes(self) -> tuple[str, ...]:
+        """Why programs that were to serve several sizes serve one each; empty where none had to."""
+        return tuple(self._tcomp.fixed)
+
+    @property
     def fallbacks(self) -> tuple[Fallback, ...]:
         """The operators left to PyTorch."""
         return tuple(fallback for program in self.programs for fallback in list_fallbacks(program))

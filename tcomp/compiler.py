@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule
 
 from tcomp.compile_graph import compile_functional
 from tcomp.compiled_module import CompiledModule
 from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options, make_options
 from tcomp.runtime import Execution
+from tcomp.specialise import Specialised
 
 
 def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Mapping[str, object] | None = None) -> CompiledModule:
@@ -69,9 +72,21 @@ def read_options(arguments: Mapping[str, object]) -> Options:
 
 
 def compile_graph(gm: GraphModule, example_inputs: Sequence[Any], *, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
-    """Compile a functional graph of AOTAutograd's; what it returns takes one flat list and gives one."""
+    """Compile a functional graph of AOTAutograd's; what it returns takes one flat list and gives one.
+
+    A graph with sizes that are no indices is compiled for each set of sizes it is called with, which is warned of.
+    """
+    try:
+        return _compile_graph(gm, options)
+    except UnsupportedSize as error:
+        return Specialised(gm, error, options, _compile_graph)
+
+
+def _compile_graph(gm: GraphModule, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
     program, constants = compile_functional(gm, options)
-    execution = Execution(program, lambda: constants, threads=options.threads, flush_denormals=options.numerics != "strict")
+    # AOTAutograd compiles under its fake tensors; what is folded needs memory.
+    with unset_fake_temporarily():
+        execution = Execution(program, lambda: constants, threads=options.threads, flush_denormals=options.numerics != "strict")
 
     def run(arguments: list[Any]) -> Sequence[Any]:
         with torch.no_grad():

@@ -36,6 +36,7 @@ def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
         f"  arena {format_bytes(memory.arena)} at its peak, reused by intermediate tensors",
         f"  weights {format_bytes(memory.weights)}, packed or folded from them {format_bytes(memory.folded)}",
         "",
+        *(f"sizes are fixed: {reason}" for reason in compiled.fixed_sizes),
         *_explain_fallbacks(compiled.fallbacks),
     ]
     return "\n".join(lines)

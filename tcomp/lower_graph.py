@@ -18,6 +18,7 @@ from tcomp.capture_types import Source as CapturedSource
 from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
 from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
+from tcomp.lowerings.torch_types import UnsupportedSize
 
 
 def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[str] = ()) -> Cascade:
@@ -55,7 +56,10 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
 
 
 def find_unsupported(graph: GraphModule) -> dict[Node, Unsupported]:
-    """The nodes that cannot be lowered, in order, each with the reason; the caller runs them in eager."""
+    """The nodes that cannot be lowered, in order, each with the reason; the caller runs them in eager.
+
+    Raises UnsupportedSize, which eager would not help.
+    """
     refused: dict[Node, Unsupported] = {}
     program = Program()
     values: dict[Node, Any] = {}
@@ -69,6 +73,8 @@ def find_unsupported(graph: GraphModule) -> dict[Node, Unsupported]:
                     pass
                 case _:
                     values[node] = lower_node(program, node, values)
+        except UnsupportedSize:
+            raise
         except Unsupported as reason:
             if node.op not in ("placeholder", "get_attr"):
                 refused[node] = reason
@@ -87,6 +93,8 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
             if node.target is torch.ops.aten._local_scalar_dense.default or _is_new_symbol(node, result, program):
                 raise Unsupported("a size that depends on data")
             return program.symbols.index(result)
+        if isinstance(result, (torch.SymFloat, torch.SymBool)):
+            raise UnsupportedSize(f"the number {result} that is computed from sizes is no integer", help="compile with dynamic=False")
         arguments: Any = map_arg(node.args, lambda n: _argument(values, n))
         keywords: Any = map_arg(node.kwargs, lambda n: _argument(values, n))
         if node.target is operator.getitem:

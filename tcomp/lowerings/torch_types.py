@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sympy
 import torch
-from torch.utils._sympy.functions import CleanDiv, FloorDiv, Mod, ModularIndexing, PythonMod
+from torch.utils._sympy.functions import CleanDiv, FloorDiv, Max, Min, Mod, ModularIndexing, PythonMod
 from torch.utils._sympy.numbers import int_oo
 
 from tcomp.ir.cascade import Symbol
 from tcomp.ir.dtypes import DType, bf16, boolean, e4m3, e5m2, f16, f32, f64, i8, i16, i32, i64, u8
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.index import Bounds, interval
 
 TORCH_DTYPES: dict[DType, torch.dtype] = {
     f64: torch.float64,
@@ -39,6 +41,10 @@ def dtype_of(dtype: torch.dtype) -> DType:
     return IR_DTYPES[dtype]
 
 
+class UnsupportedSize(Unsupported):
+    """A number computed from symbolic sizes that is no index of the IR; with those sizes fixed it is a plain number."""
+
+
 class Symbols:
     """The symbols met so far in sizes, with their ranges, in order of appearance."""
 
@@ -57,7 +63,10 @@ class Symbols:
         return tuple(self.index(size) for size in sizes)
 
     def convert(self, expression: Any, environment: Any) -> Index:
-        """The index for an expression of sympy; its symbols are entered, with the ranges of the shape environment if given."""
+        """The index for an expression of sympy; its symbols are entered, with the ranges of the shape environment if given.
+
+        Raises UnsupportedSize for what is no index, and for a maximum or minimum that the ranges leave open.
+        """
         match expression:
             case sympy.Integer():
                 return as_index(int(expression))
@@ -88,11 +97,27 @@ class Symbols:
             case ModularIndexing():
                 a, b, c = (self.convert(e, environment) for e in expression.args)
                 return (a // b) % c
+            case Max() | Min():
+                return self._extreme(expression, [self.convert(e, environment) for e in expression.args])
             case _:
-                raise Unsupported(
+                raise UnsupportedSize(
                     f"the symbolic size {expression} is not a polynomial with floor division and remainder",
                     help="compile with dynamic=False",
                 )
+
+    def _extreme(self, expression: Any, candidates: Sequence[Index]) -> Index:
+        """The candidate that is the largest, or the smallest, wherever the symbols are within their ranges."""
+        bounds = Bounds({}, {symbol.name: (symbol.low, symbol.high) for symbol in self.found.values()})
+        sign = 1 if isinstance(expression, Max) else -1
+        for best in candidates:
+            gaps = (interval((best - other) * sign, bounds)[0] for other in candidates)
+            if all(gap is not None and gap >= 0 for gap in gaps):
+                return best
+        ranges = ", ".join(f"{symbol.low} <= {symbol.name}" for symbol in self.found.values())
+        raise UnsupportedSize(
+            f"the symbolic size {expression} is one or the other, as far as {ranges or 'nothing'} tells",
+            help="compile with dynamic=False",
+        )
 
     def _enter(self, symbol: Any, environment: Any) -> None:
         if symbol.name in self.found:

@@ -1,0 +1,158 @@
+"""Graphs with sizes that are no indices are compiled for each set of sizes."""
+
+import threading
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import functional as F
+
+import tcomp
+from tcomp.compile_graph import compile_functional
+from tcomp.compiler import compile_graph
+from tcomp.ir.errors import Unsupported
+from tcomp.lowerings.torch_types import UnsupportedSize
+from tcomp.options import Options
+from tcomp.specialise import Specialised, fix_sizes
+
+
+def resample(x):
+    y = F.interpolate(x, scale_factor=1.3)
+    return y * y.shape[0] ** -0.5, y.shape[2], x.shape[1] * 3
+
+
+def make_graph(function, *inputs):
+    return make_fx(function, tracing_mode="symbolic")(*inputs)
+
+
+def compile_quietly(graph):
+    return compile_graph(graph, (), options=Options(fallback="silent"))
+
+
+def test_numbers_take_the_place_of_what_is_computed_from_sizes():
+    graph = make_graph(resample, torch.randn(2, 3, 10))
+    before = str(graph.graph)
+    fixed = fix_sizes(graph, (torch.randn(4, 3, 20),))
+    assert all(isinstance(node.meta["val"], torch.Tensor) for node in fixed.graph.nodes if node.op != "output")
+    x = torch.randn(4, 3, 20)
+    got, want = fixed(x), resample(x)
+    torch.testing.assert_close(got[0], want[0], rtol=0, atol=0)
+    assert tuple(got[1:]) == want[1:] == (26, 9)
+    assert str(graph.graph) == before
+
+
+def test_one_program_serves_each_set_of_sizes():
+    compiled = compile_quietly(make_graph(resample, torch.randn(2, 3, 10)))
+    assert isinstance(compiled, Specialised)
+    for count, shape in ((1, (2, 3, 10)), (2, (3, 4, 7)), (2, (2, 3, 10)), (3, (1, 1, 1))):
+        x = torch.randn(shape)
+        got, want = compiled([x]), resample(x)
+        torch.testing.assert_close(got[0], want[0])
+        assert tuple(got[1:]) == want[1:]
+        assert compiled.count == count
+
+
+def test_strides_are_sizes_too():
+    compiled = compile_quietly(make_graph(resample, torch.randn(2, 3, 10)))
+    x = torch.randn(10, 3, 2)
+    for count, given in ((1, x.permute(2, 1, 0)), (2, x.permute(2, 1, 0).contiguous())):
+        torch.testing.assert_close(compiled([given])[0], resample(given)[0])
+        assert compiled.count == count
+
+
+def test_a_graph_whose_sizes_are_indices_is_compiled_once():
+    compiled = compile_quietly(make_graph(lambda x: (torch.cat([x, x], 1).flatten(),), torch.randn(4, 3)))
+    assert not isinstance(compiled, Specialised)
+
+
+def test_threads_that_meet_the_same_sizes_compile_once():
+    compiled = compile_quietly(make_graph(resample, torch.randn(2, 3, 10)))
+    x = torch.randn(3, 4, 9)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(compiled([x])[0])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4 and compiled.count == 1
+    for result in results:
+        torch.testing.assert_close(result, resample(x)[0])
+
+
+def test_the_reason_is_told_once_unless_fallbacks_are_silent():
+    graph = make_graph(resample, torch.randn(2, 3, 10))
+    with pytest.warns(UserWarning, match=r"compiles anew for each set of sizes: .* is not a polynomial|is no integer") as told:
+        compiled = compile_graph(graph, (), options=Options())
+        compiled([torch.randn(2, 3, 10)])
+        compiled([torch.randn(2, 3, 12)])
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compile_quietly(graph)
+
+
+def test_an_operator_that_fails_on_the_sizes_is_named():
+    graph = make_graph(lambda x: x.view(x.shape[0], 2, -1), torch.randn(3, 4))
+    with pytest.raises(Unsupported, match=r"aten.view.default of \(.*fails") as error:
+        fix_sizes(graph, (torch.randn(3, 5),))
+    assert "view" in error.value.where and "dynamic=False" in error.value.help
+
+
+class Resampled(nn.Module):
+    """A convolution before an image is made 1.3 times as large."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return F.interpolate(self.convolution(x), scale_factor=1.3, mode="bilinear").mean((2, 3))
+
+
+@pytest.mark.parametrize("dynamic", [True, None])
+def test_torch_compile_trains_whatever_the_sizes_are(dynamic):
+    torch._dynamo.reset()
+    module = Resampled()
+    compiled = torch.compile(module, backend="tcomp", dynamic=dynamic, options={"fallback": "silent"})
+    for shape in ((2, 3, 8, 9), (3, 3, 10, 7), (2, 3, 8, 9)):
+        x = torch.randn(shape, requires_grad=True)
+        got, want = compiled(x), module(x)
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(*(torch.autograd.grad(y.square().sum(), x) for y in (got, want)))
+
+
+class Scaled(nn.Module):
+    """Divides by the root of a size."""
+
+    def forward(self, x):
+        return x * x.shape[0] ** -0.5
+
+
+def test_a_compiled_module_fixes_sizes_and_says_so():
+    module = Scaled()
+    with pytest.warns(UserWarning, match="compiles anew for each set of sizes"):
+        compiled = tcomp.compile(module, (torch.randn(4, 5),), dynamic=True)
+    for shape in ((4, 5), (3, 6), (4, 5)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(compiled(x), module(x))
+    assert len(compiled.programs) == 2
+    (reason,) = compiled.fixed_sizes
+    assert f"sizes are fixed: {reason}" in tcomp.explain(compiled)
+
+
+def test_sizes_of_which_only_products_are_given_are_fixed():
+    traced = make_graph(lambda x: (x.flatten() + 1,), torch.randn(4, 3))
+    flat = next(node for node in traced.graph.nodes if node.target is torch.ops.aten.view.default)
+    graph = Graph()
+    given = graph.placeholder("flat")
+    total = graph.call_function(torch.ops.aten.add.Tensor, (given, 1))
+    given.meta["val"] = total.meta["val"] = flat.meta["val"]
+    graph.output((total,))
+    with pytest.raises(UnsupportedSize, match="no size of an input is s"):
+        compile_functional(GraphModule({}, graph), Options())
+    compiled = compile_quietly(GraphModule({}, graph))
+    assert isinstance(compiled, Specialised)
+    torch.testing.assert_close(compiled([torch.ones(6)])[0], torch.full((6,), 2.0))
