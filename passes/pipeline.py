@@ -34,6 +34,7 @@ from tcomp.passes.layout import choose_layouts
 from tcomp.passes.lower import lower_group
 from tcomp.passes.memory import Lifetime, place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
+from tcomp.passes.reroll import reroll
 from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
@@ -43,6 +44,8 @@ CascadePass = Callable[[Cascade], Cascade]
 
 CASCADE_PASSES: tuple[CascadePass, ...] = (
     inline_views,  # views vanish, so that what follows sees who really reads what
+    drop_dead,  # the views themselves, which stand between the steps of unrolled loops
+    reroll,  # before anything else is spent on copies, or makes them differ
     simplify,  # indices read through views bring masks and conversions that their ranges decide
     order_contractions,  # products of many factors become pairs, which may be common
     share_einsums,  # equal einsums show only once names of views are gone
@@ -52,6 +55,8 @@ CASCADE_PASSES: tuple[CascadePass, ...] = (
 
 STRICT_PASSES: tuple[CascadePass, ...] = (
     inline_views,
+    drop_dead,
+    reroll,
     simplify_strictly,
     share_einsums,
     drop_dead,
