@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tcomp.ir.expressions import Index, as_index, index_variables
+from tcomp.ir.expressions import Index, Variable, index_variables
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.tile import Assign, Axis, Loop, TileStatement
 
@@ -81,9 +81,28 @@ def drop_certain(body: Body, limits: list[Limit], bounds: Bounds) -> tuple[Body,
 
 
 def tail_of(limit: Limit, loops: tuple[Loop, ...]) -> int | None:
-    """The one value that a limit has where it is below its size, if that is known: the last step of a loop of known range."""
+    """The one value below its size that a limit takes, if that is known; 0 if it takes none.
+
+    Known are limits that fall evenly along one loop of known range: `100 - k` with k in steps of 32, `100 - 32*k` with k in steps
+    of one.
+    """
     for loop in loops:
-        rest = loop.stop - as_index(loop.variable)
-        if limit.limit == rest and loop.start.is_constant and loop.stop.is_constant and loop.step == limit.size:
-            return (loop.stop.constant - loop.start.constant) % loop.step
+        fall = _fall(limit.limit, loop.variable)
+        if fall is None or not loop.start.is_constant or not loop.stop.is_constant:
+            continue
+        start, stop = loop.start.constant, loop.stop.constant
+        last = start + max(0, (stop - 1 - start) // loop.step) * loop.step
+        tail = limit.limit.constant - fall * last
+        if tail >= limit.size:
+            return 0
+        is_alone = last == start or tail + fall * loop.step >= limit.size
+        return tail if tail > 0 and is_alone else None
     return None
+
+
+def _fall(limit: Index, variable: str) -> int | None:
+    """c, if the limit is a number minus c times the variable, and c is positive."""
+    if len(limit.terms) != 1:
+        return None
+    monomial, coefficient = limit.terms[0]
+    return -coefficient if monomial == (Variable(variable),) and coefficient < 0 else None

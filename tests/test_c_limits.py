@@ -55,7 +55,13 @@ def test_limits_that_are_proved_full_need_no_branch():
         (Loop("for", "j", as_index(100), (), start=as_index(10), step=32), Limit(100 - J, 32), 26),
         (Loop("for", "j", N, (), step=32), Limit(N - J, 32), None),
         (Loop("for", "j", as_index(100), (), step=16), Limit(100 - J, 32), None),
+        (Loop("for", "j", as_index(100), (), step=8), Limit(100 - J, 32), None),
         (Loop("for", "j", as_index(100), (), step=32), Limit(90 - J, 32), None),
+        (Loop("for", "j", as_index(4), (), step=1), Limit(100 - 32 * J, 32), 4),
+        (Loop("for", "j", as_index(3), (), step=1), Limit(100 - 32 * J, 32), 0),
+        (Loop("for", "j", as_index(1), (), step=1), Limit(20 - 32 * J, 32), 20),
+        (Loop("for", "j", as_index(3), (), step=1), Limit(N - 32 * J, 32), None),
+        (Loop("for", "j", as_index(3), (), step=1), Limit(2 * J, 32), None),
         (Loop("for", "i", as_index(100), (), step=32), Limit(100 - J, 32), None),
     ],
 )

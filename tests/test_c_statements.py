@@ -20,6 +20,8 @@ KERNELS = {
     "map_static_tail": """in X: f32[70, 5], out Y: f32[70, 5] {
         parallel i in 0 .. 70 step 32 { parallel j in 0 .. 5 step 2 {
           Y[i + i.0, j + j.0] over (i.0:32 < 70 - i, j.0:2 < 5 - j) = X[i + i.0, j + j.0] + 1.0 } } }""",
+    "counted_tail": """in X: f32[9, 100], out Y: f32[9, 100] { parallel r in 0 .. 3 { parallel i in 0 .. 4 {
+        Y[4*r + r.0, 32*i + i.0] over (r.0:4 < 9 - 4*r, i.0:32 < 100 - 32*i) = X[4*r + r.0, 32*i + i.0] * 2.0 } } }""",
     "two_limits": """in X: f32[N, M], out Y: f32[N, M] for N in 1.., M in 1.. {
         parallel i in 0 .. N step 4 { parallel j in 0 .. M step 32 {
           block t: f32[i.0:4, j.0:32]
