@@ -2,6 +2,11 @@
 
 Unrolled points run with the reduced axes outermost, so that a matmul statement reads each element once per reduced point and its
 accumulators are independent of one another. A point that exists only below a limit stands in an `if`.
+
+Seen in the assembly of GCC 12 for AVX-512: the inner loop of the matmul in `tcomp.ir.tile`, with tiles 12x32, 14x32, 8x48 and 6x64,
+is the loads of W, one broadcast for each element of X, the FMAs, and a counter. Unrolling it twice (an axis k.0:2) adds a few
+register copies, four times up to nine reloads from the stack. The best of 75 runs on 128x768x768, one thread beside other work, was
+163 to 180 GFLOP/s for all of them, and 169 for MKL, where 171 is the measured peak of a core: unrolling has nothing to gain there.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Compiled kernels against the evaluator of tile programs."""
 
+import re
 from dataclasses import replace
 
 import numpy
 import pytest
-from c_programs import Run, run_compiled
+from c_programs import Run, find_compiler, run_compiled
 from tile_programs import CASES, read_kernel
 
 from tcomp.codegen.c_kernel import COptions, instances, kernel_source, scratch_bytes
+from tcomp.codegen.toolchain import Compilation, compile_objects
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.evaluate_dtypes import round_float, storage
 from tcomp.ir.text import print_index
@@ -54,6 +56,38 @@ def test_a_matmul_reads_well(golden):
 
 def test_a_softmax_reads_well(golden):
     golden.check("c_softmax.txt", kernel_source(read_kernel("tile_softmax.txt"), COptions(lanes=8)))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(12, 32), (14, 32), (8, 48), (6, 64)])
+def test_a_register_tile_never_leaves_the_registers(rows, columns, tmp_path):
+    toolchain = find_compiler()
+    if toolchain.lanes != 16 or "clang" in toolchain.version.lower():
+        pytest.skip("the instructions expected are GCC's for AVX-512")
+    kernel = parse_kernel(LINEAR.replace("6, ", f"{rows * 8}, ").replace("0 .. 6 step 4", f"0 .. {rows * 8} step {rows}")
+    .replace("m.0:4 < 6 - m", f"m.0:{rows}").replace("m.0:4", f"m.0:{rows}").replace("32*n", f"{columns}*n")
+    .replace("n.0:32", f"n.0:{columns}").replace("[2, 10, 32]", f"[2, 10, {columns}]").replace("64]", f"{2 * columns}]"))  # fmt: skip
+    source, target = tmp_path / "kernel.c", tmp_path / "kernel.s"
+    source.write_text(kernel_source(kernel))
+    compile_objects(toolchain, [Compilation(source, target, ("-S",))])
+    found = find_inner_loop(target.read_text())
+    assert [line for line in found if "sp)" in line] == []
+    assert sum("vfmadd" in line for line in found) == rows * columns // 16
+    assert sum("vmov" in line for line in found) == columns // 16
+    assert len(found) <= rows * columns // 16 + columns // 16 + rows + 5
+
+
+def find_inner_loop(assembly):
+    """The instructions of the shortest loop with an FMA in it."""
+    lines = assembly.splitlines()
+    labels = {line[:-1]: number for number, line in enumerate(lines) if re.fullmatch(r"\.L\d+:", line)}
+    loops = []
+    for number, line in enumerate(lines):
+        jump = re.match(r"\s+j\w+\s+(\.L\d+)", line)
+        if jump and labels.get(jump[1], number) < number:
+            body = [text for text in lines[labels[jump[1]] + 1 : number + 1] if re.match(r"\s+[a-z]", text)]
+            if any("vfmadd" in text for text in body):
+                loops.append(body)
+    return min(loops, key=len)
 
 
 def test_instances_are_the_product_of_the_parallel_loops():
