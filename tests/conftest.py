@@ -37,9 +37,15 @@ def golden(request):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory):
-    """Compiled programs of the tests go to a folder of their own, whatever the user's environment says."""
+def _cache(request, tmp_path_factory):
+    """Compiled programs of the tests go to one folder a test session, whatever the user's environment says.
+
+    The workers of pytest-xdist and the processes that tests start share it, so that equal programs are built once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    # Every worker has a folder of its own in the session's.
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "tcomp-cache"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TCOMP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TCOMP_CACHE_DIR", str(folder))
         patch.delenv("TCOMP_DEBUG", raising=False)
         yield
