@@ -1,0 +1,128 @@
+"""Arguments of kernels: views, offsets, merged ranks."""
+
+import pytest
+
+from tcomp.ir.expressions import as_index
+from tcomp.ir.parser import parse_cascade
+from tcomp.ir.text import print_einsum, print_index
+from tcomp.ir.tile import contiguous_strides
+from tcomp.ir.verify import check_cascade
+from tcomp.passes.arguments import Memory, bind_arguments, extent_limit, merge_ranks, stride_along
+from tcomp.passes.fuse import fuse
+
+INPUTS = "X: f32[4, 6, 8], H: f32[10, 8], V: f32[8], I: i64[4]"
+
+
+def bind(body, strides=None, outputs="Z"):
+    cascade = parse_cascade(f"cascade c({INPUTS}) -> ({outputs}) {{ {body} }}")
+    check_cascade(cascade)
+    (group,) = fuse(cascade)
+    memories = {}
+    for name, tensor in cascade.tensors().items():
+        steps = (strides or {}).get(name)
+        steps = contiguous_strides(tensor.shape) if steps is None else tuple(as_index(s) for s in steps)
+        memories[name] = Memory(tensor.dtype, tensor.shape, steps)
+    return bind_arguments(group, memories)
+
+
+def describe(bound):
+    return {
+        name: (o.tensor, [print_index(e) for e in o.memory.shape], [print_index(s) for s in o.memory.strides], print_index(o.memory.offset))
+        for name, o in bound.operands.items()
+    }
+
+
+def members(bound):
+    return [print_einsum(e) for e in bound.group.members]
+
+
+def test_a_constant_index_becomes_an_offset():
+    bound = bind("Z: f32[i:8] = H[7, i] + H[2, i]")
+    assert describe(bound) == {
+        "x0": ("H", ["8"], ["1"], "56"),
+        "x1": ("H", ["8"], ["1"], "16"),
+        "Z": ("Z", ["8"], ["1"], "0"),
+    }
+    assert members(bound) == ["Z: f32[i:8] = x0[i] + x1[i]"]
+
+
+def test_a_constant_part_of_an_index_becomes_an_offset():
+    bound = bind("Z: f32[i:3] = H[2*i + 4, 1]")
+    assert describe(bound)["x0"] == ("H", ["6"], ["8"], "33")
+    assert members(bound) == ["Z: f32[i:3] = x0[2*i]"]
+
+
+@pytest.mark.parametrize(
+    ("body", "offset"),
+    [
+        ("Z: f32[i:8] = H[7 - i, 0]", "0"),
+        ("Z: f32[i:4] = H[I[i] + 3, 0]", "0"),
+        ("Z: f32[i:4] = (H[i + 9, 0] else 0.0)", "0"),
+        ("Z: f32[i:8] = H[(i - 3) // 2 + 2, 0]", "0"),
+    ],
+)
+def test_a_view_never_starts_behind_what_is_read(body, offset):
+    assert describe(bind(body))["x0"][3] == offset
+
+
+def test_equal_views_are_one_argument():
+    assert list(bind("Z: f32[i:8] = H[7, i] * H[7, i] + V[i]").operands) == ["x0", "x1", "Z"]
+
+
+def test_strides_are_those_of_the_memory():
+    assert describe(bind("Z: f32[i:8] = H[7, i]", {"H": (1, 10)}))["x0"] == ("H", ["8"], ["10"], "7")
+
+
+@pytest.mark.parametrize(
+    ("body", "merged"),
+    [
+        ("Z: f32[p:4, q:6, k:8] = exp(X[p, q, k])", "Z: f32[p:192] = exp(x0[p])"),
+        ("Z: f32[p:4, q:6, k:8] = X[p, q, k] * V[k]", "Z: f32[p:24, k:8] = x0[p, k] * x1[k]"),
+        ("Z: f32[p:4, k:8, q:6] = exp(X[p, q, k])", "Z: f32[p:4, k:8, q:6] = exp(x0[p, q, k])"),
+        ("Z: f32[k:8] = sum(p:4, q:6) X[p, q, k]", "Z: f32[k:8] = sum(p:24) x0[p, k]"),
+        ("Z: f32[p:4, q:6, k:8] = X[p, q, k] + f32[q]", "Z: f32[p:4, q:6, k:8] = x0[p, q, k] + f32[q]"),
+        ("Z: f32[p:4, q:5, k:8] = exp(X[p, q, k])", "Z: f32[p:4, q:40] = exp(x0[p, q])"),
+        ("Z: f32[p:4, q:6, k:8] = (X[p, q, k] else 0.0)", "Z: f32[p:4, q:6, k:8] = (x0[p, q, k] else 0.0)"),
+        ("Z: f32[p:4, q:6, k:8] = X[p, q, k] + X[3 - p, q, k]", "Z: f32[p:4, q:48] = x0[p, q] + x0[3 - p, q]"),
+    ],
+)
+def test_ranks_that_are_walked_as_one_are_merged(body, merged):
+    assert members(merge_ranks(bind(body))) == [merged]
+
+
+def test_merging_keeps_views_whole():
+    bound = merge_ranks(bind("Z: f32[p:4, q:6, k:8] = X[p, q, k] * V[k]"))
+    assert describe(bound)["x0"] == ("X", ["24", "8"], ["8", "1"], "0")
+    assert describe(bound)["Z"] == ("Z", ["24", "8"], ["8", "1"], "0")
+
+
+def test_the_same_value_if_nothing_merges():
+    bound = bind("Z: f32[i:8] = V[i]")
+    assert merge_ranks(bound) is bound
+
+
+def test_gaps_between_rows_prevent_merging():
+    bound = bind("Z: f32[p:4, q:6, k:8] = exp(X[p, q, k])", {"X": (60, 10, 1)})
+    assert members(merge_ranks(bound)) == ["Z: f32[p:24, k:8] = exp(x0[p, k])"]
+
+
+@pytest.mark.parametrize(
+    ("body", "variable", "stride"),
+    [
+        ("Z: f32[p:4, q:6, k:8] = exp(X[p, q, k])", "q", 8),
+        ("Z: f32[p:4, q:3, k:8] = exp(X[p, 2*q, k])", "q", 16),
+        ("Z: f32[p:4, q:3, k:4] = exp(X[p, q, q + k])", "q", 9),
+        ("Z: f32[p:4, q:3, k:8] = exp(X[p, 0, k])", "q", 0),
+        ("Z: f32[p:4, q:6, k:8] = exp(X[p, q // 2, k])", "q", None),
+        ("Z: f32[p:4, q:6, k:8] = exp(X[p, q, 7 - k])", "k", -1),
+    ],
+)
+def test_stride_along(body, variable, stride):
+    bound = bind(body)
+    load = bound.group.members[0].expression.arguments[0]
+    assert stride_along(bound.operands["x0"], load.index, variable) == stride
+
+
+def test_extent_limit():
+    assert extent_limit(as_index(7)) == 7
+    assert extent_limit(as_index("N")) is None
