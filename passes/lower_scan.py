@@ -106,6 +106,7 @@ def _inside(lowering: Lowering, slots: tuple[Index, ...], shape: tuple[Index, ..
         if is_inside(slot, extent, lowering.bounds()):
             continue
         low = apply("ge", Ordinal(slot, i64), constant(0, i64))
-        both = apply("and", low, apply("lt", Ordinal(slot, i64), Ordinal(extent, i64)))
+        limit = constant(extent.constant, i64) if extent.is_constant else Ordinal(extent, i64)
+        both = apply("and", low, apply("lt", Ordinal(slot, i64), limit))
         inside = both if inside is None else apply("and", inside, both)
     return inside
