@@ -25,7 +25,8 @@ def fold_weights(cascade: Cascade) -> tuple[Cascade, Cascade]:
     for statement in cascade.statements:
         names = [name for e in statement_einsums(statement) for name, _ in e.targets]
         (early if all(static[n] for n in names) and not _is_symbolic(statement) else late).append(statement)
-    made = {name: t for name, t in cascade.tensors().items() if any(name in _targets(s) for s in early)}
+    known = {name for s in early for name in _targets(s)}
+    made = {name: t for name, t in cascade.tensors().items() if name in known}
     late = _copy_outputs(cascade, late, made)
     read = {name for s in late for e in statement_einsums(s) for name in e.reads()}
     folded = tuple(name for name in made if name in read)
