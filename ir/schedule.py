@@ -32,7 +32,7 @@ from tcomp.ir.expressions import Index
 from tcomp.ir.lexer import Cursor
 from tcomp.ir.text import print_index
 
-KernelKind: TypeAlias = Literal["contract", "nest", "scan", "scatter"]
+KernelKind: TypeAlias = Literal["contract", "nest", "scan", "scatter", "chain"]
 KERNEL_KINDS: dict[str, KernelKind] = {kind: kind for kind in get_args(KernelKind)}
 
 

@@ -5,6 +5,7 @@
     nest      `outer` ranks shared by all members; per phase, one loop over the `inner` ranks (none: a pure map)
     scan      `outer` ranks; a serial loop over the iterative rank; the body einsum by einsum
     scatter   `outer` ranks (the bare slots); serial loops over the reduced ranks, folding into memory
+    chain     `outer` ranks, one of them a tile of rows; `parts` one after another, what passes between them in a buffer
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import as_index, substitute, substitute_index
 
-Kind = Literal["contract", "nest", "scan", "scatter"]
+Kind = Literal["contract", "nest", "scan", "scatter", "chain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Group:
     inner: tuple[Rank, ...] = ()
     iterative: Rank | None = None
     stored: tuple[str, ...] = ()
+    parts: tuple[Group, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

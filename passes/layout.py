@@ -50,6 +50,8 @@ def permuted_strides(shape: tuple[Index, ...], order: tuple[int, ...]) -> tuple[
 
 def _order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
     dims = tuple(range(len(einsum.index)))
+    if group.kind == "chain":
+        group = group.parts[-1]
     if group.kind in ("scan", "scatter"):
         return dims
     names = [i.as_variable or "" for i in einsum.index]

@@ -19,6 +19,7 @@ from tcomp.ir.cascade import Symbol
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Kernel
 from tcomp.passes.arguments import Bound
+from tcomp.passes.lower_chain import lower_chain
 from tcomp.passes.lower_contract import lower_contract
 from tcomp.passes.lower_nest import lower_nest
 from tcomp.passes.lower_scan import lower_scan, lower_scatter
@@ -33,6 +34,8 @@ def lower_group(bound: Bound, schedule: KernelSchedule, symbols: tuple[Symbol, .
             body = lower_contract(lowering)
         case "nest":
             body = lower_nest(lowering)
+        case "chain":
+            body = lower_chain(lowering)
         case "scan":
             body = lower_scan(lowering)
         case _:

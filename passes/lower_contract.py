@@ -28,8 +28,15 @@ MOST_LINES = 2
 def lower_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
     """Lower a contraction and its epilogue; see `tcomp.passes.lower` for the shape of the result."""
     group, schedule = lowering.bound.group, lowering.schedule
-    root, *epilogue = group.members
     lowering.cut(group.outer)
+    order = [name for name in schedule.order if name in {r.name for r in group.outer}]
+    return parallel_nest(lowering, order, contract_tile(lowering))
+
+
+def contract_tile(lowering: Lowering) -> tuple[TileStatement, ...]:
+    """One register tile of a contraction whose free ranks are cut already: accumulate, then the epilogue."""
+    group, schedule = lowering.bound.group, lowering.schedule
+    root, *epilogue = group.members
     reduced = lowering.cut(sorted(root.reduced, key=lambda r: schedule.order.index(r.name)), tiled=False)
     axes = lowering.axes(r.name for r in group.outer)
     dtype = accumulator_dtype(root)
@@ -43,9 +50,7 @@ def lower_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
     ]
     if root.name in group.stored:
         body.append(lowering.store(root, narrow(lowering.blocks[root.name], dtype, root.dtype), axes))
-    body += lower_maps(lowering, epilogue, axes)
-    order = [name for name in schedule.order if name in {r.name for r in group.outer}]
-    return parallel_nest(lowering, order, tuple(body))
+    return (*body, *lower_maps(lowering, epilogue, axes))
 
 
 def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatement]:

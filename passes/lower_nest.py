@@ -50,15 +50,21 @@ def lower_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
     """Lower maps and reductions over the outer and inner ranks of a group."""
     group = lowering.bound.group
     lowering.cut(group.outer)
-    lowering.cut(group.inner)
+    body = lower_phases(lowering)
+    names = {r.name for r in group.outer}
+    order = [name for name in lowering.schedule.order if name in names]
+    return parallel_nest(lowering, order, body)
+
+
+def lower_phases(lowering: Lowering) -> tuple[TileStatement, ...]:
+    """All phases of a group whose outer ranks are cut already."""
+    lowering.cut(lowering.bound.group.inner)
     phases = _find_phases(lowering)
     body: list[TileStatement] = []
     for phase in range(phases.count + 1):
         body += _lower_points(lowering, phases, phase)
         body += _lower_phase(lowering, phases, phase)
-    names = {r.name for r in group.outer}
-    order = [name for name in lowering.schedule.order if name in names]
-    return parallel_nest(lowering, order, tuple(body))
+    return tuple(body)
 
 
 def _walks_inner(lowering: Lowering, einsum: Einsum) -> bool:

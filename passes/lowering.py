@@ -82,7 +82,11 @@ class Lowering:
     inlined: dict[str, Einsum] = field(default_factory=dict)
     memory: dict[str, Load] = field(default_factory=dict)
     """Members read back from memory: how to load them, over the group's ranks."""
+    buffers: dict[str, Load] = field(default_factory=dict)
+    """Members stored in a buffer instead of memory: where, over the group's ranks."""
     names: set[str] = field(default_factory=set)
+    lanes: str | None = None
+    """The rank on vector lanes, if not the schedule's."""
 
     def __post_init__(self) -> None:
         self.names.update(rank.name for e in self.bound.group.members for rank in e.ranks)
@@ -109,7 +113,7 @@ class Lowering:
     def axes(self, names: Iterable[str]) -> tuple[Axis, ...]:
         """Axes of the given ranks, the lanes last."""
         found = [self.splits[n].axis for n in names if n in self.splits]
-        lanes = f"{self.schedule.lanes}.0"
+        lanes = f"{self.lanes or self.schedule.lanes}.0"
         return tuple(sorted((a for a in found if a is not None), key=lambda a: a.name == lanes))
 
     def place(self, index: Index) -> Index:
@@ -153,9 +157,11 @@ class Lowering:
         return block
 
     def store(self, einsum: Einsum, value: Expr, axes: tuple[Axis, ...]) -> Assign:
-        """Store a member's value at its place in memory."""
-        index = tuple(self.place(i) for i in einsum.index)
-        return Assign(einsum.name, index, axes, value)
+        """Store a member's value at its place in memory, which is a buffer inside a chain."""
+        kept = self.buffers.get(einsum.name)
+        if kept is not None:
+            return Assign(kept.tensor, tuple(self.place(i) for i in kept.index), axes, value)
+        return Assign(einsum.name, tuple(self.place(i) for i in einsum.index), axes, value)
 
 
 def nest_loops(kind: str, splits: Iterable[Split], body: tuple[TileStatement, ...]) -> tuple[TileStatement, ...]:

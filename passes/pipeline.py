@@ -24,6 +24,7 @@ from tcomp.ir.target import Target
 from tcomp.ir.tile import Kernel, contiguous_strides
 from tcomp.passes.affine import fold_affine
 from tcomp.passes.arguments import Bound, Memory, bind_arguments, merge_ranks
+from tcomp.passes.chain import chain_groups
 from tcomp.passes.contraction_order import order_contractions
 from tcomp.passes.dead import drop_dead
 from tcomp.passes.fold import fold_weights
@@ -145,7 +146,7 @@ def build(
         for name, t in _external(cascade).items()
     }
     external = set(memories)
-    groups = fuse(cascade)
+    groups = chain_groups(fuse(cascade), cascade.outputs, target)
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}

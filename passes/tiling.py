@@ -15,9 +15,10 @@ from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Target
 from tcomp.passes.arguments import Bound, stride_along
+from tcomp.passes.chain import row_of
 from tcomp.passes.contraction import find_contraction, panel_of
 from tcomp.passes.group import Group
-from tcomp.passes.tiles import choose_tile, typical
+from tcomp.passes.tiles import VECTOR_COUNTS, choose_tile, fits_registers, typical
 
 VECTORS = 4
 """Vectors of one block in an elementwise loop or a reduction: enough independent accumulators to hide latency."""
@@ -42,6 +43,8 @@ def choose_schedule(bound: Bound, target: Target, name: str) -> KernelSchedule:
         return _contract(bound, target, name)
     if group.kind == "nest":
         return _nest(bound, target, name)
+    if group.kind == "chain":
+        return _chain(bound, target, name)
     lanes = _best_lanes(bound, group.outer)
     tiles = ((lanes, _width(_extent(group.outer, lanes), target, group, 1)),) if lanes is not None else ()
     order = tuple(r.name for r in group.outer)
@@ -71,6 +74,29 @@ def _contract(bound: Bound, target: Target, name: str) -> KernelSchedule:
     prefetch = _worth_prefetching(bound, root, (lanes_rank, width), row, height, target)
     reduced = tuple(r.name for r in root.reduced)
     return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *reduced), order, lanes_rank, prefetch)
+
+
+def _chain(bound: Bound, target: Target, name: str) -> KernelSchedule:
+    """Rows by the widest tiles that fit for either contraction; the nest walks the rows in the first one's panels."""
+    group = bound.group
+    first, middle, last = group.parts
+    row, rows = row_of(group, target)
+    lanes = target.lanes(compute_dtype(first.root.dtype))
+    inner, width = _lane_panels(first.root)
+    final, panel = _lane_panels(last.root)
+    counts = [v for v in VECTOR_COUNTS if fits_registers(rows, v, target)]
+    width = width or _even_width(typical(_extent(middle.inner, inner)), lanes, counts)
+    panel = panel or _even_width(typical(_extent(last.outer, final)), lanes, counts)
+    outer = tuple(r.name for r in group.outer)
+    reduced = tuple(r.name for e in (first.root, last.root) for r in e.reduced if r.name != inner)
+    tiles = ((row, rows), (inner, width), (final, panel))
+    return KernelSchedule(name, group.names, "chain", tiles, (*outer, inner, final, *reduced), outer, inner)
+
+
+def _even_width(extent: int, lanes: int, counts: list[int]) -> int:
+    """The widest allowed tile that divides an extent in whole vectors, in elements."""
+    vectors = -(-extent // lanes)
+    return max(count for count in counts if vectors % count == 0) * lanes
 
 
 def _worth_prefetching(

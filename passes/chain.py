@@ -1,0 +1,163 @@
+"""Chain kernels through rows that stay in cache: contraction, then maps and reductions along its lanes, then contraction again.
+
+    S[h, i, j] = sum(e) Q[h, i, e] * K[h, j, e]                       contract, lanes j
+    A[h, i, j] = exp(S - max(j) S) / sum(j) exp(S - max(j) S)         nest over j
+    Z[h, i, d] = sum(j) A[h, i, j] * V[h, j, d]                       contract, lanes d
+      =>
+    parallel h, i.1 { rows[i.0, j] = S...; rows[i.0, j] = A...; Z[i.0, d] = sum(j) rows[i.0, j] * V[h, j, d] }
+
+Nothing here knows what the three compute: any nest between two contractions qualifies if the tensors between them are read once, all
+three agree on the ranks (h, i), and j is what the first one's lanes, the nest's inner rank and the last one's reduced rank have in
+common. It pays when the tensor between them does not fit in cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.dtypes import compute_dtype
+from tcomp.ir.expressions import loads
+from tcomp.ir.target import Target
+from tcomp.passes.contraction import find_contraction, panel_of
+from tcomp.passes.group import Group, rename_ranks
+from tcomp.passes.tiles import LARGEST_ROWS, fits_registers
+
+SMALLEST_ROWS = 4
+"""Rows of a tile below which the contractions would reload their right operands too often."""
+
+
+def chain_groups(groups: tuple[Group, ...], outputs: Collection[str], target: Target) -> tuple[Group, ...]:
+    """Join chains of three groups; each chain takes the place of its last group. Tensors in `outputs` stay in memory."""
+    producer = {name: place for place, group in enumerate(groups) for name in group.stored}
+    readers = dict.fromkeys(outputs, 1)
+    for group in groups:
+        for name in group.reads():
+            readers[name] = readers.get(name, 0) + 1
+    kept: list[Group | None] = list(groups)
+    for place, last in enumerate(groups):
+        if last.kind != "contract":
+            continue
+        middle_place = _only_source(last, groups, producer, readers, "nest")
+        first_place = None if middle_place is None else _only_source(groups[middle_place], groups, producer, readers, "contract")
+        if middle_place is None or first_place is None or kept[first_place] is None:
+            continue
+        chain = _join(groups[first_place], groups[middle_place], last, target)
+        if chain is not None:
+            kept[first_place] = kept[middle_place] = None
+            kept[place] = chain
+    return tuple(g for g in kept if g is not None)
+
+
+def _only_source(
+    group: Group, groups: tuple[Group, ...], producer: dict[str, int], readers: dict[str, int], kind: str
+) -> int | None:
+    """The group of the given kind whose one result only this group reads."""
+    for name in group.reads():
+        place = producer.get(name)
+        if place is not None and groups[place].kind == kind and groups[place].stored == (name,) and readers[name] == 1:
+            return place
+    return None
+
+
+def _match(tensor: str, reader: Iterable[Einsum], writer: Einsum, by_reader: bool) -> dict[str, str] | None:
+    """Pair the ranks of a tensor's writer and readers, from the reader's names if `by_reader`; None unless bare and one to one."""
+    pairs: dict[str, str] = {}
+    found = [load for e in reader for part in (e.expression, e.where) if part is not None for load in loads(part)]
+    for load in (load for load in found if load.tensor == tensor):
+        if load.outside is not None:
+            return None
+        for here, there in zip(load.index, writer.index):
+            a, b = here.as_variable, there.as_variable
+            if a is None or b is None:
+                return None
+            key, value = (a, b) if by_reader else (b, a)
+            if pairs.setdefault(key, value) != value:
+                return None
+    return pairs if len(set(pairs.values())) == len(pairs) else None
+
+
+def _join(first: Group, middle: Group, last: Group, target: Target) -> Group | None:
+    (scores,), (weights,) = first.stored, middle.stored
+    writer = {e.name: e for e in (*first.members, *middle.members)}
+    if len(middle.inner) != 1 or any(len(e.targets) > 1 for e in middle.members):
+        return None
+    into = _match(scores, middle.members, writer[scores], by_reader=False)
+    out = _match(weights, last.members, writer[weights], by_reader=True)
+    inner = middle.inner[0]
+    top, bottom = find_contraction(first.root, {}), find_contraction(last.root, {})
+    if into is None or out is None or top is None or bottom is None:
+        return None
+    if set(into) != {r.name for r in first.outer} or into[top.lanes.name] != inner.name:
+        return None
+    free = [r for r in last.outer if r.name not in out]
+    reduced = {out.get(r.name) for r in last.root.reduced}
+    shared = {r.name for r in middle.outer}
+    if reduced != {inner.name} or free != [bottom.lanes] or {out[r.name] for r in last.outer if r.name in out} != shared:
+        return None
+    if bottom.left.tensor != weights or not inner.extent.is_constant:
+        return None
+    row = _row_tile(first, top.rows, into, middle, target)
+    if row is None or not _pays(writer[scores], row[1], inner, target):
+        return None
+    used = {r.name for e in middle.members for r in e.ranks}
+    head = _renamed(first, into, used)
+    tail = _renamed(last, out, used | {r.name for e in head.members for r in e.ranks})
+    parts = (head, middle, tail)
+    members = tuple(e for part in parts for e in part.members)
+    return Group("chain", members, middle.outer, middle.inner, stored=last.stored, parts=parts)
+
+
+def _row_tile(
+    first: Group, rows: tuple[Rank, ...], into: dict[str, str], middle: Group, target: Target
+) -> tuple[str, int] | None:
+    """The rank of the tile's rows, by the nest's name, and how many: a divisor of its extent."""
+    contraction = find_contraction(first.root, {})
+    panel = None if contraction is None else panel_of(contraction.right)
+    lanes = target.lanes(compute_dtype(first.root.dtype))
+    vectors = 1 if panel is None else -(-panel[1] // lanes)
+    for rank in reversed(middle.outer):
+        if rank.name not in {into[r.name] for r in rows} or not rank.extent.is_constant:
+            continue
+        sizes = [s for s in range(SMALLEST_ROWS, LARGEST_ROWS + 1) if rank.extent.constant % s == 0]
+        fitting = [s for s in sizes if fits_registers(s, vectors, target)]
+        if fitting:
+            return rank.name, fitting[-1]
+    return None
+
+
+def _pays(scores: Einsum, rows: int, inner: Rank, target: Target) -> bool:
+    """Whether the tensor between the kernels leaves the cache, and the rows of a tile do not."""
+    size = scores.dtype.bytes
+    for extent in scores.shape:
+        if not extent.is_constant:
+            return False
+        size *= extent.constant
+    return size > target.l2 // 2 and rows * inner.extent.constant * scores.dtype.bytes * 4 <= target.l2
+
+
+def _renamed(group: Group, names: dict[str, str], taken: set[str]) -> Group:
+    """A group over the chain's rank names; ranks of its own get names nobody else has."""
+    mapping = dict(names)
+    for name in dict.fromkeys(r.name for e in group.members for r in e.ranks):
+        if name not in mapping:
+            new = name
+            while new in taken or new in mapping.values():
+                new += "x"
+            mapping[name] = new
+    return replace(
+        group,
+        members=tuple(rename_ranks(e, mapping) for e in group.members),
+        outer=tuple(Rank(mapping[r.name], r.extent) for r in group.outer),
+    )
+
+
+def row_of(chain: Group, target: Target) -> tuple[str, int]:
+    """The rank of a chain's row tile and its size."""
+    first, middle, _ = chain.parts
+    contraction = find_contraction(first.root, {})
+    assert contraction is not None
+    row = _row_tile(first, contraction.rows, {r.name: r.name for r in first.outer}, middle, target)
+    assert row is not None
+    return row
