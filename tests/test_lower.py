@@ -61,9 +61,9 @@ def test_a_reduction_keeps_a_state_per_lane_and_merges_after_the_loop():
         "for j.1 in 0 .. 2 {",
         "Z_part[j.0] over (j.0:16 < 20 - 16*j.1) max= x0[i, j.0 + 16*j.1]",
         "}",
-        "block Z: f32[]",
-        "Z[] over () = max(j.0:16) Z_part[j.0]",
-        "Z_out[i] over () = Z[]",
+        "block Z_2: f32[]",
+        "Z_2[] over () = max(j.0:16) Z_part[j.0]",
+        "Z_out[i] over () = Z_2[]",
         "}",
     ]
 
