@@ -81,7 +81,7 @@ class Execution:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.weights.tensors().values())
 
     def arena_bytes(self) -> int:
-        """The most arena any stage has allocated in one frame so far."""
+        """The most arena that any stage needs; of symbolic sizes, has needed so far."""
         return max((stage.arena_bytes for stage in self._stages if isinstance(stage, CompiledRunner)), default=0)
 
     def _finish(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> list[Any]:

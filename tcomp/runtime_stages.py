@@ -57,7 +57,8 @@ class CompiledRunner:
 
     def __init__(self, stage: CompiledStage, number: int, symbols: Sequence[str], settings: CallSettings, trusted: int) -> None:
         self.stage = stage
-        self.arena_bytes = 0
+        # Of a symbolic size: what calls have needed so far.
+        self.arena_bytes = stage.main.arena.constant if stage.main is not None and stage.main.arena.is_constant else 0
         self._number = number
         self._settings = settings
         self._pool: list[_Frame] = []

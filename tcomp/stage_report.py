@@ -55,7 +55,7 @@ def explain_group(group: Group) -> str:
             alone = f"{first} stores where its indices say, independently over {over}"
             together = f"; {joined} with it"
     kept = [name for name in group.names if name not in group.stored]
-    unstored = f"; {_enumerate(kept)} never reach memory" if kept else ""
+    unstored = f"; {_enumerate(kept)} never reach{'es' * (len(kept) == 1)} memory" if kept else ""
     return alone + (together if rest else "") + unstored
 
 

@@ -91,13 +91,14 @@ def test_the_evaluator_of_plans_sees_overlapping_tensors():
 def test_the_arena_is_aligned_and_reused():
     module, inputs = CASES["norms"]
     compiled = tcomp.compile(module, inputs)
+    assert compiled.memory.arena > 0
     compiled(*inputs)
     (runner,) = compiled.variants[0].execution._stages
     (frame,) = runner._pool
     assert frame.address % ALIGNMENT == 0
     compiled(*inputs)
     assert runner._pool == [frame]
-    assert compiled.memory.arena > 0
+    assert frame.arena.numel() == compiled.memory.arena + ALIGNMENT
 
 
 def test_matchers_ignore_strides_that_are_never_used():
