@@ -196,14 +196,14 @@ class BodyWriter:
 
 
 def _prefetch(statement: Prefetch, context: Context) -> CStatement:
-    """A hint; the address may lie outside the tensor, which no processor minds."""
+    """A hint toward the second-level cache; the address may lie outside the tensor, which no processor minds."""
     home = context.homes[statement.tensor]
     assert isinstance(home, Memory)
     flat = as_index(0)
     for index, stride in zip(statement.index, home.strides, strict=True):
         flat = flat + index * stride
     address = add(Name(home.name), scalar_code(flat, context.names, context.bounds))
-    return Evaluate(call("__builtin_prefetch", address))
+    return Evaluate(call("__builtin_prefetch", address, Integer(0), Integer(2)))
 
 
 def is_full(limit: Limit, context: Context) -> CExpression:

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
+from typing import assert_never
 
 from tcomp.codegen.c_layout import choose_lane_axis
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import Load, as_index, index_variables
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, TileStatement, walk_statements
+from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement, walk_statements
 from tcomp.ir.tile_scope import Place, Site
 
 Body = tuple[TileStatement, ...]
@@ -78,8 +79,10 @@ class _Widening:
                 case Block() | Buffer():
                     places = places | {statement.name: statement}
                     written.append(statement)
-                case Assign():
+                case Assign() | Prefetch():
                     written.append(statement)
+                case _:
+                    assert_never(statement)
         return tuple(written)
 
     def _loop(self, loop: Loop, places: dict[str, Place], loops: tuple[Loop, ...]) -> list[TileStatement]:

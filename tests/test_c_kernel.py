@@ -97,6 +97,21 @@ def test_instances_are_the_product_of_the_parallel_loops():
     assert print_index(instances(replace(kernel, body=kernel.body[0].body[0].body))) == "1"
 
 
+def test_a_prefetch_is_a_hint_with_the_flat_address():
+    source = kernel_source(
+        parse_kernel("""kernel k(in X: f32[4, 8, 16], out Y: f32[16]) {
+          block a: f32[n.0:16]
+          a[n.0] over (n.0:16) = 0.0
+          for k in 0 .. 8 {
+            prefetch X[2, 0, 2*k + 4]
+            a[n.0] over (n.0:16) sum= X[1, k, n.0]
+          }
+          Y[n.0] over (n.0:16) = a[n.0]
+        }""")
+    )
+    assert "__builtin_prefetch(X + (2 * k + 260), 0, 2);" in source
+
+
 def test_large_buffers_leave_the_stack():
     kernel = "kernel k(out Y: f32[1]) {{ buffer t: f32[{0}]\n t[0] over () = 1.0\n Y[0] over () = t[0] }}"
     small, large = (parse_kernel(kernel.format(size)) for size in (1000, 100_000))
