@@ -269,7 +269,9 @@ def _emit(contraction: Einsum, weight: Load, chain: _Chain, cascade: Cascade, ta
         index = tuple(substitute_index(i, ranks) for i in last.index)
         return *made, replace(folded, targets=last.targets, index=index, shape=last.shape)
     value: Expr = Load(contraction.name, tuple(back[rank.name] for rank in contraction.free))
-    if shift is not None:
+    if isinstance(shift, Load):
+        value = apply("add", value, shift)
+    elif shift is not None:
         names = variables(shift)
         ranks_left = tuple(rank for rank in last.free if rank.name in names)
         name = _fresh(f"{last.name}.shift", taken)
