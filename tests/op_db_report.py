@@ -1,211 +1,302 @@
-"""How much of PyTorch's operator database lowers, and whether it is right: `python -m tests.op_db_report [--help]`.
+"""How much of PyTorch's operator database compiles, and whether it is right: `python -m tests.op_db_report [--help]`.
 
-Takes the samples of `op_db` in float32, int64 and bool whose graph, after core ATen decompositions, consists of core ATen operators
-on dtypes tcomp serves, without random numbers. Prints what share lowers without fallback, the operators that are missing by
-number of samples they spoil, and the samples whose values differ from eager's by more than the tolerance of `lowering_support`.
-Samples with operators beyond core ATen are lowered and checked where the table has them too, and counted apart.
+Takes the samples of `op_db` in float32, int64 and bool, traces each into a graph of ATen operators after core ATen decompositions,
+compiles the graphs with real kernels and runs them. A graph with operators that have no lowering is split around those, which run in
+eager, and is checked as well. Results are compared with eager's within the tolerance of `lowering_support`.
+
+Samples count as core if their graph consists of core ATen operators; those that draw random numbers are left out. A sample that
+crashes or hangs is a wrong one and does not end the run. When interrupted, what has been found is printed.
 """
 
 import argparse
+import functools
 import json
-import random
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
 import sys
 import time
 import traceback
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import numpy
 import torch
-from torch.fx import GraphModule
-from torch.testing._internal.common_methods_invocations import op_db
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.ir.errors import TcompError
 from tcomp.lower_graph import find_unsupported
-from tests.lowering_support import capture, execute, find_mismatch
+from tests.lowering_support import capture, execute, find_mismatch, to_numpy
+from tests.op_db_batch import Batch, Compiled, open_batch, run_apart
+from tests.op_db_samples import Sample, Untraced, find_entries, find_foreign, find_samples, is_random, name_entry
 
-DTYPES = (torch.float32, torch.int64, torch.bool)
-QUERIES = frozenset({torch.ops.aten.sym_size.int, torch.ops.aten.sym_numel.default})
 OPEN_TIES = frozenset({torch.ops.aten.topk.default, torch.ops.aten.kthvalue.default})
 REDUCTION_TERMS = 64
 """Roundings allowed relative to the largest magnitude of a result; samples are small."""
+FLAGS = ("-O1",)
+"""What the kernels are compiled with beside the usual flags: optimising kernels that run once takes longer than it gains."""
+SECONDS = 900
+"""How long the samples of one entry may take."""
 
-Execute = Callable[[GraphModule, list[torch.Tensor]], list[numpy.ndarray]]
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one sample."""
+
+    name: str
+    foreign: tuple[str, ...] = ()
+    """What of its graph is not core ATen."""
+    missing: tuple[str, ...] = ()
+    """The operators that ran in eager, with the reason."""
+    fault: str | None = None
+    is_random: bool = False
+    untraced: str | None = None
+
+
+@dataclass
+class Tally:
+    """Counts of samples."""
+
+    samples: int = 0
+    lowered: int = 0
+    wrong: int = 0
+    fallback: int = 0
+    fallback_wrong: int = 0
+
+    def count(self, outcome: Outcome) -> None:
+        self.samples += 1
+        if outcome.missing:
+            self.fallback += 1
+            self.fallback_wrong += outcome.fault is not None
+        else:
+            self.lowered += 1
+            self.wrong += outcome.fault is not None
+
+    def share(self) -> float:
+        """The share that compiles without fallback and is right."""
+        return (self.lowered - self.wrong) / self.samples if self.samples else 0.0
 
 
 @dataclass
 class Report:
-    """What was counted. `wrong` and `refused` name samples as `operator[dtype] number: reason`."""
+    """The outcomes of all samples, counted."""
 
-    captured: int = 0
-    uncaptured: Counter[str] = field(default_factory=Counter)
-    not_core: Counter[str] = field(default_factory=Counter)
+    outcomes: list[Outcome] = field(default_factory=list)
+    core: Tally = field(default_factory=Tally)
+    beyond: Tally = field(default_factory=Tally)
     random: int = 0
-    core: int = 0
-    lowered: int = 0
-    checked: int = 0
-    beyond: int = 0
-    beyond_lowered: int = 0
+    untraced: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
-    missing_from: dict[str, list[str]] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
+    """Of core samples."""
+    missing_beyond: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
 
-    def share(self) -> float:
-        """Of the core samples, the share that lowers without fallback."""
-        return self.lowered / self.core if self.core else 0.0
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if outcome.untraced is not None:
+            self.untraced[outcome.untraced] += 1
+        elif outcome.is_random:
+            self.random += 1
+        else:
+            (self.beyond if outcome.foreign else self.core).count(outcome)
+            for text in outcome.missing:
+                (self.missing_beyond if outcome.foreign else self.missing)[text] += 1
+                self.examples.setdefault(text, outcome.name)
 
+    @property
+    def wrong(self) -> list[str]:
+        """Samples with a fault, as `operator[dtype] number: reason`."""
+        return [f"{outcome.name}: {outcome.fault}" for outcome in self.outcomes if outcome.fault is not None]
 
-def find_samples(entry, dtype: torch.dtype, limit: int) -> Iterator[tuple[Callable, list[torch.Tensor]]]:
-    """Yield samples of an entry as a function of a flat list of tensors, and those tensors."""
-    for number, sample in enumerate(entry.sample_inputs("cpu", dtype, requires_grad=False)):
-        if number >= limit:
-            return
-        leaves, spec = tree_flatten((sample.input, sample.args, sample.kwargs))
-        places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
-
-        def function(*tensors, leaves=leaves, spec=spec, places=places):
-            filled = list(leaves)
-            for place, tensor in zip(places, tensors, strict=True):
-                filled[place] = tensor
-            first, args, kwargs = tree_unflatten(filled, spec)
-            return entry.op(first, *args, **kwargs)
-
-        yield function, [leaves[n] for n in places]
-
-
-def find_foreign(graph: GraphModule) -> list[str]:
-    """The operators of a graph that are not core ATen."""
-    foreign = {}
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
-            if torch.Tag.core not in node.target.tags and node.target not in QUERIES:
-                foreign.setdefault(str(node.target))
-        elif node.op == "call_function" and node.target.__module__ not in ("_operator", "operator", "math"):
-            foreign.setdefault(str(node.target))
-    return list(foreign)
+    def is_good(self) -> bool:
+        """Whether 95 % of the core samples compile without fallback, and all samples are right."""
+        return self.core.lowered >= 0.95 * self.core.samples and not self.wrong
 
 
-def is_random(graph: GraphModule) -> bool:
-    """Whether a graph draws random numbers, which tcomp leaves to eager, or leaves memory uninitialised."""
-    return any(
-        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or "empty" in str(node.target)
-        for node in graph.graph.nodes
-        if node.op == "call_function"
-    )
-
-
-def has_served_dtypes(graph: GraphModule) -> bool:
-    """Whether no complex numbers are involved, which core ATen has and tcomp does not."""
-    values = (leaf for node in graph.graph.nodes for leaf in tree_leaves(node.meta.get("val")))
-    return not any(isinstance(v, torch.Tensor) and v.dtype.is_complex for v in values)
-
-
-def examine(report: Report, name: str, function: Callable, tensors: list[torch.Tensor], execute: Execute) -> None:
-    """Capture, lower and check one sample."""
+def examine(samples: Sequence[Sample | Untraced], flags: Sequence[str] = FLAGS) -> list[Outcome]:
+    """Compile samples in one batch, run them in a process apart, and compare with eager."""
+    outcomes = {sample.name: _classify(sample) for sample in samples}
+    wanted = [s for s in samples if isinstance(s, Sample) and outcomes[s.name].fault is None and not outcomes[s.name].is_random]
     try:
-        want = function(*[t.clone() for t in tensors])
-        graph = capture(function, *tensors)
-    # Whatever torch itself cannot run or trace is not ours to count, but it is shown.
-    except Exception as error:  # noqa: BLE001
-        report.uncaptured[type(error).__name__] += 1
-        return
-    report.captured += 1
-    if is_random(graph):
-        report.random += 1
-        return
-    foreign = find_foreign(graph) if has_served_dtypes(graph) else ["complex numbers"]
-    if foreign:
-        report.beyond += 1
-        report.not_core.update(foreign)
-    else:
-        report.core += 1
+        faults = _find_faults(wanted, flags)
+    except TcompError:
+        # Something in the batch upsets the C compiler: one by one shows what.
+        faults = {}
+        for sample in wanted:
+            try:
+                faults.update(_find_faults([sample], flags))
+            except TcompError as error:
+                faults[sample.name] = _describe(error)
+    return [_with_fault(outcome, faults.get(name)) for name, outcome in outcomes.items()]
+
+
+def _classify(sample: Sample | Untraced) -> Outcome:
+    """What can be told of a sample without running it."""
+    if isinstance(sample, Untraced):
+        return Outcome(sample.name, untraced=sample.error)
+    if is_random(sample.graph):
+        return Outcome(sample.name, is_random=True)
+    foreign = tuple(find_foreign(sample.graph))
     try:
-        refused = find_unsupported(graph)
+        refused = find_unsupported(sample.graph)
     # A lowering that fails instead of refusing is a bug to list, not the end of the report.
     except Exception as error:  # noqa: BLE001
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        report.wrong.append(f"{name}: lowering failed with {error!r} at {place.name}")
-        return
-    if refused and foreign:
-        return
-    if refused:
-        for node, reason in refused.items():
-            text = f"{node.target}: {reason.what}"
-            report.missing[text] += 1
-            report.missing_from.setdefault(text, []).append(name)
-        return
-    reason = find_fault(graph, tensors, want, execute)
-    if foreign:
-        report.beyond_lowered += 1
-    else:
-        report.lowered += 1
-        report.checked += reason is None
-    if reason is not None:
-        report.wrong.append(f"{name}: {reason}")
+        return Outcome(sample.name, foreign, fault=f"lowering failed with {_describe(error)}")
+    missing = dict.fromkeys(f"{node.target}: {reason.what}" for node, reason in refused.items())
+    return Outcome(sample.name, foreign, tuple(missing))
 
 
-def find_fault(graph: GraphModule, tensors: list[torch.Tensor], want, execute: Execute) -> str | None:
-    """Say how the executed graph differs from eager's result, or None."""
-    wanted = [t for t in tree_leaves(want) if isinstance(t, torch.Tensor)]
+def _with_fault(outcome: Outcome, fault: str | None) -> Outcome:
+    return outcome if fault is None else Outcome(outcome.name, outcome.foreign, outcome.missing, fault)
+
+
+def _find_faults(samples: Sequence[Sample], flags: Sequence[str]) -> dict[str, str]:
+    """Compile and run samples; say of each that is not right what is wrong."""
+    faults: dict[str, str] = {}
+    with open_batch(flags) as batch:
+        compiled = {sample.name: _compile(batch, sample, faults) for sample in samples}
+        batch.build()
+        ready = [(sample, c) for sample in samples if (c := compiled[sample.name]) is not None]
+        answers = run_apart([functools.partial(_compare, sample, c) for sample, c in ready])
+    for (sample, _), answer in zip(ready, answers, strict=True):
+        if answer is not None:
+            faults[sample.name] = answer
+    return faults
+
+
+def _compile(batch: Batch, sample: Sample, faults: dict[str, str]) -> Compiled | None:
     try:
-        got = execute(graph, tensors)
-    except (TcompError, Unsupported, AssertionError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return batch.compile(sample.graph)
+    # Whatever goes wrong in the compiler is the sample's fault to list.
+    except Exception as error:  # noqa: BLE001
+        faults[sample.name] = f"compilation failed with {_describe(error)}"
+        return None
+
+
+def _compare(sample: Sample, compiled: Compiled) -> str | None:
+    """Say how a compiled sample's results differ from eager's, or None."""
+    try:
+        got = compiled.run(sample.tensors)
+        fault = find_difference(sample, got)
+        if fault is None or compiled.has_fallback():
+            return fault
+        evaluated = find_difference(sample, [torch.from_numpy(a) for a in execute(sample.graph, list(sample.tensors))])
+    # A run that fails is listed like a wrong result.
+    except Exception as error:  # noqa: BLE001
+        return f"running failed with {_describe(error)}"
+    return fault + (" (the cascade evaluates right)" if evaluated is None else " (the cascade evaluates wrong)")
+
+
+def find_difference(sample: Sample, got: Sequence[Any]) -> str | None:
+    """Say how results differ from eager's, or None."""
+    wanted = sample.wanted
     if len(got) != len(wanted):
         return f"{len(got)} results, not {len(wanted)}"
-    if any(node.target in OPEN_TIES for node in graph.graph.nodes) and not tensors[0].is_floating_point():
+    if any(node.target in OPEN_TIES for node in sample.graph.graph.nodes) and not sample.tensors[0].is_floating_point():
         # Which of equal elements these name is left open; float samples have no equals and are compared whole.
         got, wanted = got[:1], wanted[:1]
-    for g, w in zip(got, wanted):
-        mismatch = find_mismatch(g, w, REDUCTION_TERMS)
+    for ours, theirs in zip(got, wanted):
+        mismatch = find_mismatch(to_numpy(ours), theirs, REDUCTION_TERMS)
         if mismatch is not None:
-            return mismatch.text.replace("\n", " ")[:200]
+            return " ".join(mismatch.text.split())[:200]
     return None
 
 
-def run(names: str = "", limit: int = 10, execute: Execute = execute, progress=None) -> Report:
-    """Examine up to `limit` samples of each entry of op_db whose name contains `names`, in each dtype."""
+def _describe(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno} {place.name}: {text}"
+
+
+def run(names: str = "", limit: int = 10, jobs: int = 1, flags: Sequence[str] = FLAGS, *, progress: Progress | None = None) -> Report:
+    """Examine up to `limit` samples in each dtype of each entry of op_db whose name contains `names`, `jobs` entries at a time."""
     report = Report()
-    for entry in op_db:
-        full = entry.name + (f".{entry.variant_test_name}" if entry.variant_test_name else "")
-        if names and names not in full:
-            continue
-        for dtype in DTYPES:
-            if not entry.supports_dtype(dtype, "cpu"):
-                continue
-            torch.manual_seed(0)
-            numpy.random.seed(0)
-            random.seed(0)
-            label = f"{full}[{str(dtype).removeprefix('torch.')}]"
-            started = time.perf_counter()
-            try:
-                samples = list(find_samples(entry, dtype, limit))
-            except Exception as error:  # noqa: BLE001 (some entries need devices or libraries that are not here)
-                report.uncaptured[type(error).__name__] += 1
-                continue
-            for number, (function, tensors) in enumerate(samples):
-                examine(report, f"{label} {number}", function, tensors, execute)
-            if progress is not None:
-                progress(label, time.perf_counter() - started)
+    entries = find_entries(names)
+    # What the processes share: set up once, before they part.
+    capture(lambda x: (x.softmax(-1),), torch.zeros(2))
+    bar = progress.add_task("", total=len(entries)) if progress is not None else None
+    try:
+        for name, outcomes in _run_entries(entries, limit, jobs, tuple(flags)):
+            for outcome in outcomes:
+                report.add(outcome)
+            if progress is not None and bar is not None:
+                progress.update(bar, advance=1, description=f"{name} ({len(report.wrong)} wrong)")
+    except KeyboardInterrupt:
+        print("interrupted; what was found until then:", file=sys.stderr)
     return report
 
 
-def print_report(report: Report, verbose: bool) -> None:
-    print(f"samples captured                 {report.captured} (torch could not run or trace {report.uncaptured.total()})")
-    print(f"  drawing random numbers         {report.random}")
-    print(f"  with others than core ATen     {report.beyond}, of which lowered {report.beyond_lowered}")
-    print(f"  of core ATen operators         {report.core}")
-    print(f"    lowered without fallback     {report.lowered} ({report.share():.1%})")
-    print(f"    with the right values        {report.checked}")
-    for title, counter in (("missing", report.missing), ("beyond core ATen", report.not_core), ("not traced", report.uncaptured)):
-        if counter and (verbose or title == "missing"):
+def _run_entries(entries: Sequence[Any], limit: int, jobs: int, flags: tuple[str, ...]) -> Iterator[tuple[str, list[Outcome]]]:
+    """Examine each entry in a process of its own, which may die; yields outcomes as they come."""
+    context = multiprocessing.get_context("fork")
+    waiting = deque(entries)
+    running: dict[Any, tuple[Any, str, float]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                entry = waiting.popleft()
+                receive, send = context.Pipe(duplex=False)
+                process = context.Process(target=_run_entry, args=(entry, limit, flags, send))
+                process.start()
+                send.close()
+                running[receive] = process, name_entry(entry), time.monotonic()
+            for receive in multiprocessing.connection.wait(list(running), timeout=1.0):
+                process, name, _ = running.pop(receive)
+                try:
+                    yield name, receive.recv()
+                except EOFError:
+                    process.join()
+                    yield name, [Outcome(name, fault=f"the compiler crashed (exit status {process.exitcode})")]
+                process.join()
+            for receive, (process, name, started) in list(running.items()):
+                if time.monotonic() - started > SECONDS:
+                    del running[receive]
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.join()
+                    yield name, [Outcome(name, fault=f"its samples took more than {SECONDS} s")]
+    finally:
+        for process, _, _ in running.values():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+
+
+def _run_entry(entry: Any, limit: int, flags: tuple[str, ...], send: Any) -> None:
+    # A group of its own, so that what it starts ends with it, and an interrupt reaches only the parent.
+    os.setpgrp()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    send.send(examine(list(find_samples(entry, limit)), flags))
+    send.close()
+
+
+def print_report(report: Report, verbose: bool = False) -> None:
+    """Print counts, operators that ran in eager, and faults."""
+    core, beyond = report.core, report.beyond
+    total = len(report.outcomes)
+    print(f"samples {total}: {core.samples} of core ATen operators, {beyond.samples} with others, {report.random} drawing random numbers")
+    print(f"  or leaving memory uninitialised, {report.untraced.total()} that torch cannot run or trace")
+    print(f"{'':34s}{'core ATen':>18s}{'with others':>18s}")
+    rows = (
+        ("samples", "samples"), ("compiled without fallback", "lowered"), ("  of these wrong", "wrong"),
+        ("split around eager operators", "fallback"), ("  of these wrong", "fallback_wrong"),
+    )  # fmt: skip
+    for title, name in rows:
+        cells = [f"{getattr(tally, name)}" + (f" ({tally.lowered / tally.samples:.1%})" if name == "lowered" and tally.samples else "")
+                 for tally in (core, beyond)]
+        print(f"{title:34s}{cells[0]:>18s}{cells[1]:>18s}")
+    print(f"compiled without fallback and right, of the samples of core ATen operators: {core.share():.2%}")
+    for title, counter in (
+        ("left to eager in core samples", report.missing),
+        ("left to eager in other samples", report.missing_beyond if verbose else Counter()),
+        ("not traced", report.untraced if verbose else Counter()),
+    ):
+        if counter:
             print(f"{title}:")
             for text, count in counter.most_common():
-                example = report.missing_from.get(text, [""])[0]
-                print(f"  {count:5d}  {text}  {example}")
+                print(f"  {count:5d}  {text}  {report.examples.get(text, '')}")
     if report.wrong:
         print("wrong:")
         for text in report.wrong:
@@ -213,25 +304,26 @@ def print_report(report: Report, verbose: bool) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="?", default="", help="only entries whose name contains this")
-    parser.add_argument("--limit", type=int, default=10, help="samples of each entry and dtype")
-    parser.add_argument("--slow", action="store_true", help="show entries that took over five seconds")
+    parser.add_argument("--limit", type=int, default=1000, help="most samples of each entry and dtype")
+    parser.add_argument("--jobs", type=int, default=2, help="entries examined at a time")
+    parser.add_argument("--flags", default=" ".join(FLAGS), help="added to the C compiler's flags (%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="also show what is not core ATen or cannot be traced")
-    parser.add_argument("--json", help="write the counts to this file")
+    parser.add_argument("--json", help="write the outcome of every sample to this file")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-
-    def progress(label: str, seconds: float) -> None:
-        if options.slow and seconds > 5:
-            print(f"{seconds:6.1f}s  {label}", file=sys.stderr)
-
-    report = run(options.names, options.limit, progress=progress)
+    print(f"kernels are compiled with {options.flags}")
+    started = time.monotonic()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, transient=True) as progress:
+        report = run(options.names, options.limit, options.jobs, options.flags.split(), progress=progress)
     print_report(report, options.verbose)
+    print(f"took {time.monotonic() - started:.0f} s")
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"core": report.core, "lowered": report.lowered, "checked": report.checked, "wrong": report.wrong}, file)
-    return 0 if report.share() >= 0.95 and not report.wrong else 1
+            json.dump([asdict(outcome) for outcome in report.outcomes], file, indent=1)
+    return 0 if report.is_good() else 1
 
 
 if __name__ == "__main__":

@@ -1,35 +1,45 @@
-"""The report on op_db counts what lowers, what is missing and what is wrong."""
+"""The report on op_db counts what compiles, what runs in eager and what is wrong, and survives what crashes."""
+
+import os
+import signal
+import time
 
 import pytest
 import torch
 
+from tcomp.ir.errors import ToolchainError
 from tcomp.lowerings import LOWERINGS
-from tests.lowering_support import capture
-from tests.op_db_report import find_foreign, is_random, print_report, run
+from tests import op_db_report
+from tests.op_db_batch import Batch, Compiled, run_apart
+from tests.op_db_report import Outcome, Report, print_report, run
 
 aten = torch.ops.aten
 
 
 def test_a_small_run_is_all_right():
     report = run("sinh", limit=2)
-    assert report.core > 0
-    assert (report.lowered, report.checked, report.wrong) == (report.core, report.core, [])
-    assert report.share() == 1.0
+    assert report.core.samples > 0
+    assert (report.core.lowered, report.core.wrong, report.wrong) == (report.core.samples, 0, [])
+    assert report.core.share() == 1.0
+    assert report.is_good()
 
 
 def test_wrong_values_are_listed(monkeypatch):
     monkeypatch.setitem(LOWERINGS, aten.sinh.default, LOWERINGS[aten.cosh.default])
     report = run("sinh", limit=1)
-    assert report.checked < report.lowered
-    assert any(text.startswith("sinh[float32] 0") for text in report.wrong)
+    assert report.core.wrong > 0
+    assert any(text.startswith("sinh[float32] 0") and text.endswith("(the cascade evaluates wrong)") for text in report.wrong)
+    assert not report.is_good()
 
 
-def test_missing_operators_are_counted(monkeypatch, capsys):
+def test_operators_without_a_lowering_run_in_eager_and_are_counted(monkeypatch, capsys):
     monkeypatch.delitem(LOWERINGS, aten.sinh.default)
     report = run("sinh", limit=1)
-    assert report.lowered < report.core
+    assert report.core.lowered < report.core.samples
+    assert report.core.fallback + report.core.lowered == report.core.samples
+    assert report.wrong == []
     assert list(report.missing) == ["aten.sinh.default: the operator aten.sinh.default has no lowering"]
-    print_report(report, verbose=False)
+    print_report(report)
     assert "has no lowering" in capsys.readouterr().out
 
 
@@ -39,16 +49,58 @@ def test_a_lowering_that_fails_is_listed(monkeypatch):
     assert any("lowering failed with AttributeError" in text for text in report.wrong)
 
 
-@pytest.mark.parametrize(
-    ("function", "foreign"),
-    [(torch.sin, []), (torch.special.i0, ["aten.i0.default"]), (lambda x: x.view(-1)[: x.shape[0]], [])],
-    ids=["core", "beyond", "views"],
-)
-def test_operators_beyond_core_aten_are_told_apart(function, foreign):
-    assert find_foreign(capture(function, torch.randn(3))) == foreign
+def test_a_crash_is_a_fault_of_its_sample_alone(monkeypatch):
+    run_compiled = Compiled.run
+
+    def crash(compiled, tensors):
+        if tensors[0].dtype == torch.int64:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run_compiled(compiled, tensors)
+
+    monkeypatch.setattr(Compiled, "run", crash)
+    report = run("sinh", limit=1)
+    assert report.core.wrong > 0
+    assert all("int64" in text and "crashed" in text for text in report.wrong)
 
 
-def test_random_numbers_and_uninitialised_memory_are_seen():
-    assert is_random(capture(torch.rand_like, torch.randn(3)))
-    assert is_random(capture(torch.empty_like, torch.randn(3), decompose=False))
-    assert not is_random(capture(torch.sin, torch.randn(3)))
+def test_a_crash_of_the_compiler_is_a_fault_of_its_entry(monkeypatch):
+    monkeypatch.setattr(Batch, "compile", lambda batch, graph: os.kill(os.getpid(), signal.SIGKILL))
+    assert "sinh: the compiler crashed (exit status -9)" in run("sinh", limit=1).wrong
+
+
+def test_a_batch_that_does_not_build_is_built_one_by_one(monkeypatch):
+    build = Batch.build
+
+    def fail(batch):
+        if len(batch._drivers) > 1:
+            raise ToolchainError("too many at once")
+        build(batch)
+
+    monkeypatch.setattr(Batch, "build", fail)
+    assert run("sinh", limit=1).is_good()
+
+
+def test_what_hangs_is_ended():
+    answers = run_apart([lambda: "first", lambda: time.sleep(60), lambda: "last"], seconds=0.5)
+    assert answers == ["first", "it ran for more than 0.5 s", "last"]
+
+
+def test_interrupted_runs_keep_what_they_have(monkeypatch, capsys):
+    def interrupted(entries, limit, jobs, flags):
+        yield "sinh", [Outcome("sinh[float32] 0")]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(op_db_report, "_run_entries", interrupted)
+    report = run("sinh")
+    assert report.core.samples == 1
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("lowered", "wrong", "is_good"), [(19, 0, True), (18, 0, False), (20, 1, False)])
+def test_what_is_good(lowered, wrong, is_good):
+    report = Report()
+    for number in range(20):
+        report.add(
+            Outcome(str(number), missing=() if number < lowered else ("aten.x",), fault="wrong" if number < wrong else None)
+        )
+    assert report.is_good() == is_good

@@ -1,0 +1,137 @@
+"""Compile many graphs together: the road of `tcomp.compile`, but all kernels of a batch in one translation unit.
+
+Compiled one by one, most of the time would go into starting the C compiler and reading its headers.
+"""
+
+import multiprocessing
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from tcomp import compile_stage
+from tcomp.codegen.c_kernel import COptions
+from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
+from tcomp.codegen.toolchain import FLAGS, SUPPORT, Toolchain
+from tcomp.compile_graph import compile_functional
+from tcomp.ir.errors import ToolchainError
+from tcomp.ir.plan import Plan
+from tcomp.ir.tile import Kernel
+from tcomp.options import Options
+from tcomp.program import EagerStage, Program
+from tcomp.runtime import Execution
+
+OPTIONS = Options(fallback="silent", threads=1)
+SECONDS = 60
+"""How long one sample may run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A graph compiled in a batch; it can run once the batch is built."""
+
+    program: Program
+    constants: Mapping[str, Tensor]
+
+    def has_fallback(self) -> bool:
+        """Whether any operator is left to eager."""
+        return any(isinstance(stage, EagerStage) for stage in self.program.stages)
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """Compute the graph's outputs."""
+        execution = Execution(self.program, lambda: self.constants, threads=1, flush_denormals=True)
+        with torch.no_grad():
+            return execution.run(tensors)
+
+
+class Batch:
+    """The plans of several graphs, built into libraries over one library of all their kernels."""
+
+    def __init__(self, folder: Path, flags: Sequence[str]) -> None:
+        self._folder = folder
+        self._flags = tuple(flags)
+        self._toolchain: Toolchain | None = None
+        self._kernels: dict[str, KernelUnit] = {}
+        self._drivers: dict[Path, str] = {}
+
+    def compile(self, graph: GraphModule) -> Compiled:
+        """Compile all but the C code, which `build` does."""
+        with patch.object(compile_stage, "build_program", self._add):
+            return Compiled(*compile_functional(graph, OPTIONS))
+
+    def build(self) -> None:
+        """Build what has been compiled; raises ToolchainError."""
+        if not self._drivers:
+            return
+        self._write("kernels.c", "\n".join(unit.source for unit in self._kernels.values()))
+        self._compile("kernels.c", "libkernels.so", "-fvisibility=default")
+        for path, source in self._drivers.items():
+            self._write(f"{path.stem}.c", source)
+            self._compile(f"{path.stem}.c", path.name, "-w", "-L.", "-lkernels", "-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed")
+
+    def _add(self, plan: Plan, kernels: Mapping[str, Kernel], *, toolchain: Toolchain, cache_directory: Path) -> Path:
+        """Stand in for build_program: the library will be there once the batch is built."""
+        del cache_directory
+        self._toolchain = toolchain
+        units = kernel_units(plan, kernels, COptions(toolchain.lanes))
+        source = driver_source(plan, units)
+        path = self._folder / f"program_{len(self._drivers)}.so"
+        self._kernels.update((unit.symbol, unit) for unit in units.values())
+        self._drivers[path] = source
+        return path
+
+    def _write(self, name: str, source: str) -> None:
+        (self._folder / name).write_text(source)
+
+    def _compile(self, source: str, target: str, *flags: str) -> None:
+        assert self._toolchain is not None
+        command = (*self._toolchain.command, *FLAGS, *self._flags, "-I", str(SUPPORT), "-shared", source, "-o", target, *flags, "-lm")
+        done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ToolchainError("the C compiler failed on a batch", where=done.stderr[:2000])
+
+
+@contextmanager
+def open_batch(flags: Sequence[str]) -> Iterator[Batch]:
+    """A batch in a folder that lasts as long as the context."""
+    with tempfile.TemporaryDirectory(prefix="tcomp-batch-") as folder:
+        yield Batch(Path(folder), flags)
+
+
+def run_apart(jobs: Sequence[Callable[[], str | None]], seconds: float = SECONDS) -> list[str | None]:
+    """Run jobs in another process and return what each returns; one that crashes or hangs returns a sentence saying so."""
+    answers: list[str | None] = []
+    while len(answers) < len(jobs):
+        receive, send = multiprocessing.get_context("fork").Pipe(duplex=False)
+        process = multiprocessing.get_context("fork").Process(target=_work, args=(jobs[len(answers) :], send))
+        process.start()
+        send.close()
+        try:
+            while len(answers) < len(jobs):
+                if not receive.poll(seconds):
+                    process.kill()
+                    answers.append(f"it ran for more than {seconds} s")
+                    break
+                answers.append(receive.recv())
+        except EOFError:
+            process.join()
+            answers.append(f"it crashed (exit status {process.exitcode})")
+        finally:
+            receive.close()
+            process.join()
+    return answers
+
+
+def _work(jobs: Sequence[Callable[[], str | None]], send: Any) -> None:
+    torch.set_num_threads(1)
+    for job in jobs:
+        send.send(job())
+    send.close()
