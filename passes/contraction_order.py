@@ -24,6 +24,7 @@ from tcomp.ir.expressions import Apply, Expr, Load, apply, as_index, loads, vari
 from tcomp.ir.typing import expression_dtype
 from tcomp.passes.tiles import typical
 
+
 @dataclass(frozen=True, slots=True)
 class _Factor:
     """A factor of the product and the einsum's ranks it varies over."""
@@ -78,7 +79,7 @@ def split_contraction(einsum: Einsum, dtypes: Mapping[str, DType], taken: set[st
 
 
 def find_path(einsum: Einsum, factors: list[_Factor]) -> list[tuple[int, ...]] | None:
-    """opt_einsum's order of contractions, of pairs or of single factors; None if it takes no fewer operations than the whole product at once."""
+    """opt_einsum's order of contractions, of pairs or of single factors; None if the whole product at once takes no more operations."""
     symbols = {rank.name: opt_einsum.get_symbol(p) for p, rank in enumerate(einsum.ranks)}
     sizes = {rank.name: typical(rank.extent) for rank in einsum.ranks}
     present = frozenset[str]().union(*(f.ranks for f in factors))

@@ -91,6 +91,8 @@ class Lowering:
     def __post_init__(self) -> None:
         self.names.update(rank.name for e in self.bound.group.members for rank in e.ranks)
         self.names.update(s.name for s in self.symbols)
+        if self.bound.group.iterative is not None:
+            self.names.add(self.bound.group.iterative.name)
 
     def cut(self, ranks: Iterable[Rank], tiled: bool = True) -> list[Split]:
         """Split ranks as the schedule says, and remember their places."""

@@ -4,7 +4,7 @@
              -> ranks normalised    unit dimensions dropped, divided ranks split
              -> operands prepared   padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
-             -> groups              one per kernel
+             -> groups              one per kernel, wide inside
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
              -> plan                order of kernels, addresses in the arena
@@ -40,6 +40,7 @@ from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.tiling import choose_schedule
+from tcomp.passes.widen import widen_groups
 
 CascadePass = Callable[[Cascade], Cascade]
 
@@ -123,9 +124,8 @@ def compile_cascade(
     observe("prelude", prelude)
     observe("main", main)
     outside.update({f"{n}.out": s for n, s in outside.items() if f"{n}.out" in main.outputs})
-    return Compiled(
-        source, build(prelude, outside, target, pinned, observe), build(main, outside, target, pinned, observe)
-    )
+    first, second = (build(part, outside, target, pinned, observe, strict=strict) for part in (prelude, main))
+    return Compiled(source, first, second)
 
 
 def _external(cascade: Cascade) -> dict[str, Tensor]:
@@ -139,6 +139,8 @@ def build(
     target: Target,
     pinned: Collection[str] = (),
     observe: Observer = ignore,
+    *,
+    strict: bool = False,
 ) -> Program:
     """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory."""
     memories = {
@@ -146,7 +148,8 @@ def build(
         for name, t in _external(cascade).items()
     }
     external = set(memories)
-    groups = chain_groups(fuse(cascade), cascade.outputs, target)
+    groups = fuse(cascade) if strict else widen_groups(fuse(cascade), cascade)
+    groups = chain_groups(groups, cascade.outputs, target)
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}
