@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 
 from tcomp.capture_types import Source as CapturedSource
@@ -89,9 +90,9 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
     try:
         if node.op != "call_function":
             raise Unsupported(f"{node.op} of {node.target} is not an operator", help="inline the graph's submodules first")
+        if node.target is torch.ops.aten._local_scalar_dense.default or _is_from_data(result, program):
+            raise Unsupported("a number that depends on data")
         if isinstance(result, (torch.SymInt, int)) and not isinstance(result, bool):
-            if node.target is torch.ops.aten._local_scalar_dense.default or _is_new_symbol(node, result, program):
-                raise Unsupported("a size that depends on data")
             return program.symbols.index(result)
         if isinstance(result, (torch.SymFloat, torch.SymBool)):
             raise UnsupportedSize(f"the number {result} that is computed from sizes is no integer", help="compile with dynamic=False")
@@ -127,6 +128,8 @@ def _argument(values: dict[Node, Any], node: Node) -> Any:
     value = values[node]
     if isinstance(value, Unsupported):
         raise value
+    if isinstance(value, (torch.SymFloat, torch.SymBool)):
+        raise Unsupported(f"the argument {value}, a number that only eager knows")
     return value
 
 
@@ -139,10 +142,12 @@ def _input_value(graph: GraphModule, node: Node) -> Any:
     return value
 
 
-def _is_new_symbol(node: Node, result: Any, program: Program) -> bool:
-    return isinstance(result, torch.SymInt) and any(
-        symbol.name.startswith("u") and symbol.name not in program.symbols.found for symbol in result.node.expr.free_symbols
-    )
+def _is_from_data(result: Any, program: Program) -> bool:
+    """Whether a number has symbols that stand for data; integers that came in as such may be part of indices."""
+    if isinstance(result, (torch.SymFloat, torch.SymBool)):
+        return bool(free_unbacked_symbols(result))
+    known = program.symbols.found
+    return isinstance(result, torch.SymInt) and any(symbol.name not in known for symbol in free_unbacked_symbols(result))
 
 
 def _check_tensor(value: torch.Tensor) -> None:

@@ -79,11 +79,19 @@ def test_sparse_tensors_are_refused():
     assert any("sparse" in str(reason) or "no lowering" in str(reason) for reason in find_unsupported(graph).values())
 
 
-def test_sizes_that_depend_on_data_are_refused():
-    torch._dynamo.config.capture_scalar_outputs = True
-    graph = make_fx(lambda x: torch.zeros(3) + x.sum().item(), tracing_mode="symbolic")(torch.ones(3, dtype=torch.int64))
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.bool], ids=str)
+def test_numbers_that_depend_on_data_are_refused(dtype):
+    graph = capture(lambda x: torch.add(torch.ones(3), x.amax().item()), torch.ones(3).to(dtype))
+    refused = {str(node.target): str(reason) for node, reason in find_unsupported(graph).items()}
+    assert "depends on data" in refused["aten._local_scalar_dense.default"]
+    assert dtype == torch.int64 or "only eager knows" in refused["aten.add.Tensor"]
+
+
+def test_questions_about_data_are_refused_too():
+    graph = capture(lambda x, start: x.narrow(0, start, 2), torch.randn(5), torch.tensor(1))
     refused = find_unsupported(graph)
-    assert any("_local_scalar_dense" in str(n.target) for n in refused)
+    assert str(next(iter(refused)).target) == "aten._local_scalar_dense.default"
+    assert not any("dynamic=False" in str(reason) for reason in refused.values())
 
 
 def test_results_that_are_inputs_keep_their_names():

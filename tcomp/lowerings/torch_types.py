@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._sympy.functions import CleanDiv, FloorDiv, Max, Min, Mod, ModularIndexing, PythonMod
 from torch.utils._sympy.numbers import int_oo
 
@@ -99,6 +100,8 @@ class Symbols:
                 return (a // b) % c
             case Max() | Min():
                 return self._extreme(expression, [self.convert(e, environment) for e in expression.args])
+            case _ if free_unbacked_symbols(expression):
+                raise Unsupported("a number that depends on data")
             case _:
                 raise UnsupportedSize(
                     f"the symbolic size {expression} is not a polynomial with floor division and remainder",
