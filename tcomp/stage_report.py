@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from tcomp.codegen.c_kernel import COptions
 from tcomp.codegen.c_program import kernel_unit
@@ -54,6 +55,13 @@ def explain_group(group: Group) -> str:
         case "scatter":
             alone = f"{first} stores where its indices say, independently over {over}"
             together = f"; {joined} with it"
+        case "chain":
+            rows = " and ".join(part.root.name for part in group.parts if part.kind == "contract")
+            alone = f"{rows} are contractions over {over}, chained through rows that stay in cache"
+            between = [name for part in group.parts if part.kind == "nest" for name in part.names]
+            together = f"; {_enumerate(between)} on those rows between them"
+        case _:
+            assert_never(group.kind)
     kept = [name for name in group.names if name not in group.stored]
     unstored = f"; {_enumerate(kept)} never reach{'es' * (len(kept) == 1)} memory" if kept else ""
     return alone + (together if rest else "") + unstored

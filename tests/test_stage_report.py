@@ -1,10 +1,14 @@
 """Why einsums are one kernel, in a sentence for each kind of kernel."""
 
+from dataclasses import replace
+
 import pytest
 
 from tcomp.ir.parser import parse_cascade
 from tcomp.passes.fuse import fuse
+from tcomp.passes.pipeline import compile_cascade
 from tcomp.stage_report import explain_group
+from tests.program_runner import small_target
 
 CASES = {
     "contract": (
@@ -26,6 +30,14 @@ CASES = {
         }""",
         "Y stores where its indices say, independently over a single point",
     ),
+    "scan": (
+        """cascade f(A: f32[6, 8], B: f32[6, 8]) -> (S) {
+          iterate t:6 {
+            S: f32[t + 1:7, d:8] = A[t, d] * S[t, d] + B[t, d] from 0.0
+          }
+        }""",
+        "S is computed step by step along t, independently over d:8",
+    ),
 }
 
 
@@ -35,3 +47,21 @@ def test_groups_are_explained(kind):
     (group,) = fuse(parse_cascade(text))
     assert group.kind == kind
     assert explain_group(group) == sentence
+
+
+def test_a_chain_is_explained():
+    cascade = parse_cascade(
+        """cascade f(X: f32[24, 16], W: f32[40, 16], U: f32[40, 12]) -> (Z) {
+          H: f32[i:24, j:40] = sum(e:16) X[i, e] * W[j, e]
+          Q: f32[i:24] = sum(j:40) H[i, j] * H[i, j]
+          N: f32[i:24, j:40] = H[i, j] * rsqrt(Q[i] / 40.0 + 0.001)
+          Z: f32[i:24, k:12] = sum(j:40) N[i, j] * U[j, k]
+        }"""
+    )
+    # So little cache that some rows of H fit, and all of H does not.
+    compiled = compile_cascade(cascade, {}, replace(small_target(), l2=7000))
+    (chain,) = (group for group in compiled.main.groups if group.kind == "chain")
+    assert explain_group(chain) == (
+        "H and Z are contractions over i:24, chained through rows that stay in cache; Q and N on those rows between them; "
+        "H, Q and N never reach memory"
+    )
