@@ -39,7 +39,7 @@ def place_tensors(lifetimes: tuple[Lifetime, ...]) -> tuple[dict[str, Index], In
     for tensor in static:
         size = align(tensor.size.constant)
         offset = 0
-        for low, high, other in sorted((p for p in placed if _overlap(p[2], tensor)), key=lambda p: p[:2]):
+        for low, high, _ in sorted((p for p in placed if _overlap(p[2], tensor)), key=lambda p: p[:2]):
             if low >= offset + size:
                 break
             offset = max(offset, high)

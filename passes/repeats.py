@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from tcomp.ir.cascade import Einsum, Statement
+from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index
 

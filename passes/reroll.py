@@ -172,9 +172,9 @@ class _Roller:
             stop = phase.start + phase.copies * piece.period
             starts = (phase.start - piece.period, phase.start) if phase.carried else (phase.start,)
             for start in starts:
-                if start >= 0 and stop - start >= FEWEST_COPIES * piece.period and not self._is_taken(start, stop):
-                    if self._roll(start, stop, phase):
-                        return start, stop
+                is_worthwhile = start >= 0 and stop - start >= FEWEST_COPIES * piece.period
+                if is_worthwhile and not self._is_taken(start, stop) and self._roll(start, stop, phase):
+                    return start, stop
         return piece.start, max(piece.stop, piece.start + 1)
 
     def _roll(self, start: int, stop: int, phase: _Phase) -> bool:

@@ -128,9 +128,9 @@ def _partition(body: Body, filled: list[Einsum]) -> tuple[list[int], list[int], 
             needed.update(p.column for p in body.columns[place].producers() if not p.back)
     after: set[int] = set()
     for place, column in enumerate(body.columns):
-        if place in late - needed:
-            if _shares_operand(body, filled[place]) or any(p.column in after for p in column.producers()):
-                after.add(place)
+        contracts = _shares_operand(body, filled[place]) or any(p.column in after for p in column.producers())
+        if place in late - needed and contracts:
+            after.add(place)
     places = range(len(body.columns))
     return (
         [p for p in places if p not in late],
@@ -188,7 +188,7 @@ class _Matcher:
                 return operator == other and len(arguments) == len(others) and all(map(self.match, arguments, others))
             case Cast(dtype, argument), Cast(wanted, inner):
                 return dtype == wanted and self.match(argument, inner)
-            case Ordinal(index, dtype), Constant(value, _) if index.is_constant and dtype == i64:
+            case Ordinal(index, dtype), Constant() if index.is_constant and dtype == i64:
                 return Constant(index.constant, i64) == old
             case _:
                 return new == old
@@ -201,9 +201,9 @@ class _Matcher:
         index = load.index[1:]
         if isinstance(old, Constant):
             return old if load.outside is None or Constant(load.outside, old.dtype) == old else None
-        if isinstance(old, Load) and old.index == index and repr(old.outside) == repr(load.outside):
-            if self.shapes.get(old.tensor) == einsum.shape:
-                return Load(old.tensor, einsum.index)
+        is_alike = isinstance(old, Load) and old.index == index and repr(old.outside) == repr(load.outside)
+        if isinstance(old, Load) and is_alike and self.shapes.get(old.tensor) == einsum.shape:
+            return Load(old.tensor, einsum.index)
         bare = [i.as_variable for i in index]
         if load.outside is not None or None in bare or len(set(bare)) < len(bare) or not variables(old) <= set(bare):
             return None

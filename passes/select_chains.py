@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, Variable, as_index
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.index import Bounds, interval
 from tcomp.passes.repeats import FEWEST_COPIES, Filling, Trace, fill_expression, trace_expression
 

@@ -185,9 +185,9 @@ def _nest(bound: Bound, target: Target, name: str) -> KernelSchedule:
         return KernelSchedule(name, group.names, "nest", (), inner, (), None)
     outer = [r.name for r in ordered if r.name != lanes]
     if lanes in inner:
-        tiles = ((lanes, _width(_extent(group.inner, lanes), target, group)),)
+        width = _width(_extent(group.inner, lanes), target, group)
         inner = (*(n for n in inner if n != lanes), lanes)
-        return KernelSchedule(name, group.names, "nest", tiles, (*outer, *inner), tuple(outer), lanes)
+        return KernelSchedule(name, group.names, "nest", ((lanes, width),), (*outer, *inner), tuple(outer), lanes)
     extent = _extent(group.outer, lanes)
     width = _width(extent, target, group)
     blocks = -(-typical(extent) // width)
