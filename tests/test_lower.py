@@ -118,6 +118,16 @@ def test_states_of_several_components():
     assert [a.name for a in kernel.arguments] == ["x0", "Z_out"]
 
 
+def test_a_later_component_is_ready_after_the_loop():
+    (kernel,) = kernels("(M: f32, S: f32, C: f32)[i:6] = welford(j:20) X[i, j] Z: f32[i:6] = sqrt(S[i] / C[i])", outputs="S, Z")
+    loop = next(i for i, line in enumerate(body_of(kernel)) if line.startswith("for j"))
+    assert all(i > loop for i, line in enumerate(body_of(kernel)) if line.startswith("Z_out["))
+
+
+def test_blocks_never_have_the_name_of_a_loop():
+    kernels("iterate t:5 { t1: f32[t + 1:6, d:1] = t1[t, d] * 0.5 + V[t] from 0.0 } Z: f32[d:1] = t1[5, d]")
+
+
 def test_a_predicate_reaches_the_fold():
     (kernel,) = kernels("Z: f32[i:6] = sum(j:20) X[i, j] where V[j] > 0.0")
     assert "where x1[" in str(kernel)
