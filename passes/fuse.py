@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.expressions import Load, loads
 from tcomp.passes.contraction import find_contraction
 from tcomp.passes.group import Group, rename_ranks
 from tcomp.passes.operands import static_tensors
 from tcomp.passes.rebuild import statement_einsums
+from tcomp.passes.scan import is_held, scan_group
 
 LARGEST_GROUP = 48
 """Members of a group: longer chains gain nothing and make kernels that compile slowly."""
@@ -43,7 +44,7 @@ def fuse(cascade: Cascade) -> tuple[Group, ...]:
         if isinstance(statement, Einsum):
             place = _join(statement, drafts, max(producers, default=None), static)
         if place is None:
-            drafts.append(_found(statement, static))
+            drafts.append(_found(statement, static, cascade.symbols))
             place = len(drafts) - 1
         for einsum in statement_einsums(statement):
             home.update((name, place) for name, _ in einsum.targets)
@@ -57,45 +58,26 @@ def _with_stored(cascade: Cascade, groups: list[Group], home: dict[str, int]) ->
         leaving.update(n for n in group.reads() if home.get(n, place) != place)
     kept = []
     for group in groups:
-        always = group.kind in ("scan", "scatter")
-        kept.append(replace(group, stored=tuple(n for n in group.names if always or n in leaving)))
+        always = {n for e in group.members if _needs_memory(group, e) for n, _ in e.targets}
+        kept.append(replace(group, stored=tuple(n for n in group.names if n in always or n in leaving)))
     return tuple(kept)
 
 
-def _found(statement: Einsum | Iteration, static: dict[str, bool]) -> _Draft:
+def _needs_memory(group: Group, einsum: Einsum) -> bool:
+    """Whether a member is kept in memory even if no other kernel reads it."""
+    return group.kind == "scatter" or (group.kind == "scan" and not is_held(group, einsum))
+
+
+def _found(statement: Einsum | Iteration, static: dict[str, bool], symbols: tuple[Symbol, ...]) -> _Draft:
     """A new group of one statement."""
     if isinstance(statement, Iteration):
-        outer = _scan_outer(statement)
-        group = Group("scan", statement.body, outer, iterative=statement.rank)
-        return _Draft(group, {})
+        return _Draft(scan_group(statement, symbols), {})
     if statement.is_scatter:
         return _Draft(Group("scatter", (statement,), statement.free), {})
     if find_contraction(statement, static) is not None:
         return _Draft(Group("contract", (statement,), statement.free), {r.name: r for r in statement.free})
     group = Group("nest", (statement,), statement.free, statement.reduced)
     return _Draft(group, {r.name: r for r in statement.ranks})
-
-
-def _scan_outer(iteration: Iteration) -> tuple[Rank, ...]:
-    """Ranks along which the steps of an iteration are independent: bare, by that name, in every access to a tensor of the body."""
-    names = {name for e in iteration.body for name, _ in e.targets}
-    first = iteration.body[0]
-    kept = []
-    for rank in first.free:
-        if rank == iteration.rank or rank.name == iteration.rank.name:
-            continue
-        position = [i.as_variable for i in first.index].index(rank.name)
-        if all(_passes_through(e, rank, position, names) for e in iteration.body):
-            kept.append(rank)
-    return tuple(kept)
-
-
-def _passes_through(einsum: Einsum, rank: Rank, position: int, names: set[str]) -> bool:
-    if rank not in einsum.free or len(einsum.index) <= position or einsum.index[position].as_variable != rank.name:
-        return False
-    parts = [p for p in (einsum.expression, einsum.where, einsum.initial) if p is not None]
-    inside = [load for p in parts for load in loads(p) if load.tensor in names]
-    return all(len(load.index) > position and load.index[position].as_variable == rank.name for load in inside)
 
 
 def _join(einsum: Einsum, drafts: list[_Draft], latest: int | None, static: dict[str, bool]) -> int | None:

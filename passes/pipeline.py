@@ -22,6 +22,7 @@ from tcomp.ir.plan import ARENA, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
 from tcomp.ir.target import Target
 from tcomp.ir.tile import Kernel, contiguous_strides
+from tcomp.passes.absorb import absorb_maps
 from tcomp.passes.affine import fold_affine
 from tcomp.passes.arguments import Bound, Memory, bind_arguments, merge_ranks
 from tcomp.passes.chain import chain_groups
@@ -53,6 +54,7 @@ CASCADE_PASSES: tuple[CascadePass, ...] = (
     share_einsums,  # equal einsums show only once names of views are gone
     fold_affine,  # a contraction has one reader only once common ones are shared
     drop_dead,  # whatever lost its readers goes
+    absorb_maps,  # only now is it known what nothing but an iteration reads
 )
 
 STRICT_PASSES: tuple[CascadePass, ...] = (
@@ -62,6 +64,7 @@ STRICT_PASSES: tuple[CascadePass, ...] = (
     simplify_strictly,
     share_einsums,
     drop_dead,
+    absorb_maps,
 )
 """The passes that keep every rounding of the cascade as it is written."""
 

@@ -1,0 +1,155 @@
+"""Groups of iterations: which ranks all steps share, and which tensors of the body need no memory.
+
+    iterate t:T {
+      P: f32[t:T, d:D, n:16] = A[t, d, n] * S[t, d, n]
+      S: f32[t + 1:T + 1, d:D, n:16] = P[t, d, n] + B[t, d, n] from 0.0
+      Y: f32[t:T, d:D] = sum(n:16) S[t + 1, d, n] * C[t, n]
+    }
+
+Every access walks d alike, so d is an outer rank, whose points are independent. One step of S for one d is 16 numbers: the next step
+finds them where this one left them, and only Y leaves the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from tcomp.ir.cascade import Einsum, Iteration, Rank, Symbol
+from tcomp.ir.expressions import Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute
+from tcomp.passes.group import Group, rename_ranks
+
+LARGEST_HELD = 1 << 12
+"""Elements of a tensor, at one step and for one point of the outer ranks, that are kept close to the core."""
+
+_Node = tuple[int, str]
+"""A rank of a member."""
+
+
+def scan_group(iteration: Iteration, symbols: Iterable[Symbol] = ()) -> Group:
+    """A group of an iteration, its ranks renamed: two of its members call two ranks alike if and only if one reads the other so."""
+    t = iteration.rank.name
+    classes = _find_classes(iteration)
+    taken = {t, *(s.name for s in symbols)}
+    shared: dict[_Node, str] = {}
+    mappings: list[dict[str, str]] = []
+    for number, einsum in enumerate(iteration.body):
+        mapping: dict[str, str] = {}
+        for rank in einsum.ranks:
+            if rank.name == t:
+                continue
+            root = classes.get((number, rank.name))
+            name = shared.get(root) if root is not None else None
+            if name is None:
+                name = _unique(rank.name, taken)
+                taken.add(name)
+                if root is not None:
+                    shared[root] = name
+            mapping[rank.name] = name
+        mappings.append(mapping)
+    members = tuple(rename_ranks(e, m) for e, m in zip(iteration.body, mappings))
+    outer = tuple(r for r in members[0].free if r.name != t and all(r in e.free for e in members) and r.name in shared.values())
+    return Group("scan", members, outer, iterative=iteration.rank)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    count, result = 1, name
+    while result in taken:
+        count += 1
+        result = f"{name}_{count}"
+    return result
+
+
+def _find_classes(iteration: Iteration) -> dict[_Node, _Node]:
+    """Ranks that are one and the same by a representative: walked bare, one to one, in every access to a tensor of the body."""
+    t = iteration.rank.name
+    body = iteration.body
+    makers = {name: number for number, e in enumerate(body) for name, _ in e.targets}
+    parents = {(number, r.name): (number, r.name) for number, e in enumerate(body) for r in e.ranks if r.name != t}
+
+    def find(node: _Node) -> _Node:
+        while parents[node] != node:
+            parents[node] = node = parents[parents[node]]
+        return node
+
+    mixed: set[_Node] = set()
+    for number, einsum in enumerate(body):
+        for part in (einsum.expression, einsum.where):
+            for load in loads(part) if part is not None else ():
+                maker = makers.get(load.tensor)
+                for slot, i in zip(body[maker].index, load.index) if maker is not None else ():
+                    theirs, ours = slot.as_variable, i.as_variable
+                    if maker is None or theirs is None or theirs == t:
+                        continue
+                    if ours is None or load.outside is not None or (number, ours) not in parents:
+                        mixed.add((maker, theirs))
+                        mixed.update((number, name) for name in index_variables(i) if (number, name) in parents)
+                    else:
+                        parents[find((number, ours))] = find((maker, theirs))
+    members: dict[_Node, list[_Node]] = {}
+    for node in parents:
+        members.setdefault(find(node), []).append(node)
+    found: dict[_Node, _Node] = {}
+    for root, nodes in members.items():
+        is_one_to_one = len({number for number, _ in nodes}) == len(nodes)
+        if is_one_to_one and not any(node in mixed for node in nodes):
+            found.update((node, root) for node in nodes)
+    return found
+
+
+def step_slot(einsum: Einsum, iterative: str) -> int:
+    """The slot along the iterative rank."""
+    t = as_index(iterative)
+    return next(k for k, i in enumerate(einsum.index) if i in (t, t + 1))
+
+
+def own_ranks(group: Group, einsum: Einsum) -> tuple[Rank, ...]:
+    """The free ranks of a member that are neither outer nor iterative."""
+    assert group.iterative is not None
+    outer = {r.name for r in group.outer} | {group.iterative.name}
+    return tuple(r for r in einsum.free if r.name not in outer)
+
+
+def is_held(group: Group, einsum: Einsum) -> bool:
+    """Whether a step of a member can be kept in registers or in a buffer instead of memory."""
+    size = 1
+    for rank in own_ranks(group, einsum):
+        if not rank.extent.is_constant:
+            return False
+        size *= rank.extent.constant
+    return size <= LARGEST_HELD and len(einsum.targets) == 1
+
+
+def merge_maps(group: Group) -> tuple[Einsum, ...]:
+    """The members, with maps that are read once, and stay in the kernel, merged into their reader."""
+    assert group.iterative is not None
+    reads: dict[str, int] = {}
+    for einsum in group.members:
+        for part in (einsum.expression, einsum.where):
+            for load in loads(part) if part is not None else ():
+                reads[load.tensor] = reads.get(load.tensor, 0) + 1
+    table = {e.name: e for e in group.members}
+    merged: set[str] = set()
+    for einsum in group.members:
+        table[einsum.name] = _merge_into(einsum, group, table, reads, merged)
+    return tuple(e for name, e in table.items() if name not in merged)
+
+
+def _merge_into(
+    einsum: Einsum, group: Group, table: Mapping[str, Einsum], reads: Mapping[str, int], merged: set[str]
+) -> Einsum:
+    """A member with the maps that it alone reads in place of their loads, unless that would compute a point twice."""
+    ranks = {r.name for r in (*own_ranks(group, einsum), *einsum.reduced)}
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        maker = table.get(load.tensor)
+        if maker is None or not maker.is_map or maker.name in group.stored or reads[maker.name] > 1 or load.outside is not None:
+            return load
+        if not ranks <= {name for i in load.index for name in index_variables(i)}:
+            return load
+        merged.add(maker.name)
+        return substitute(maker.expression, {str(s.as_variable): i for s, i in zip(maker.index, load.index)})
+
+    where = None if einsum.where is None else map_loads(einsum.where, read)
+    return replace(einsum, expression=map_loads(einsum.expression, read), where=where)
