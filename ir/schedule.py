@@ -49,19 +49,24 @@ class KernelSchedule:
     lanes: str | None = None
     prefetch: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        text = f"kernel {self.name} = {self.kind}({', '.join(self.einsums)})"
+    @property
+    def loops(self) -> str:
+        """The text of everything but the name, the kind and the einsums."""
+        clauses: list[str] = []
         if self.tiles:
-            text += f" tile ({', '.join(f'{rank}:{size}' for rank, size in self.tiles)})"
+            clauses.append(f"tile ({', '.join(f'{rank}:{size}' for rank, size in self.tiles)})")
         if self.order:
-            text += f" order ({', '.join(self.order)})"
+            clauses.append(f"order ({', '.join(self.order)})")
         if self.parallel:
-            text += f" parallel ({', '.join(self.parallel)})"
+            clauses.append(f"parallel ({', '.join(self.parallel)})")
         if self.lanes is not None:
-            text += f" lanes {self.lanes}"
+            clauses.append(f"lanes {self.lanes}")
         if self.prefetch:
-            text += f" prefetch ({', '.join(self.prefetch)})"
-        return text
+            clauses.append(f"prefetch ({', '.join(self.prefetch)})")
+        return " ".join(clauses)
+
+    def __str__(self) -> str:
+        return f"kernel {self.name} = {self.kind}({', '.join(self.einsums)}) {self.loops}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,16 +146,21 @@ def print_einsum(einsum: Einsum) -> str:
     return text
 
 
-def print_cascade(cascade: Cascade) -> str:
-    """Print a cascade so that it parses back to an equal one."""
+def print_cascade(cascade: Cascade, *, sources: bool = False) -> str:
+    """Print a cascade so that it parses back to an equal one; with `sources`, comments tell where its einsums come from."""
     parameters = ", ".join(print_tensor(t) for t in cascade.inputs)
     head = f"cascade {cascade.name}({parameters}) -> ({', '.join(cascade.outputs)}){print_symbols(cascade.symbols)} {{"
     lines = [head]
+    source = ""
     for statement in cascade.statements:
+        body, indent = (statement.body, "    ") if isinstance(statement, Iteration) else ((statement,), "  ")
         if isinstance(statement, Iteration):
             lines.append(f"  iterate {print_rank(statement.rank)} {{")
-            lines += [f"    {print_einsum(e)}" for e in statement.body]
+        for einsum in body:
+            if sources and str(einsum.source) not in ("", source):
+                source = str(einsum.source)
+                lines.append(f"{indent}# {source}")
+            lines.append(indent + print_einsum(einsum))
+        if isinstance(statement, Iteration):
             lines.append("  }")
-        else:
-            lines.append(f"  {print_einsum(statement)}")
     return "\n".join([*lines, "}"])

@@ -192,12 +192,15 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
 
 @main.command("explain", epilog=_MODEL_HELP)
 @click.argument("model")
-@click.option("--cascade", "part", flag_value="cascade", help="Print the cascade of einsums alone.")
+@click.option("--cascade", "part", flag_value="cascade", help="Print the cascade as captured, with modules and lines.")
+@click.option("--optimised", "part", flag_value="optimised", help="Print the cascade after all passes.")
 @click.option("--schedule-text", "part", flag_value="schedule", help="Print the schedule alone.")
 @click.option("--source", metavar="KERNEL", help="Print the C of one kernel, or of `all`.")
 @_take_compile_options
 def explain_command(model: str, part: str | None, source: str | None, **options: Any) -> None:
-    """Show what MODEL was compiled to: cascade, kernels and what each fused and why, memory, fallbacks.
+    """Show what MODEL was compiled to: memory, fallbacks, and each kernel with its einsums and why it fused them.
+
+    Layers that are alike share their kernels, and are shown once. The options show the parts in full.
 
     \b
     Examples:

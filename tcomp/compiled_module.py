@@ -90,8 +90,13 @@ class CompiledModule(nn.Module):
 
     @property
     def cascade(self) -> str:
-        """The text of the cascades that were compiled."""
+        """The text of the cascades as they were captured, with the module and line of each einsum."""
         return "\n\n".join(report.cascade for report in self.reports)
+
+    @property
+    def optimised(self) -> str:
+        """The text of the cascades after all passes."""
+        return "\n\n".join(report.optimised for report in self.reports)
 
     @property
     def schedule(self) -> str:

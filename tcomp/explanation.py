@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 
 from tcomp.compiled_module import CompiledModule
 from tcomp.dispatch import Fallback
 from tcomp.ir.errors import TcompError
-from tcomp.program import CompiledStage, KernelReport, Program, StageReport
+from tcomp.program import CompiledStage, KernelReport, Program
 from tcomp.sizes import TensorSpec
+
+LONGEST_NAMES = 70
+"""Characters of the names of einsums in the table of kernels; in full they stand below it."""
 
 
 def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
-    """Cascade, kernels and what each fused and why, memory, and operators left to PyTorch; with `sources` the C of every kernel.
+    """A summary, and the kernels: what each computes and fused and why; with `sources` the C of every kernel.
+
+    Of kernels that several parts of the model share, the einsums of the first call stand for all. The whole cascades are
+    `compiled.cascade` and `compiled.optimised`.
 
     Raises TcompError if nothing has been compiled yet.
     """
@@ -21,7 +28,7 @@ def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
     programs = compiled.programs
     if not programs:
         raise TcompError("nothing has been compiled yet", where="tcomp.explain", help="pass example_inputs, or call it once")
-    lines: list[str] = []
+    lines = [*_summarise(compiled), ""]
     for number, program in enumerate(programs):
         if len(programs) > 1:
             lines += [f"program {number + 1} of {len(programs)}: {describe_inputs(program)}", ""]
@@ -29,17 +36,25 @@ def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
         for position, stage in enumerate(stages):
             if len(stages) > 1:
                 lines += [f"compiled stage {position + 1} of {len(stages)}", ""]
-            lines += _explain_stage(stage.report(), sources=sources)
+            lines += _explain_kernels(stage.report().kernels, sources=sources)
+    lines += [f"sizes are fixed: {reason}" for reason in compiled.fixed_sizes]
+    return "\n".join([*lines, *_explain_fallbacks(compiled.fallbacks)]).rstrip()
+
+
+def _summarise(compiled: CompiledModule) -> Iterator[str]:
+    captured, left = (sum(report.einsums[i] for report in compiled.reports) for i in range(2))
+    always, prelude = ([k for k in compiled.kernels if k.is_prelude is wanted] for wanted in (False, True))
     memory = compiled.memory
-    lines += [
-        "memory",
-        f"  arena {format_bytes(memory.arena)} at its peak, reused by intermediate tensors",
-        f"  weights {format_bytes(memory.weights)}, packed or folded from them {format_bytes(memory.folded)}",
-        "",
-        *(f"sizes are fixed: {reason}" for reason in compiled.fixed_sizes),
-        *_explain_fallbacks(compiled.fallbacks),
-    ]
-    return "\n".join(lines)
+    yield f"einsums   {captured} captured, {left} after the passes"
+    yield f"kernels   {_count_calls(always)}" + (f"; {_count_calls(prelude)} when weights change" if prelude else "")
+    yield f"arena     {format_bytes(memory.arena)} at its peak, reused by intermediate tensors"
+    yield f"weights   {format_bytes(memory.weights)}, packed or folded from them {format_bytes(memory.folded)}"
+    yield f"fallbacks {f'{sum(f.count for f in compiled.fallbacks)} calls, listed at the end' if compiled.fallbacks else 'none'}"
+
+
+def _count_calls(kernels: Sequence[KernelReport]) -> str:
+    calls = sum(kernel.calls for kernel in kernels)
+    return f"{calls} call{'s' * (calls != 1)} of {len(kernels)}"
 
 
 def describe_inputs(program: Program) -> str:
@@ -61,42 +76,34 @@ def format_bytes(count: int) -> str:
     return f"{count} bytes"
 
 
-def _explain_stage(report: StageReport, *, sources: bool) -> Iterator[str]:
-    origins = dict(report.sources)
-    yield report.cascade
+def _explain_kernels(kernels: Sequence[KernelReport], *, sources: bool) -> Iterator[str]:
+    """A table of the kernels, then each with its einsums, those of its first call, whose copies are not shown."""
+    name_width = max((len(kernel.name) for kernel in kernels), default=0)
+    kind_width = max((len(kernel.kind) for kernel in kernels), default=0)
+    yield f"calls  {'kernel':{name_width}}  {'kind':{kind_width}}  computes"
+    for kernel in kernels:
+        names = ", ".join(name for name, _ in kernel.einsums)
+        names = textwrap.shorten(names, LONGEST_NAMES, placeholder=" ...")
+        yield f"{kernel.calls:5}  {kernel.name:{name_width}}  {kernel.kind:{kind_width}}  {names}"
     yield ""
-    if origins:
-        yield "where it comes from"
-        for origin, names in _gather(origins).items():
-            yield f"  {origin}: {', '.join(names)}"
-        yield ""
-    calls = sum(kernel.calls for kernel in report.kernels)
-    yield f"{len(report.kernels)} kernels, {calls} calls"
-    for kernel in report.kernels:
+    for kernel in kernels:
         yield from _explain_kernel(kernel, sources=sources)
-    yield ""
-
-
-def _gather(origins: dict[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, origin in origins.items():
-        found.setdefault(origin, []).append(name)
-    return found
+        yield ""
 
 
 def _explain_kernel(kernel: KernelReport, *, sources: bool) -> Iterator[str]:
     times = "once" if kernel.calls == 1 else f"{kernel.calls} times"
-    yield f"  {kernel.name}, called {times}"
-    yield f"    computes {', '.join(kernel.einsums)}"
-    yield f"    because {kernel.why}"
-    yield f"    {kernel.schedule}"
+    yield f"{kernel.name}, called {times}" + (" when weights change" if kernel.is_prelude else "")
+    yield from (f"  # {origin}" for origin in kernel.origins)
+    yield from (f"  {text}" for _, text in kernel.einsums)
+    yield f"  why   {kernel.why}"
+    yield f"  loops {kernel.loops or 'none'}"
     if sources:
-        yield from (f"    | {line}".rstrip() for line in kernel.source.splitlines())
+        yield from (f"  | {line}".rstrip() for line in kernel.source.splitlines())
 
 
 def _explain_fallbacks(fallbacks: tuple[Fallback, ...]) -> Iterator[str]:
     if not fallbacks:
-        yield "nothing is left to PyTorch"
         return
     yield "left to PyTorch"
     for fallback in fallbacks:

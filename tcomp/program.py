@@ -56,11 +56,18 @@ class KernelReport:
     """One kernel: its C, the einsums it computes at its first call, why they are one kernel, and how often it is called."""
 
     name: str
+    kind: str
     source: str
-    einsums: tuple[str, ...]
+    einsums: tuple[tuple[str, str], ...]
+    """(name, text)."""
+    origins: tuple[str, ...]
+    """Module paths and lines that the einsums come from."""
     why: str
-    schedule: str
+    loops: str
+    """The schedule: tiles, order of loops, parallel ranks, lanes."""
     calls: int
+    is_prelude: bool
+    """Whether it runs when weights change, not at every call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,13 @@ class StageReport:
     """What a compiled stage was made from, as text."""
 
     cascade: str
+    """As captured; comments tell where the einsums come from."""
+    optimised: str
+    """After all passes: what runs when weights change, if anything does, and what runs on every call."""
+    einsums: tuple[int, int]
+    """How many were captured, and how many are left."""
     schedule: str
     plan: str
-    sources: tuple[tuple[str, str], ...]
-    """(einsum, where it came from)."""
     kernels: tuple[KernelReport, ...]
 
 

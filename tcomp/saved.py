@@ -200,9 +200,11 @@ def _place_library(archive: zipfile.ZipFile, data: Json) -> Library:
 
 def _read_report(text: bytes, program: int, stage: int) -> StageReport:
     data = json.loads(text)[program][stage]
-    kernels = tuple(KernelReport(**{**kernel, "einsums": tuple(kernel["einsums"])}) for kernel in data["kernels"])
-    sources = tuple((name, source) for name, source in data["sources"])
-    return StageReport(data["cascade"], data["schedule"], data["plan"], sources, kernels)
+    kernels = tuple(
+        KernelReport(**{**kernel, "einsums": tuple(map(tuple, kernel["einsums"])), "origins": tuple(kernel["origins"])})
+        for kernel in data["kernels"]
+    )
+    return StageReport(**{**data, "einsums": tuple(data["einsums"]), "kernels": kernels})
 
 
 def _to_bytes(tensor: Tensor) -> bytes:

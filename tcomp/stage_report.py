@@ -7,6 +7,8 @@ from typing import assert_never
 
 from tcomp.codegen.c_kernel import COptions
 from tcomp.codegen.c_program import kernel_unit
+from tcomp.ir.cascade import Cascade
+from tcomp.ir.text import print_cascade, print_einsum
 from tcomp.passes.group import Group
 from tcomp.passes.pipeline import Compiled
 from tcomp.program import KernelReport, StageReport
@@ -23,16 +25,30 @@ def make_report(compiled: Compiled, lanes: int) -> StageReport:
                 kernels[name] = replace(known, calls=known.calls + 1)
                 continue
             source = kernel_unit(table[name], COptions(lanes)).source
-            why = explain_group(group) + ("; runs when weights change" if part is compiled.prelude else "")
-            kernels[name] = KernelReport(name, source, group.names, why, str(schedule), 1)
-    einsums = compiled.source.einsums()
+            kernels[name] = KernelReport(
+                name=name,
+                kind=group.kind,
+                source=source,
+                einsums=tuple((einsum.name, print_einsum(einsum)) for einsum in group.members),
+                origins=tuple(dict.fromkeys(str(einsum.source) for einsum in group.members if str(einsum.source))),
+                why=explain_group(group),
+                loops=schedule.loops,
+                calls=1,
+                is_prelude=part is compiled.prelude,
+            )
+    left = [part.cascade for part in (compiled.prelude, compiled.main) if part.cascade.statements]
     return StageReport(
-        cascade=str(compiled.source),
+        cascade=print_cascade(compiled.source, sources=True),
+        optimised="\n\n".join(print_cascade(cascade, sources=True) for cascade in left),
+        einsums=(_count(compiled.source), sum(map(_count, left))),
         schedule=str(compiled.main.schedule),
         plan=str(compiled.main.plan),
-        sources=tuple((einsum.name, str(einsum.source)) for einsum in einsums if str(einsum.source)),
         kernels=tuple(kernels.values()),
     )
+
+
+def _count(cascade: Cascade) -> int:
+    return sum(1 for _ in cascade.einsums())
 
 
 def explain_group(group: Group) -> str:

@@ -1,13 +1,16 @@
 """Cascades written by hand: each is its own printed form, verifies, and computes what torch computes, in float64."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 import torch
 from torch.nn import functional
 
-from tcomp.ir.cascade import Cascade, Iteration
+from tcomp.ir.cascade import Cascade, Iteration, Source
 from tcomp.ir.evaluate import evaluate
 from tcomp.ir.parser import parse_cascade
+from tcomp.ir.text import print_cascade
 from tcomp.ir.verify import check_cascade
 
 
@@ -177,3 +180,24 @@ def test_the_golden_check_sees_a_difference_and_a_missing_file(golden, tmp_path)
     local.check("a.txt", "text")
     with pytest.raises(AssertionError):
         local.check("a.txt", "other")
+
+
+def test_sources_are_comments_before_the_einsums_they_belong_to():
+    text = """cascade f(X: f32[4]) -> (S, Z) {
+  # layer model.py:3
+  Y: f32[i:4] = X[i] * 2.0
+  iterate t:4 {
+    A: f32[t:4] = Y[t] + 1.0
+    # layer.cell model.py:5
+    S: f32[t + 1:5] = S[t] + A[t] from 0.0
+  }
+  Z: f32[i:4] = S[i + 1] + 1.0
+}"""
+    cascade = parse_cascade(text)
+    (y, (a, s), z) = (s.body if isinstance(s, Iteration) else s for s in cascade.statements)
+    first, second = Source("layer", "model.py:3"), Source("layer.cell", "model.py:5")
+    loop = Iteration(cascade.statements[1].rank, (replace(a, source=first), replace(s, source=second)))
+    traced = cascade.with_statements((replace(y, source=first), loop, replace(z, source=Source())))
+    assert print_cascade(traced, sources=True) == text
+    assert parse_cascade(text) == traced
+    assert "#" not in str(traced)

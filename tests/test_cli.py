@@ -16,6 +16,7 @@ class Compiled:
     """Stands for a compiled program: what the commands use of it."""
 
     cascade = "the cascade"
+    optimised = "the cascade after all passes"
     schedule = "the schedule"
     kernels = (SimpleNamespace(name="k0", source="int k0;"), SimpleNamespace(name="k1", source="int k1;"))
 
@@ -115,6 +116,7 @@ def test_wrong_outputs_fail_the_run(monkeypatch):
     [
         ((), "an explanation\n"),
         (("--cascade",), "the cascade\n"),
+        (("--optimised",), "the cascade after all passes\n"),
         (("--schedule-text",), "the schedule\n"),
         (("--source", "k1"), "int k1;\n"),
         (("--source", "all"), "int k0;\nint k1;\n"),

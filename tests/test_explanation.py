@@ -3,25 +3,38 @@
 import pytest
 import torch
 from compiled import Function, make_linear, random
+from torch import nn
 
 import tcomp
 from tcomp.explanation import format_bytes
 
 
-def test_it_tells_cascade_kernels_memory_and_sources():
+def test_it_tells_kernels_memory_and_sources():
     compiled = tcomp.compile(make_linear(), (random(4, 8),))
     text = tcomp.explain(compiled)
-    assert text.startswith(compiled.cascade)
-    assert "where it comes from\n  0 (linear.py:" in text.replace("0 linear.py", "0 (linear.py")
-    assert "2 kernels, 2 calls" in text
-    for kernel in compiled.kernels:
-        assert f"{kernel.name}, called once" in text
-        assert kernel.why in text
+    summary, table, *details = text.split("\n\n")
+    assert summary.startswith("einsums   4 captured, 4 after the passes\nkernels   1 call of 1; 1 call of 1 when weights change\n")
+    assert "weights   288 bytes, packed or folded from them" in summary
+    assert summary.endswith("fallbacks none")
+    assert len(table.splitlines()) == 1 + len(compiled.kernels)
+    for line, kernel, detail in zip(table.splitlines()[1:], compiled.kernels, details, strict=True):
+        assert line.split()[:3] == ["1", kernel.name, kernel.kind]
+        assert detail.startswith(f"{kernel.name}, called once" + (" when weights change" if kernel.is_prelude else "") + "\n  # 0 ")
+        assert f"why   {kernel.why}" in detail
+        assert f"loops {kernel.loops}" in detail
+        for name, einsum in kernel.einsums:
+            assert einsum.startswith(f"{name}: ")
+            assert f"\n  {einsum}\n" in detail
     assert "never reach memory" in text
-    assert "runs when weights change" in text
-    assert "weights 288 bytes" in text
-    assert "nothing is left to PyTorch" in text
     assert "#include" not in text
+
+
+def test_layers_that_are_alike_are_explained_once():
+    layers = nn.Sequential(*(make_linear() for _ in range(3)))
+    compiled = tcomp.compile(layers, (random(4, 8),))
+    text = tcomp.explain(compiled)
+    assert "kernels   3 calls of 1; 3 calls of 1 when weights change" in text
+    assert text.count("called 3 times") == 2
 
 
 def test_it_shows_generated_code_on_request():
@@ -39,6 +52,7 @@ def test_it_tells_programs_stages_and_fallbacks_apart():
     text = tcomp.explain(compiled)
     assert "program 2 of 2: float32[4, 4]" in text
     assert "compiled stage 2 of 2" in text
+    assert "fallbacks 2 calls, listed at the end\n" in text
     assert "left to PyTorch\n  aten.linalg_matrix_exp.default, 1 calls" in text
 
 
