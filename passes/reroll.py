@@ -192,17 +192,28 @@ class _Roller:
         loop = roll_body(body, self.shapes, self.fixed)
         if loop is None:
             return False
+        passing = {einsums[place].name for place in range(len(einsums) - period) if place % period in loop.whole}
+        if passing and self._is_needed(passing, start, stop):
+            return False
         outputs: list[Statement] = []
         for place, einsum in enumerate(einsums):
             step, column = divmod(place, period)
             for new, (name, dtype) in zip(names[column], einsum.targets):
-                element = Load(new, (as_index(step + (column in phase.carried)),))
+                steps = () if column in loop.whole else (as_index(step + (column in phase.carried)),)
+                element = Load(new, steps)
                 self.rolled[name] = element
                 if name in self.cascade.outputs:
                     value = Load(new, (*element.index, *einsum.index))
                     outputs.append(Einsum(((name, dtype),), einsum.index, einsum.shape, value, source=einsum.source))
-        self.placed[start] = stop, (*loop, *outputs)
+        self.placed[start] = stop, (*loop.statements, *outputs)
         return True
+
+    def _is_needed(self, names: set[str], start: int, stop: int) -> bool:
+        """Whether a tensor is an output, or read by statements outside some positions."""
+        others = (*self.statements[:start], *self.statements[stop:])
+        return not names.isdisjoint(self.cascade.outputs) or any(
+            not names.isdisjoint(e.reads()) for s in others for e in statement_einsums(s)
+        )
 
     def _owner(self, name: str) -> int:
         return self.owners[name][0] if name in self.owners else -1

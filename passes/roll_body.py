@@ -22,10 +22,15 @@ from tcomp.ir.expressions import (
     Index,
     Load,
     Ordinal,
+    apply,
     as_index,
+    constant,
     index_variables,
     loads,
+    map_load_indices,
+    map_loads,
     substitute,
+    substitute_index,
     variables,
 )
 from tcomp.passes.repeats import Filling, Trace, fill_einsum
@@ -69,7 +74,15 @@ class Body:
         return as_index(self.rank.name) + (1 - back if column in self.carried else -back)
 
 
-def roll_body(body: Body, shapes: Mapping[str, tuple[Index, ...]], fixed: Collection[str]) -> tuple[Statement, ...] | None:
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What copies become. The columns `whole` are einsums without the new rank, which make the last copy's tensors at once."""
+
+    statements: tuple[Statement, ...]
+    whole: frozenset[int]
+
+
+def roll_body(body: Body, shapes: Mapping[str, tuple[Index, ...]], fixed: Collection[str]) -> Loop | None:
     """Write the loop; None if the first copy does not fit. `shapes` are those of tensors outside; `fixed` as in `trace_einsum`."""
     if any(c.einsum.is_scatter or c.einsum.initial is not None for c in body.columns):
         return None
@@ -77,15 +90,71 @@ def roll_body(body: Body, shapes: Mapping[str, tuple[Index, ...]], fixed: Collec
     matcher = _Matcher(body, shapes)
     if not all(matcher.match_einsum(new, old) for new, old in zip(filled, body.first)):
         return None
-    initials = {c: matcher.initial_of(c) for c in sorted(body.carried)}
-    if None in initials.values():
-        return None
-    before, inside, after = _partition(body, filled)
+    initials: dict[int, Expr] = {}
+    for column in sorted(body.carried):
+        initial = matcher.initial_of(column)
+        if initial is None:
+            return None
+        initials[column] = initial
+    whole: dict[int, Einsum] = {}
+    for column in sorted(body.carried):
+        if _keeps_elements(body, column, filled[column]):
+            placed = _place_elements(body, column, filled[column], initials[column])
+            if placed is None:
+                return None
+            whole[column] = placed
+    before, inside, after = _partition(body, filled, frozenset(whole))
     if any(len(body.columns[c].einsum.targets) > 1 for c in inside):
         return None
     rolled = [_with_rank(body, c, einsum, initials.get(c)) for c, einsum in enumerate(filled)]
     loop = (Iteration(body.rank, tuple(rolled[c] for c in inside)),) if inside else ()
-    return (*(rolled[c] for c in before), *loop, *(rolled[c] for c in after))
+    statements = (*(rolled[c] for c in before), *loop, *(rolled[c] for c in after), *whole.values())
+    return Loop(statements, frozenset(whole))
+
+
+def _keeps_elements(body: Body, column: int, einsum: Einsum) -> bool:
+    """Whether a carried tensor is a collection of results: each step writes some elements and keeps the others."""
+    match einsum.expression:
+        case Apply("select", (condition, new, old)) if body.rank.name in variables(condition):
+            kept = Load(body.names[column][0], (body.step(column, 1), *einsum.index))
+            return einsum.is_map and (new == kept or old == kept)
+    return False
+
+
+def _place_elements(body: Body, column: int, einsum: Einsum, initial: Expr) -> Einsum | None:
+    """All steps of `S[t + 1, j] = select(j == t + 3, Y[t], S[t, j])` at once: `S[j] = select(0 <= j - 3 < T, Y[j - 3], S[0, j])`.
+
+    None unless the condition gives the step for each element, and nothing else of the body reads S.
+    """
+    readers = [place for place, c in enumerate(body.columns) for p in c.producers() if p.column == column]
+    match einsum.expression:
+        case Apply("select", (Apply("eq", (Ordinal(left, _), Ordinal(right, _))), new, Load())) if readers == [column]:
+            step = _solve(left - right, body.rank.name)
+        case _:
+            return None
+    if step is None:
+        return None
+
+    def read(load: Load) -> Load:
+        load = map_load_indices(load, read)
+        if body.rank.name not in {name for i in load.index for name in index_variables(i)}:
+            return load
+        index = tuple(substitute_index(i, {body.rank.name: step}) for i in load.index)
+        return Load(load.tensor, index, 0 if load.outside is None else load.outside)
+
+    value = substitute(map_loads(new, read), {body.rank.name: step})
+    first = apply("ge", Ordinal(step, i64), constant(0, i64))
+    last = apply("lt", Ordinal(step, i64), Ordinal(body.rank.extent, i64))
+    targets = ((body.names[column][0], einsum.dtype),)
+    return replace(einsum, targets=targets, expression=apply("select", apply("and", first, last), value, initial))
+
+
+def _solve(difference: Index, name: str) -> Index | None:
+    """The value of a variable at which an index is zero, if it has the factor 1 or -1."""
+    t = as_index(name)
+    factor = dict(difference.terms).get(t.terms[0][0], 0)
+    rest = difference - t * factor
+    return rest * -factor if factor in (1, -1) and name not in index_variables(rest) else None
 
 
 def _fillings(body: Body, column: Column) -> list[Filling]:
@@ -116,13 +185,14 @@ def _with_rank(body: Body, column: int, einsum: Einsum, initial: Expr | None) ->
     )
 
 
-def _partition(body: Body, filled: list[Einsum]) -> tuple[list[int], list[int], list[int]]:
-    """Columns that do not depend on what is carried, those of the iteration, and contractions of its results."""
+def _partition(body: Body, filled: list[Einsum], whole: frozenset[int]) -> tuple[list[int], list[int], list[int]]:
+    """Columns that do not depend on what is carried, those of the iteration, and contractions of its results; none of `whole`."""
+    carried = body.carried - whole
     late: set[int] = set()
     for place, column in enumerate(body.columns):
-        if place in body.carried or any(p.back or p.column in late for p in column.producers()):
+        if place in carried or any(p.back or p.column in late for p in column.producers()):
             late.add(place)
-    needed = set(body.carried)
+    needed = set(carried)
     for place in reversed(range(len(body.columns))):
         if place in needed:
             needed.update(p.column for p in body.columns[place].producers() if not p.back)
@@ -131,7 +201,7 @@ def _partition(body: Body, filled: list[Einsum]) -> tuple[list[int], list[int], 
         contracts = _shares_operand(body, filled[place]) or any(p.column in after for p in column.producers())
         if place in late - needed and contracts:
             after.add(place)
-    places = range(len(body.columns))
+    places = [p for p in range(len(body.columns)) if p not in whole]
     return (
         [p for p in places if p not in late],
         [p for p in places if p in late - after],

@@ -65,7 +65,8 @@ def _find_classes(iteration: Iteration) -> dict[_Node, _Node]:
     t = iteration.rank.name
     body = iteration.body
     makers = {name: number for number, e in enumerate(body) for name, _ in e.targets}
-    parents = {(number, r.name): (number, r.name) for number, e in enumerate(body) for r in e.ranks if r.name != t}
+    extents = {(number, r.name): r.extent for number, e in enumerate(body) for r in e.ranks if r.name != t}
+    parents = {node: node for node in extents}
 
     def find(node: _Node) -> _Node:
         while parents[node] != node:
@@ -81,7 +82,7 @@ def _find_classes(iteration: Iteration) -> dict[_Node, _Node]:
                     theirs, ours = slot.as_variable, i.as_variable
                     if maker is None or theirs is None or theirs == t:
                         continue
-                    if ours is None or load.outside is not None or (number, ours) not in parents:
+                    if ours is None or extents.get((number, ours)) != extents[maker, theirs]:
                         mixed.add((maker, theirs))
                         mixed.update((number, name) for name in index_variables(i) if (number, name) in parents)
                     else:

@@ -18,7 +18,8 @@ from tcomp.passes.arguments import Bound, stride_along
 from tcomp.passes.chain import row_of
 from tcomp.passes.contraction import find_contraction, panel_of
 from tcomp.passes.group import Group
-from tcomp.passes.tiles import VECTOR_COUNTS, choose_tile, fits_registers, typical
+from tcomp.passes.tiles import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile, typical
+from tcomp.passes.tiling_scan import needs_own_lanes, tile_members
 
 VECTORS = 4
 """Vectors of one block in an elementwise loop or a reduction: enough independent accumulators to hide latency."""
@@ -48,6 +49,10 @@ def choose_schedule(bound: Bound, target: Target, name: str) -> KernelSchedule:
     lanes = _best_lanes(bound, group.outer)
     tiles = ((lanes, _width(_extent(group.outer, lanes), target, group, 1)),) if lanes is not None else ()
     order = tuple(r.name for r in group.outer)
+    extent = typical(_extent(group.outer, lanes)) if lanes is not None else 0
+    if group.kind == "scan" and needs_own_lanes(group, extent, target.lanes(compute_dtype(group.root.dtype))):
+        tiles = tile_members(bound, lambda extent: _width(extent, target, group, VECTORS // 2))
+        return KernelSchedule(name, group.names, group.kind, tiles, order, order, None)
     return KernelSchedule(name, group.names, group.kind, tiles, order, order, lanes)
 
 
@@ -72,6 +77,8 @@ def _contract(bound: Bound, target: Target, name: str) -> KernelSchedule:
     others = [r.name for r in rows if row is None or r.name != row.name]
     order = (*shared, lanes_rank, *others, *([row.name] if row is not None else []))
     prefetch = _worth_prefetching(bound, root, (lanes_rank, width), row, height, target)
+    partial = partial_sum_tile(root.reduced) if compute_dtype(root.dtype).is_float else None
+    tiles += [partial] if partial is not None else []
     reduced = tuple(r.name for r in root.reduced)
     return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *reduced), order, lanes_rank, prefetch)
 
