@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
-from tcomp.ir.cascade import Einsum
+from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import ZERO, Load, as_index, index_variables, loads
-from tcomp.ir.tile import Assign, Axis, Prefetch, TileStatement
+from tcomp.ir.tile import Assign, Axis, Buffer, Prefetch, TileStatement
 from tcomp.passes.contraction import panel_of
 from tcomp.passes.lowering import (
     Lowering,
@@ -37,20 +38,48 @@ def contract_tile(lowering: Lowering) -> tuple[TileStatement, ...]:
     """One register tile of a contraction whose free ranks are cut already: accumulate, then the epilogue."""
     group, schedule = lowering.bound.group, lowering.schedule
     root, *epilogue = group.members
-    reduced = lowering.cut(sorted(root.reduced, key=lambda r: schedule.order.index(r.name)), tiled=False)
+    ordered = sorted(root.reduced, key=lambda r: schedule.order.index(r.name))
+    outer, inner = _cut_sum(lowering, ordered)
     axes = lowering.axes(r.name for r in group.outer)
     dtype = accumulator_dtype(root)
     accumulator = lowering.block(root, dtype, axes)
     index = lowering.blocks[root.name].index
     update = Assign(accumulator.name, index, axes, lowering.expression(root.expression), merge=root.reduce)
-    body: list[TileStatement] = [
-        accumulator,
-        Assign(accumulator.name, index, axes, identity_of(root)[0]),
-        *nest_loops("for", reduced, (*_prefetch_panel(lowering, reduced), update)),
-    ]
+    start = Assign(accumulator.name, index, axes, identity_of(root)[0])
+    products = nest_loops("for", inner, (*_prefetch_panel(lowering, [*outer, *inner]), update))
+    body: list[TileStatement] = [accumulator]
+    if outer:
+        total = Buffer(lowering.fresh(f"{accumulator.name}_total"), dtype, tuple(a.size for a in axes))
+        whole = tuple(Axis(a.name, a.size) for a in axes)
+        add = Assign(total.name, index, whole, lowering.blocks[root.name], merge=root.reduce)
+        body += [total, Assign(total.name, index, whole, identity_of(root)[0])]
+        body += nest_loops("for", outer, (replace(start, axes=whole), *products, add))
+        lowering.blocks[root.name] = Load(total.name, index)
+    else:
+        body += [start, *products]
     if root.name in group.stored:
         body.append(lowering.store(root, narrow(lowering.blocks[root.name], dtype, root.dtype), axes))
     return (*body, *lower_maps(lowering, epilogue, axes))
+
+
+def _cut_sum(lowering: Lowering, reduced: list[Rank]) -> tuple[list[Split], list[Split]]:
+    """The loops outside and inside a partial sum; none outside if the whole sum is one."""
+    steps = {name: size for name, size in lowering.schedule.tiles if name in {r.name for r in reduced}}
+    splits = lowering.cut(reduced, tiled=False)
+    position = next((p for p, r in enumerate(reduced) if r.name in steps), None)
+    if position is None:
+        return [], splits
+    rank = reduced[position]
+    size = steps[rank.name]
+    chunk, step = f"{rank.name}.1", f"{rank.name}.0"
+    index = as_index(chunk) * size + as_index(step)
+    loops = ((chunk, rank.extent // size), (step, as_index(size)))
+    lowering.splits[rank.name] = Split(rank, index, loops, None)
+    inside = replace(lowering.splits[rank.name], loops=loops[1:])
+    return (
+        [*splits[:position], replace(inside, loops=loops[:1])],
+        [inside, *splits[position + 1 :]],
+    )
 
 
 def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatement]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
-from tcomp.ir.cascade import Einsum
+from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.target import Target
@@ -29,6 +29,12 @@ LOAD_WEIGHT = 0.2
 
 TAIL_PENALTY = 0.02
 """Relative cost of a tile that does not divide: its code is larger and its last piece runs behind branches."""
+
+LONGEST_SUM = 128
+"""Products of one partial sum: its one more addition of the tile costs 2 % of the multiply-adds."""
+
+SHORTEST_SUM = 24
+"""Shorter partial sums would cost more than they are worth."""
 
 VECTOR_COUNTS = (1, 2, 3, 4, 6, 8)
 LARGEST_ROWS = 16
@@ -84,6 +90,26 @@ def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Target, v
         return cycles * (1 + loads * LOAD_WEIGHT + tails * TAIL_PENALTY), loads, -rows * count
 
     return min(choices, key=cost)
+
+
+def partial_sum_tile(reduced: tuple[Rank, ...]) -> tuple[str, int] | None:
+    """Where to cut a long sum into partial sums: (rank, steps), `steps` of that rank and all ranks after it making one partial sum.
+
+    Rounding errors of a sum in one accumulator grow with the root of its length; partial sums of at most `LONGEST_SUM` products
+    keep them at the root of that, for one addition of the tile in each. None if the sum is short or nothing divides it.
+    """
+    if prod(typical(r.extent) for r in reduced) <= LONGEST_SUM + LONGEST_SUM // 2:
+        return None
+    inner = 1
+    for rank in reversed(reduced):
+        if not rank.extent.is_constant:
+            return None
+        extent = rank.extent.constant
+        if inner * extent > LONGEST_SUM:
+            steps = max(d for d in range(1, LONGEST_SUM // inner + 1) if extent % d == 0)
+            return (rank.name, steps) if inner * steps >= SHORTEST_SUM else None
+        inner *= extent
+    return None
 
 
 def row_extent(contraction: Contraction) -> int:

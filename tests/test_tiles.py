@@ -15,6 +15,7 @@ from tcomp.passes.tiles import (
     choose_tile,
     fits_registers,
     lane_tile,
+    partial_sum_tile,
     row_extent,
     step_cycles,
     sweep_cycles,
@@ -75,3 +76,19 @@ def test_rows_of_a_tile(statement, rows):
     assert contraction.lanes == Rank("n", as_index(8))
     assert row_extent(contraction) == rows
     assert lane_tile(contraction, einsum, small_target()) in (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("extents", "tile"),
+    [
+        ((("k", 64),), None),
+        ((("k", 768),), ("k", 128)),
+        ((("k", 1376),), ("k", 86)),
+        ((("r", 3), ("s", 3), ("c", 64)), ("s", 1)),
+        ((("r", 7), ("s", 7), ("c", 3)), None),
+        ((("r", 7), ("s", 7), ("c", 16)), ("s", 7)),
+        ((("k", 1009),), None),
+    ],
+)
+def test_long_sums_are_cut_where_they_divide(extents, tile):
+    assert partial_sum_tile(tuple(Rank(name, as_index(extent)) for name, extent in extents)) == tile
