@@ -21,10 +21,16 @@ def test_reads_inside_indices_and_slots_count():
     assert names(body, "Z") == ["I", "J", "Z"]
 
 
-def test_an_iteration_stays_whole_if_one_of_its_tensors_is_needed():
+def test_an_iteration_keeps_what_is_needed_of_it():
     body = "iterate t:8 { S: f32[t + 1:9] = S[t] + X[t] from 0.0 U: f32[t:8] = S[t + 1] * 2.0 }"
     assert names(body, "U") == ["S", "U"]
+    assert names(body, "S") == ["S"], "a map that is read through, such as the end of a cumulative sum, left no reader"
     assert names(f"{body} Z: f32[i:8] = X[i]", "Z") == ["Z"]
+
+
+def test_steps_that_read_each_other_stay_together():
+    body = "iterate t:8 { S: f32[t + 1:9] = T[t] + X[t] from 0.0 T: f32[t + 1:9] = S[t] from 0.0 U: f32[t:8] = X[t] }"
+    assert names(body, "S") == ["S", "T"]
 
 
 def test_one_component_of_a_state_keeps_all():
