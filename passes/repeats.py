@@ -20,6 +20,9 @@ from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordin
 FEWEST_COPIES = 4
 """Copies worth rolling up; fewer are as good as they stand."""
 
+FEWEST_ALIKE = FEWEST_COPIES - 1
+"""Copies that must have one structure: the first one of a recurrence reads other things than the rest."""
+
 LARGEST_PERIOD = 256
 """Einsums of one copy."""
 
@@ -148,7 +151,7 @@ def _next_index(fillings: Iterator[Filling], index: Index) -> Index:
 
 
 def find_stretches(keys: Sequence[int]) -> Iterator[Stretch]:
-    """Yield the stretches of equal keys at a fixed distance with enough copies, by start, short periods first."""
+    """Yield the stretches of equal keys at a fixed distance with `FEWEST_ALIKE` copies, by start, short periods first."""
     places: dict[int, list[int]] = {}
     order: list[int] = []
     for position, key in enumerate(keys):
@@ -159,7 +162,7 @@ def find_stretches(keys: Sequence[int]) -> Iterator[Stretch]:
     for position, key in enumerate(keys):
         alike = places[key]
         first = order[position] + 1
-        if len(alike) < FEWEST_COPIES:
+        if len(alike) < FEWEST_ALIKE:
             continue
         for other in alike[first : first + CANDIDATES]:
             period = other - position
@@ -168,7 +171,7 @@ def find_stretches(keys: Sequence[int]) -> Iterator[Stretch]:
             if other < ends.get(period, 0):
                 continue  # inside a stretch that was met before
             ends[period] = stop = _stretch_end(keys, position, period)
-            if stop - position >= FEWEST_COPIES * period:
+            if stop - position >= FEWEST_ALIKE * period:
                 yield Stretch(position, stop, period)
 
 

@@ -27,7 +27,7 @@ from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
 from tcomp.ir.expressions import Expr, Index, Load, as_index, map_load_indices, map_loads, variables
 from tcomp.ir.index import Bounds
 from tcomp.passes.rebuild import map_expressions, statement_einsums
-from tcomp.passes.repeats import FEWEST_COPIES, Stretch, Trace, find_stretches, trace_einsum
+from tcomp.passes.repeats import FEWEST_ALIKE, FEWEST_COPIES, Stretch, Trace, find_stretches, trace_einsum
 from tcomp.passes.roll_body import Body, Column, Producer, roll_body
 from tcomp.passes.select_chains import join_selects
 
@@ -109,7 +109,7 @@ class _Roller:
 
     def _try(self, stretch: Stretch) -> None:
         """Roll up what can be in a stretch: the longest agreeing piece around its middle, then what is left on either side."""
-        if stretch.copies < FEWEST_COPIES or self._is_taken(stretch.start, stretch.stop):
+        if stretch.copies < FEWEST_ALIKE or self._is_taken(stretch.start, stretch.stop):
             return
         piece, rules = self._agreeing(stretch)
         start, stop = self._place(piece, _find_phase(piece, rules))

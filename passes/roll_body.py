@@ -144,7 +144,7 @@ def _place_elements(body: Body, column: int, einsum: Einsum, initial: Expr) -> E
 
     value = substitute(map_loads(new, read), {body.rank.name: step})
     first = apply("ge", Ordinal(step, i64), constant(0, i64))
-    last = apply("lt", Ordinal(step, i64), Ordinal(body.rank.extent, i64))
+    last = apply("lt", Ordinal(step, i64), constant(body.rank.extent.constant, i64))
     targets = ((body.names[column][0], einsum.dtype),)
     return replace(einsum, targets=targets, expression=apply("select", apply("and", first, last), value, initial))
 
