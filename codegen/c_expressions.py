@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import assert_never
 
-from tcomp.codegen.c_index import LANE, LinearIndex, Resolved, lane_code, lane_dtype, linear_index, resolve, scalar_code
+from tcomp.codegen.c_checks import FAULT
+from tcomp.codegen.c_index import LANE, NOTHING, LinearIndex, Resolved, lane_code, lane_dtype, linear_index, resolve, scalar_code
 from tcomp.codegen.c_layout import Layout
 from tcomp.codegen.c_memory import Address, Home, Memory, Register, read_scalar, read_vector
 from tcomp.codegen.c_names import Names
@@ -36,21 +38,26 @@ from tcomp.codegen.c_tree import (
 )
 from tcomp.codegen.c_types import VECTOR_TYPES, Value, broadcast, c_type, convert, literal, named, storage_of
 from tcomp.ir.dtypes import DType, boolean, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, index_variables, variables, walk
-from tcomp.ir.index import Bounds, interval, is_below, is_inside
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index, index_variables, variables, walk
+from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 
+ZEROS: Mapping[str, Number] = MappingProxyType({"float": 0.0, "int": 0, "bool": False})
 LONGEST = 8
 """Operations nested into one C expression before it gets a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a statement can see: the homes of tensors, C names of variables, and the ranges of these."""
+    """What a statement can see: the homes of tensors, C names of variables, and the ranges of these.
+
+    `checks` are the numbers of the kernel's checks of indices that are data: by tensor, dimension, and whether it is stored to.
+    """
 
     layout: Layout
     homes: Mapping[str, Home]
     names: Mapping[str, str]
     bounds: Bounds
+    checks: Mapping[tuple[str, int, bool], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +141,13 @@ class ExpressionWriter:
             linear = None
         if linear is not None:
             return linear.resolve(point.at, self.lane)
+        return self._resolve(index, point, NOTHING)
+
+    def _resolve(self, index: Index, point: Point, known: Mapping[str, Value]) -> Resolved:
         numbers = {name: as_index(number) for name, number in point.at.items()}
         if self.lane in numbers:
             numbers[self.lane] = numbers[self.lane] + as_index(LANE)
-        return resolve(index, numbers, self.context.bounds, lambda e: convert(self.value(e, point), i64))
+        return resolve(index, numbers, self.context.bounds, lambda e: convert(self.value(e, point), i64), known)
 
     def keep(self, base: str, value: Value, stage: Stage | None = None) -> Value:
         """Give a value a name."""
@@ -212,12 +222,16 @@ class ExpressionWriter:
         key = self.key(load, point)
         stage = self.find_stage(self.dependencies(load))
         if key not in stage.memo:
-            # Whatever the load's index computes has to stand in the same scope before it.
-            position = self.stages.index(stage)
-            inner, self.stages = self.stages, self.stages[: position + 1]
-            stage.memo[key] = self._read_memory(home, load, point)
-            self.stages = inner
+            with self._standing_in(stage):
+                stage.memo[key] = self._read_memory(home, load, point)
         return stage.memo[key]
+
+    @contextmanager
+    def _standing_in(self, stage: Stage) -> Iterator[None]:
+        """Write into a scope further out: whatever a value is computed from has to stand there before it."""
+        inner, self.stages = self.stages, self.stages[: self.stages.index(stage) + 1]
+        yield
+        self.stages = inner
 
     def register_point(self, index: tuple[Index, ...], point: Point) -> tuple[int, ...]:
         """Which element of a block an index names; with lanes, that of the first lane."""
@@ -244,8 +258,76 @@ class ExpressionWriter:
             self.flat[key] = flat
         return Address(home, self.resolve(self.flat[key], point), self.context.names, self.context.bounds)
 
+    def _checked_address(self, home: Memory, index: tuple[Index, ...], checked: Mapping[int, Value], point: Point) -> Address:
+        """The address that an index names, of which some dimensions have been computed and checked."""
+        known: dict[str, Value] = {}
+        flat = as_index(0)
+        for dimension, (i, stride) in enumerate(zip(index, home.strides, strict=True)):
+            if dimension in checked:
+                known[f"$checked{dimension}"] = checked[dimension]
+                i = as_index(f"$checked{dimension}")
+            flat = flat + i * stride
+        return Address(home, self._resolve(flat, point, known), self.context.names, self.context.bounds)
+
+    def _check_indices(self, home: Memory, load: Load, point: Point) -> dict[int, Value]:
+        """Check the indices of a load that are data; what they are after that, by dimension."""
+        checked: dict[int, Value] = {}
+        for dimension, (i, extent) in enumerate(zip(load.index, home.shape, strict=True)):
+            number = self.context.checks.get((load.tensor, dimension, False))
+            if load.outside is not None or number is None or not is_data(i):
+                continue
+            whole = Ordinal(i, i64)
+            key = number, self.key(whole, point)
+            stage = self.find_stage(self.dependencies(whole))
+            if key not in stage.memo:
+                with self._standing_in(stage):
+                    stage.memo[key] = self.keep(f"{load.tensor}_at", self._checked(i, extent, number, point))
+            checked[dimension] = stage.memo[key]
+        return checked
+
+    def _checked(self, index: Index, extent: Index, number: int, point: Point) -> Value:
+        at = self.resolve(index, point)
+        names, bounds = self.context.names, self.context.bounds
+        rest = Name(FAULT), Integer(number)
+        limit = scalar_code(extent, names, bounds)
+        if not at.has_lanes:
+            return Value(call("tcomp_checked_i64", scalar_code(at.index, names, bounds, at.scalars), limit, *rest), i64, False)
+        lanes = lane_code(at.index, names, bounds, at.values, i64)
+        return Value(call("tcomp_checked_vi64", lanes.code, limit, self._existing(point), *rest), i64, True)
+
+    def _existing(self, point: Point) -> CExpression:
+        """The mask of the lanes that exist."""
+        return call("tcomp_first_lanes", Integer(self.context.layout.lanes) if point.count is None else point.count)
+
+    def inside(self, home: Memory, store: Load, point: Point, wanted: Value | None) -> Value | None:
+        """Where to store: where it is wanted, and the indices that are data are inside. None is everywhere."""
+        names, bounds = self.context.names, self.context.bounds
+        for dimension, (i, extent) in enumerate(zip(store.index, home.shape, strict=True)):
+            number = self.context.checks.get((store.tensor, dimension, True))
+            if number is None or not is_data(i):
+                continue
+            at = self.resolve(i, point)
+            rest = Name(FAULT), Integer(number)
+            limit = scalar_code(extent, names, bounds)
+            if at.has_lanes:
+                lanes = lane_code(at.index, names, bounds, at.values, i64)
+            else:
+                lanes = Value(scalar_code(at.index, names, bounds, at.scalars), i64, False)
+            if lanes.is_vector or (wanted is not None and wanted.is_vector):
+                mask = self._existing(point) if wanted is None else Binary("&", broadcast(wanted).code, self._existing(point))
+                wanted = Value(call("tcomp_inside_vi64", broadcast(lanes).code, limit, mask, *rest), boolean, True)
+            else:
+                code = call("tcomp_inside_i64", lanes.code, limit, *rest)
+                wanted = Value(code if wanted is None else Binary("&&", wanted.code, code), boolean, False)
+        return wanted
+
     def _read_memory(self, home: Memory, load: Load, point: Point) -> Value:
-        address = self.address(home, load.index, point)
+        checked = self._check_indices(home, load, point)
+        if any((interval(home.shape[dimension], self.context.bounds)[0] or 0) < 1 for dimension in checked):
+            # There may be no element 0 to read instead.
+            load = replace(load, outside=ZEROS[home.dtype.kind])
+            checked = {}
+        address = self._checked_address(home, load.index, checked, point) if checked else self.address(home, load.index, point)
         same, varying = self._inside(home, load, point)
         base, dtype = load.tensor, home.dtype
         outside = None if load.outside is None else literal(load.outside, dtype)

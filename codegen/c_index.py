@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tcomp.codegen.c_tree import Binary, CExpression, Integer, Name, Unary, add, call
 from tcomp.codegen.c_types import Value as CValue
@@ -31,6 +32,7 @@ from tcomp.ir.expressions import (
 from tcomp.ir.index import Bounds, interval, simplify_index
 
 LANE = "@"
+NOTHING: Mapping[str, CValue] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,15 @@ def linear_index(index: Index, axes: frozenset[str]) -> LinearIndex | None:
     return LinearIndex(Index(tuple(rest), index.constant), tuple(coefficients))
 
 
-def resolve(index: Index, point: Mapping[str, Index], bounds: Bounds, compute: Callable[[Expr], CValue]) -> Resolved:
-    """Resolve an index at a point; `compute` gives the code of the values inside it."""
-    values: dict[str, CValue] = {}
+def resolve(
+    index: Index,
+    point: Mapping[str, Index],
+    bounds: Bounds,
+    compute: Callable[[Expr], CValue],
+    known: Mapping[str, CValue] = NOTHING,
+) -> Resolved:
+    """Resolve an index at a point; `compute` gives the code of the values inside it, `known` that of variables which are values."""
+    values = dict(known)
 
     def change(atom: Atom) -> Index:
         match atom:

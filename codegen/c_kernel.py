@@ -3,7 +3,8 @@
     void NAME(const float* restrict X, ..., float* restrict Y, int64_t N, int64_t begin, int64_t end)
 
 runs the instances [begin, end) of the parallel loops, counted with the last loop fastest; `instances` says how many there are. A
-kernel whose buffers are large has one more parameter, `scratch`: memory of its thread of `scratch_bytes` bytes.
+kernel whose buffers are large has one more parameter, `scratch`: memory of its thread of `scratch_bytes` bytes. One that is
+indexed by data has a parameter `fault`, see `tcomp.codegen.c_checks`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcomp.codegen.c_body import BodyScope, BodyWriter, buffer_bytes
+from tcomp.codegen.c_checks import FAULT, find_checks
 from tcomp.codegen.c_expressions import Context
 from tcomp.codegen.c_index import LANE, scalar_code
 from tcomp.codegen.c_layout import plan_layout
@@ -107,7 +109,7 @@ def scratch_bytes(kernel: Kernel) -> int:
 
 
 def kernel_parameters(kernel: Kernel) -> tuple[Parameter, ...]:
-    """The parameters of a kernel's function: arguments, symbols, scratch if it needs that, and the range of instances."""
+    """The parameters of a kernel's function: arguments, symbols, scratch and fault if it needs them, and the range of instances."""
     names = _interface_names(kernel, Names())
     parameters: list[Parameter] = []
     for argument in kernel.arguments:
@@ -120,6 +122,8 @@ def kernel_parameters(kernel: Kernel) -> tuple[Parameter, ...]:
     parameters += [Parameter("int64_t", names[symbol.name]) for symbol in kernel.symbols]
     if scratch_bytes(kernel):
         parameters.append(Parameter("char* restrict", "scratch", f"{scratch_bytes(kernel)} bytes"))
+    if find_checks(kernel):
+        parameters.append(Parameter("int32_t* restrict", FAULT, "the number of a check that failed"))
     return (*parameters, Parameter("int64_t", "begin"), Parameter("int64_t", "end"))
 
 
@@ -129,16 +133,18 @@ def _interface_names(kernel: Kernel, names: Names) -> dict[str, str]:
 
 def kernel_function(kernel: Kernel, options: COptions = DEFAULT) -> Function:
     """The C function of a kernel."""
+    parameters, checks = kernel_parameters(kernel), find_checks(kernel)
     kernel = prepare_kernel(kernel, options.lanes)
     names = Names()
     interface = _interface_names(kernel, names)
     homes: dict[str, Home] = {a.name: Memory(interface[a.name], a.dtype, a.shape, a.strides) for a in kernel.arguments}
     bounds = Bounds({LANE: as_index(options.lanes)}, {s.name: (s.low, s.high) for s in kernel.symbols})
     variables = {s.name: interface[s.name] for s in kernel.symbols}
-    context = Context(plan_layout(kernel, options.lanes), homes, variables, bounds)
+    numbers = {(c.tensor, c.dimension, c.is_store): number for number, c in enumerate(checks, 1)}
+    context = Context(plan_layout(kernel, options.lanes), homes, variables, bounds, numbers)
     scope = BodyScope(context, {a.name: a for a in kernel.arguments}, names)
     writer = BodyWriter(in_scratch=scratch_bytes(kernel) > 0)
-    return Function("void", spell(kernel.name), kernel_parameters(kernel), tuple(_instance_loop(kernel, scope, writer)))
+    return Function("void", spell(kernel.name), parameters, tuple(_instance_loop(kernel, scope, writer)))
 
 
 def _instance_loop(kernel: Kernel, scope: BodyScope, writer: BodyWriter) -> list[CStatement]:

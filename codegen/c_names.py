@@ -10,7 +10,7 @@ auto break case char const continue default do double else enum extern float for
 short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof main
 """
 KEYWORDS = frozenset(_RESERVED.split())
-OURS = frozenset({"begin", "end", "scratch", "instance", "lane"})
+OURS = frozenset({"begin", "end", "scratch", "fault", "instance", "lane"})
 
 
 def spell(name: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tcomp.codegen.c_checks import FAULT, find_checks
 from tcomp.codegen.c_index import scalar_code
 from tcomp.codegen.c_kernel import DEFAULT, COptions, instances, kernel_function, kernel_parameters, print_unit, scratch_bytes
 from tcomp.codegen.c_names import spell
@@ -41,6 +42,7 @@ _CALL = (
     Parameter("char* const*", "at"),
     Parameter("const int64_t*", "symbols"),
     Parameter("char*", "scratch"),
+    Parameter("int32_t*", FAULT),
     Parameter("int64_t", "begin"),
     Parameter("int64_t", "end"),
 )
@@ -86,6 +88,28 @@ def kernel_units(plan: Plan, kernels: Mapping[str, Kernel], options: COptions) -
             by_kernel[nameless] = by_content.setdefault(unit.content, unit)
         units[step.kernel] = by_kernel[nameless]
     return units
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramCheck:
+    """A check of an index that is data: in which step, and the tensor that is indexed, ARENA if it is in the arena.
+
+    The index must be at least 0 and less than `extent`.
+    """
+
+    step: int
+    tensor: str
+    extent: Index
+
+
+def program_checks(plan: Plan, kernels: Mapping[str, Kernel]) -> tuple[ProgramCheck, ...]:
+    """The checks of a program, in the order in which what `tcomp_run` returns counts them."""
+    found: list[ProgramCheck] = []
+    for number, step in enumerate(plan.steps):
+        kernel = kernels[step.kernel]
+        bases = {argument.name: place.base for argument, place in zip(kernel.arguments, step.places)}
+        found += [ProgramCheck(number, bases.get(c.tensor, ARENA), c.extent) for c in find_checks(kernel)]
+    return tuple(found)
 
 
 def program_source(plan: Plan, kernels: Mapping[str, Kernel], options: COptions = DEFAULT) -> str:
@@ -167,6 +191,7 @@ class _Driver:
         ]
         arguments += [self.symbols[s.name] for s in unit.kernel.symbols]
         arguments += [Name("scratch")] if scratch_bytes(unit.kernel) else []
+        arguments += [Name(FAULT)] if find_checks(unit.kernel) else []
         arguments += [Name("begin"), Name("end")]
         return [
             Function("void", unit.symbol, parameters, None),
@@ -183,12 +208,14 @@ class _Driver:
         """The rows of the steps and of their places."""
         steps: list[CExpression] = []
         places: list[CExpression] = []
+        checks = 0
         waits = find_barriers(self.plan, {name: unit.kernel for name, unit in self.units.items()})
         for step, wait in zip(self.plan.steps, waits):
             symbol = self.units[step.kernel].symbol
-            numbers = (Integer(len(places)), Integer(len(step.places)), Integer(int(wait)))
+            numbers = (Integer(len(places)), Integer(len(step.places)), Integer(int(wait)), Integer(checks))
             steps.append(Braces((Name(f"call_{symbol}"), Name(f"count_{symbol}"), *numbers)))
             places += [self._place(place) for place in step.places]
+            checks += len(find_checks(self.units[step.kernel].kernel))
         return steps, places
 
     def _place(self, place: Place) -> CExpression:

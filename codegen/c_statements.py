@@ -278,6 +278,7 @@ class _AssignWriter:
         if isinstance(self.home, Register):
             self._write_register(self.home, point, value, mask)
             return
+        mask = self.writer.inside(self.home, Load(self.assign.target, self.assign.index), point, mask)
         address = self.writer.address(self.home, self.assign.index, point)
         has_lanes = self.lane is not None and self.lane in self.assign.axes
         if not has_lanes:

@@ -34,6 +34,7 @@ from tcomp.ir.expressions import (
     divide_exactly,
     rebuild,
     value_index,
+    walk_index,
 )
 
 Interval = tuple[int | None, int | None]
@@ -148,6 +149,11 @@ def is_inside(index: Index, extent: Index, bounds: Bounds) -> bool:
     """Whether 0 <= index < extent is proved."""
     low = interval(index, bounds)[0]
     return low is not None and low >= 0 and is_below(index, extent, bounds)
+
+
+def is_data(index: Index) -> bool:
+    """Whether an index contains an element of a tensor, so that only a run can tell whether it is inside."""
+    return any(isinstance(part, Load) for part in walk_index(index))
 
 
 def simplify_index(index: Index, bounds: Bounds) -> Index:

@@ -20,7 +20,9 @@ over vector lanes.
 Meaning of an assign: for all points of `over` (all at once: no point sees another's write), target[index] becomes the expression,
 folded over the reduced axes by the second monoid; with the first monoid, the old value is folded with the new one. Statements run
 in order; `for` runs in order; instances of `parallel` are independent and may run in any order. Points where `where` is false are
-not written (or not folded, when axes are reduced), but what they load must be in bounds or state a value outside. `parallel`
+not written (or not folded, when axes are reduced), but what they load must be in bounds or state a value outside. A target's index
+that contains an element of a tensor may be outside: such points are not written. A compiled kernel reports them, and loads by
+data that are outside, which read element 0. `parallel`
 loops are outermost and perfectly nested: a kernel that has one is nothing but its nest. A loop whose step does not divide its
 range ends with a partial step: axes there carry a limit. `tcomp.ir.tile_verify` lists the rules, `tcomp.ir.tile_evaluate` runs
 a kernel.

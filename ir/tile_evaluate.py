@@ -23,6 +23,7 @@ from tcomp.ir.evaluate_dtypes import Array, convert
 from tcomp.ir.evaluate_expression import Environment, OutsideError, evaluate_expression, evaluate_index
 from tcomp.ir.evaluate_monoid import fold_groups, fold_last_axis, merge_states
 from tcomp.ir.expressions import Index, Number
+from tcomp.ir.index import is_data
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
 from tcomp.ir.tile_memory import Memory, Positions, RaceError, bind_argument, make_memory
@@ -134,8 +135,11 @@ class _Machine:
             value = self.fold(assign.reduce, dtype, value.reshape(flat), mask.reshape(flat))
             dtype, mask = compute_dtype(dtype), numpy.ones(outer, bool)
         once = outer + (1,) * len(assign.reduced)
-        indices = (evaluate_index(i, self.environment) for i in assign.index)
-        positions = tuple(numpy.broadcast_to(index, once).reshape(outer)[mask] for index in indices)
+        indices = [numpy.broadcast_to(evaluate_index(i, self.environment), once).reshape(outer) for i in assign.index]
+        for index, i, extent in zip(indices, assign.index, self.memory[assign.target].values.shape):
+            if is_data(i):
+                mask = mask & (index >= 0) & (index < extent)
+        positions = tuple(index[mask] for index in indices)
         self.write(assign, positions, value[mask], dtype)
         for axis in axes:
             del self.variables[axis.name]

@@ -34,7 +34,7 @@ from tcomp.ir.expressions import (
     substitute,
     walk_index,
 )
-from tcomp.ir.index import is_inside
+from tcomp.ir.index import is_data, is_inside
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
 from tcomp.passes.lowering import (
@@ -323,7 +323,7 @@ def lower_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:
     reduced = lowering.cut(einsum.reduced, tiled=False)
     slots = tuple(lowering.place(i) for i in einsum.index)
     merge = None if einsum.reduce in (None, "last") else einsum.reduce
-    where = _inside(lowering, slots, einsum.shape)
+    where = _inside(einsum, slots)
     if einsum.where is not None:
         wanted = lowering.expression(einsum.where)
         where = wanted if where is None else apply("and", where, wanted)
@@ -332,12 +332,14 @@ def lower_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:
     return parallel_nest(lowering, (r.name for r in group.outer), body)
 
 
+def _inside(einsum: Einsum, slots: tuple[Index, ...]) -> Expr | None:
+    """Whether a point is stored at all: points outside the target are dropped. None if no point can be outside.
 
-def _inside(lowering: Lowering, slots: tuple[Index, ...], shape: tuple[Index, ...]) -> Expr | None:
-    """Whether a point is stored at all: points outside the target are dropped. None if no point can be outside."""
+    Slots that are data say so themselves: a store to such an element is dropped where there is none.
+    """
     inside: Expr | None = None
-    for slot, extent in zip(slots, shape):
-        if is_inside(slot, extent, lowering.bounds()):
+    for index, slot, extent in zip(einsum.index, slots, einsum.shape):
+        if is_data(index) or is_inside(index, extent, einsum.bounds()):
             continue
         low = apply("ge", Ordinal(slot, i64), constant(0, i64))
         limit = constant(extent.constant, i64) if extent.is_constant else Ordinal(extent, i64)

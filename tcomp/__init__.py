@@ -11,6 +11,7 @@ if (_root / "pyproject.toml").is_file():
 from tcomp.ir.errors import (  # noqa: E402 (needs the path above)
     BudgetError,
     Illegal,
+    IndexOutOfRange,
     ParseError,
     RecordError,
     TcompError,
@@ -69,6 +70,7 @@ def explain(compiled: "CompiledModule", *, sources: bool = False) -> str:
 __all__ = [
     "BudgetError",
     "Illegal",
+    "IndexOutOfRange",
     "ParseError",
     "RecordError",
     "TcompError",

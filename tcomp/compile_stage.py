@@ -12,17 +12,20 @@ from pathlib import Path
 from torch.fx import GraphModule, Node
 
 from tcomp.codegen.build import build_program
+from tcomp.codegen.c_checks import indexes_by_data
 from tcomp.codegen.c_kernel import instances
+from tcomp.codegen.c_program import program_checks
 from tcomp.debug import Dump
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
+from tcomp.ir.plan import ARENA
 from tcomp.lower_graph import lower_graph
 from tcomp.options import Options
 from tcomp.passes.pipeline import Program as Kernels
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.program import CompiledStage, Library, Operand, Slot
+from tcomp.program import Check, CompiledStage, Constant, Library, Operand, Slot
 from tcomp.settings import Settings
 from tcomp.sizes import TensorSpec
 from tcomp.stage_report import make_report
@@ -103,9 +106,10 @@ def _build_stage(
     dump = Dump(settings.debug_dir)
     compiled = compile_cascade(cascade, strides, target, observe=dump.write, strict=options.numerics == "strict")
     _check_budget(compiled.main, options.memory_budget)
+    inputs = {name: source.name if isinstance(source, Constant) else name for name, source in sources.items()}
     with ThreadPoolExecutor(max_workers=2) as pool:
-        prelude = pool.submit(_build, compiled.prelude, options, settings)
-        main = pool.submit(_build, compiled.main, options, settings)
+        prelude = pool.submit(_build, compiled.prelude, inputs, options, settings)
+        main = pool.submit(_build, compiled.main, inputs, options, settings)
         libraries = prelude.result(), main.result()
     report = functools.cache(functools.partial(make_report, compiled, toolchain.lanes))
     if dump.is_wanted:
@@ -118,7 +122,7 @@ def _build_stage(
     return CompiledStage(sources, folded, results, specs, *libraries, report)
 
 
-def _build(kernels: Kernels, options: Options, settings: Settings) -> Library | None:
+def _build(kernels: Kernels, inputs: Mapping[str, str], options: Options, settings: Settings) -> Library | None:
     if not kernels.plan.steps:
         return None
     toolchain, _ = find_machine(settings.compiler)
@@ -126,7 +130,19 @@ def _build(kernels: Kernels, options: Options, settings: Settings) -> Library | 
     path = build_program(kernels.plan, dict(kernels.kernels), toolchain=toolchain, cache_directory=folder)
     plan = kernels.plan
     symbols = tuple(symbol.name for symbol in plan.symbols)
-    return Library(path, plan.externals, symbols, plan.arena, _count_instances(kernels))
+    checks = _describe_checks(kernels, inputs)
+    return Library(path, plan.externals, symbols, plan.arena, _count_instances(kernels), checks)
+
+
+def _describe_checks(kernels: Kernels, inputs: Mapping[str, str]) -> tuple[Check, ...]:
+    """The checks of a program in words; `inputs` says what the user calls the cascade's inputs."""
+    found: list[Check] = []
+    for check in program_checks(kernels.plan, dict(kernels.kernels)):
+        members = [member for member in kernels.groups[check.step].members if indexes_by_data(member)]
+        into = inputs.get(check.tensor, "" if check.tensor == ARENA else check.tensor)
+        sources = dict.fromkeys(f"{member.name} {member.source}".rstrip() for member in members)
+        found.append(Check(into or "an intermediate tensor", "\n".join(sources), check.extent))
+    return tuple(found)
 
 
 def _count_instances(kernels: Kernels) -> int | None:

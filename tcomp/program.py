@@ -39,6 +39,15 @@ Operand: TypeAlias = Slot | Constant
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """An index that is data and must be at least 0 and less than `extent`: what it is an index into, and where in the model."""
+
+    into: str
+    where: str
+    extent: Index
+
+
+@dataclass(frozen=True, slots=True)
 class Library:
     """A built plan: its shared library, and what the library expects."""
 
@@ -49,6 +58,8 @@ class Library:
     """Bytes."""
     most_threads: int | None
     """How many threads find work in any of its kernels; None if that depends on symbols."""
+    checks: tuple[Check, ...]
+    """What `tcomp_run` found outside its range: it returns the number of the check, counted from 1."""
 
 
 @dataclass(frozen=True, slots=True)

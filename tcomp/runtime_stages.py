@@ -18,9 +18,9 @@ from torch.fx.node import map_aggregate
 
 from tcomp.capture_run import STRIDE_FREE
 from tcomp.codegen.build import RunFunction, load_program
-from tcomp.ir.errors import ToolchainError
+from tcomp.ir.errors import IndexOutOfRange
 from tcomp.ir.expressions import Index, as_index
-from tcomp.program import CompiledStage, Constant, EagerCall, EagerStage, Library, Slot
+from tcomp.program import Check, CompiledStage, Constant, EagerCall, EagerStage, Library, Slot
 from tcomp.sizes import TensorSpec, make_evaluator
 from tcomp.weights import Snapshot
 
@@ -62,6 +62,7 @@ class CompiledRunner:
         self._number = number
         self._settings = settings
         self._pool: list[_Frame] = []
+        self._names = symbols
         self._function: RunFunction | None = None
         self._size = 0
         if stage.main is not None:
@@ -115,10 +116,12 @@ class CompiledRunner:
             self.arena_bytes = max(self.arena_bytes, needed)
         settings = self._settings
         threads = min(settings.count_threads(), self._most_threads)
-        code = self._function(pointers, frame.address, symbols, threads, settings.flush_denormals)
-        if code:
-            raise _failed(self.stage.main, code)
+        fault = self._function(pointers, frame.address, symbols, threads, settings.flush_denormals)
         self._pool.append(frame)
+        if fault:
+            assert self.stage.main is not None
+            check = self.stage.main.checks[fault - 1]
+            raise _out_of_range(check, make_evaluator(self._names, (check.extent,))(sizes)[0])
 
     def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
         """Run, and tell the time."""
@@ -212,12 +215,15 @@ def run_prelude(stage: CompiledStage, library: Library, addresses: Mapping[str, 
     size = library.arena.constant
     arena = torch.empty(size + ALIGNMENT, dtype=torch.uint8, device=CPU)
     start = -(-arena.data_ptr() // ALIGNMENT) * ALIGNMENT
-    code = load_program(library.path)(table, start, None, settings.count_threads(), settings.flush_denormals)
-    if code:
-        raise _failed(library, code)
+    fault = load_program(library.path)(table, start, None, settings.count_threads(), settings.flush_denormals)
+    if fault:
+        check = library.checks[fault - 1]
+        raise _out_of_range(check, check.extent.constant)
 
 
-def _failed(library: Library | None, code: int) -> ToolchainError:
-    where = "" if library is None else str(library.path)
-    return ToolchainError(f"a compiled program returned {code}", where=where, help="delete it from the cache and report this")
-
+def _out_of_range(check: Check, extent: int) -> IndexOutOfRange:
+    return IndexOutOfRange(
+        f"an index into {check.into} is outside the range 0 to {extent - 1}" if extent else f"an index into {check.into}, which is empty",
+        where=check.where,
+        help="check the indices that are passed in",
+    )

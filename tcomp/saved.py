@@ -33,13 +33,13 @@ from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Target
 from tcomp.ir.target_detect import detect_target
 from tcomp.options import make_options
-from tcomp.program import CompiledStage, KernelReport, Library, Program, StageReport
+from tcomp.program import Check, CompiledStage, KernelReport, Library, Program, StageReport
 from tcomp.saved_values import Json, read_program, read_size, read_value, write_program, write_value
 from tcomp.settings import read_settings
 from tcomp.sizes import TensorSpec, make_evaluator
 from tcomp.weights import Stale, check_devices, has_spec
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_programs(compiled: CompiledModule, path: Path) -> None:
@@ -195,7 +195,8 @@ def _place_library(archive: zipfile.ZipFile, data: Json) -> Library:
             built = folder / "program.so"
             built.write_bytes(content)
             path = cache.add(key, ".so", built)
-    return Library(path, tuple(data["externals"]), tuple(data["symbols"]), read_size(data["arena"]), data["most_threads"])
+    checks = tuple(Check(into, where, read_size(extent)) for into, where, extent in data["checks"])
+    return Library(path, tuple(data["externals"]), tuple(data["symbols"]), read_size(data["arena"]), data["most_threads"], checks)
 
 
 def _read_report(text: bytes, program: int, stage: int) -> StageReport:

@@ -96,6 +96,7 @@ def write_stage(stage: CompiledStage, name_library: Callable[[Library], str]) ->
             "symbols": part.symbols,
             "arena": print_index(part.arena),
             "most_threads": part.most_threads,
+            "checks": [[check.into, check.where, print_index(check.extent)] for check in part.checks],
         }
 
     return {

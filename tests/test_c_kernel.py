@@ -28,7 +28,7 @@ def test_tile_programs_compute_what_the_evaluator_computes(name, make, tmp_path)
         arrays[argument.name] = round_float(array, argument.dtype) if argument.dtype.is_float else array
     expected = {n: a.copy() for n, a in arrays.items()}
     evaluate_kernel(kernel, expected, case.symbols)
-    run_compiled([Run(kernel, arrays, case.symbols)], tmp_path)
+    assert run_compiled([Run(kernel, arrays, case.symbols)], tmp_path) == 0
     for target in case.expected:
         numpy.testing.assert_allclose(arrays[target], expected[target], rtol=1e-4, atol=1e-4)
 

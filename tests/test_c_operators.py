@@ -107,7 +107,7 @@ def test_operators(name, tmp_path):
     dtype, random = DTYPES[name], numpy.random.default_rng(0)
     table = operators_of(dtype)
     runs = [make_run(table[start : start + GROUP], dtype, random) for start in range(0, len(table), GROUP)]
-    run_compiled([run for run, _ in runs], tmp_path)
+    assert run_compiled([run for run, _ in runs], tmp_path) == 0
     found = {name: array for run, _ in runs for name, array in run.arrays.items()}
     expected = {name: array for _, oracle in runs for name, array in oracle.items()}
     faults = []

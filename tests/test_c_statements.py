@@ -197,7 +197,7 @@ def test_statements(kernel, symbols, folder):
         arrays[argument.name] = make_array(argument, shape, random)
     expected = {name: array.copy() for name, array in arrays.items()}
     evaluate_kernel(kernel, expected, symbols)
-    run_compiled([Run(kernel, arrays, symbols)], folder)
+    assert run_compiled([Run(kernel, arrays, symbols)], folder) == 0
     for argument in kernel.arguments:
         # A sum of 100 terms of size 1 rounds by at most 2**-24 of its value at each addition.
         tolerance = 100 * 4 * 2.0**-24 if argument.dtype.is_float and argument.dtype.bits >= 32 else argument.dtype.epsilon

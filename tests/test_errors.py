@@ -12,6 +12,7 @@ KINDS = [
     errors.Illegal,
     errors.Unsupported,
     errors.ToolchainError,
+    errors.IndexOutOfRange,
     errors.BudgetError,
     errors.RecordError,
 ]
@@ -32,6 +33,10 @@ def test_every_error_is_of_the_family_and_a_public_name(kind):
     assert issubclass(kind, tcomp.TcompError)
     assert getattr(tcomp, kind.__name__) is kind
     assert kind.__name__ in tcomp.__all__
+
+
+def test_an_index_out_of_range_is_what_eager_raises():
+    assert issubclass(errors.IndexOutOfRange, IndexError)
 
 
 @pytest.mark.parametrize("kind", KINDS)

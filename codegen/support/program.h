@@ -18,17 +18,19 @@ extern void GOMP_barrier(void) __attribute__((weak));
 extern int omp_get_thread_num(void) __attribute__((weak));
 extern int omp_get_num_threads(void) __attribute__((weak));
 
-/* Runs the instances [begin, end) of a kernel on the tensors `at`; `scratch` is memory of the calling thread. */
-typedef void tcomp_call(char *const *at, const int64_t *symbols, char *scratch, int64_t begin, int64_t end);
+/* Runs the instances [begin, end) of a kernel on the tensors `at`; `scratch` is memory of the calling thread. A kernel that meets
+ * an index outside its tensor notes the number of the check, from 1, in `fault`. */
+typedef void tcomp_call(char *const *at, const int64_t *symbols, char *scratch, int32_t *fault, int64_t begin, int64_t end);
 
 /* How many instances a kernel has. */
 typedef int64_t tcomp_count(const int64_t *symbols);
 
-/* One kernel call. `first` is the place of its first argument; `waits` says that it touches what steps since the last barrier touch. */
+/* One kernel call. `first` is the place of its first argument; `waits` says that it touches what steps since the last barrier touch;
+ * `checks` counts the checks of the steps before. */
 typedef struct {
   tcomp_call *call;
   tcomp_count *count;
-  int32_t first, places, waits;
+  int32_t first, places, waits, checks;
 } tcomp_step;
 
 /* An address: `offset` bytes into an external tensor, or into the arena if `base` is -1. An offset that depends on symbols is
@@ -44,6 +46,7 @@ typedef struct {
   char *arena;
   const int64_t *symbols, *offsets;
   int is_team, flush_denormals;
+  int32_t *fault;
 } tcomp_run_state;
 
 static inline char *tcomp_locate(const tcomp_place *place, const tcomp_run_state *run) {
@@ -51,8 +54,15 @@ static inline char *tcomp_locate(const tcomp_place *place, const tcomp_run_state
   return base + (place->symbolic < 0 ? place->offset : run->offsets[place->symbolic]);
 }
 
+/* Remembers a check that failed, unless there is one already. */
+static inline void tcomp_note(const tcomp_run_state *run, int32_t number) {
+  int32_t none = 0;
+  __atomic_compare_exchange_n(run->fault, &none, number, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 /* tcomp_run runs all steps on `threads` threads, each doing its share of every step. Steps that touch the same memory are kept
- * apart by barriers. Several calls may run at once, each with an arena of its own. Returns 0. */
+ * apart by barriers. Several calls may run at once, each with an arena of its own. Returns 0, or the number of a check that
+ * failed, counted from 1 over all steps. */
 #define TCOMP_DEFINE_RUN                                                                                                  \
   static _Thread_local char tcomp_scratch[TCOMP_SCRATCH_BYTES] __attribute__((aligned(64)));                              \
   static void tcomp_work(void *state) {                                                                                   \
@@ -67,7 +77,9 @@ static inline char *tcomp_locate(const tcomp_place *place, const tcomp_run_state
       if (begin < end) {                                                                                                  \
         char *at[TCOMP_MOST_PLACES];                                                                                      \
         for (int32_t p = 0; p < step->places; p++) at[p] = tcomp_locate(&TCOMP_PLACES[step->first + p], run);             \
-        step->call(at, run->symbols, tcomp_scratch, begin, end);                                                          \
+        int32_t fault = 0;                                                                                                \
+        step->call(at, run->symbols, tcomp_scratch, &fault, begin, end);                                                  \
+        if (fault) tcomp_note(run, step->checks + fault);                                                                 \
       }                                                                                                                   \
     }                                                                                                                     \
     if (run->flush_denormals) tcomp_leave_flush_to_zero(mode);                                                            \
@@ -76,12 +88,13 @@ static inline char *tcomp_locate(const tcomp_place *place, const tcomp_run_state
                                                        int threads, int flush_denormals) {                                \
     int64_t offsets[TCOMP_OFFSET_COUNT + 1];                                                                              \
     tcomp_find_offsets(symbols, offsets);                                                                                 \
-    tcomp_run_state run = {externals, arena, symbols, offsets, threads > 1 && GOMP_parallel, flush_denormals};            \
+    int32_t fault = 0;                                                                                                    \
+    tcomp_run_state run = {externals, arena, symbols, offsets, threads > 1 && GOMP_parallel, flush_denormals, &fault};    \
     if (run.is_team)                                                                                                      \
       GOMP_parallel(tcomp_work, &run, (unsigned)threads, 0);                                                              \
     else                                                                                                                  \
       tcomp_work(&run);                                                                                                   \
-    return 0;                                                                                                             \
+    return fault;                                                                                                         \
   }
 
 #endif

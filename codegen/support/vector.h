@@ -24,6 +24,7 @@
  *   convert : vi32_vf32 vi32_vf64 vi32_vi64 vi64_vf32 vi64_vf64 vi64_vi32
  *   convert : f32_f64 f32_i32 f32_i64 f64_f32 f64_i32 f64_i64 i32_f32 i32_f64 i32_i64 i64_f32 i64_f64 i64_i32
  * and tcomp_first_lanes(n), tcomp_any(mask), tcomp_all(mask), tcomp_enter_flush_to_zero(), tcomp_leave_flush_to_zero(mode).
+ * Of indices, inside checked : i64 vi64, see index_checks.h.
  * convert_<to>_<from> is C's cast; load_<lanes>_<memory> converts as it loads; gather_<lanes>_<index>(base, index[, mask]).
  *
  * Largest error of the f32 forms in units of the last place of the exact result, with fused multiply-add and without it.
@@ -76,6 +77,7 @@
 #define TCOMP_VECTOR_H
 
 #include "flush_to_zero.h"
+#include "index_checks.h"
 #include "vector_arithmetic.h"
 #include "vector_math.h"
 #include "vector_math_libm.h"

@@ -157,8 +157,8 @@ def _take_first(build: Builder, x: Array, dim: int, descending: bool) -> tuple[A
         x.shape,
         "last",
         lambda *ranks: ordinal(ranks[d]),
-        # Places beyond the result are dropped.
         lambda *ranks: replaced(ranks, d, place.at(*ranks).as_index()),
+        where=None if shape[d] == x.shape[d] else lambda *ranks: place.at(*ranks) < ordinal(shape[d]),
         hint="order",
     )
     values = build.view(x, shape, lambda *ranks: replaced(ranks, d, order.at(*ranks).as_index()))

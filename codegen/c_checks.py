@@ -1,0 +1,54 @@
+"""Indices that are data: which of them a kernel has to check at run time.
+
+An index that contains a tensor's element is right only if the caller's data is. Where a load states no value outside, its kernel
+compares the index with the extent; outside, it notes the number of the check in `*fault` and reads element 0. A store is left
+out there, and noted as well. The memory of a program is never touched beyond its tensors, and the caller is told
+(`tcomp.codegen.c_program`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcomp.ir.cascade import Einsum
+from tcomp.ir.expressions import Index, loads
+from tcomp.ir.index import Bounds, is_data, is_inside
+from tcomp.ir.tile import Kernel
+from tcomp.ir.tile_scope import find_sites, place_shape
+
+FAULT = "fault"
+"""The kernel's parameter: where the number of a check that failed goes, counted from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCheck:
+    """Indices into one dimension of an argument or buffer, of `extent` elements."""
+
+    tensor: str
+    dimension: int
+    extent: Index
+    is_store: bool
+
+
+def find_checks(kernel: Kernel) -> tuple[IndexCheck, ...]:
+    """What a kernel checks, in the order of its statements."""
+    bounds = Bounds({}, {s.name: (s.low, s.high) for s in kernel.symbols})
+    found: dict[IndexCheck, None] = {}
+    for site in find_sites(kernel):
+        store = site.store
+        for access in (store, *site.reads()):
+            if access.outside is not None:
+                continue
+            for dimension, index in enumerate(access.index):
+                if not is_data(index):
+                    continue
+                extent = place_shape(site.places[access.tensor])[dimension]
+                if not is_inside(index, extent, bounds):
+                    found.setdefault(IndexCheck(access.tensor, dimension, extent, access is store))
+    return tuple(found)
+
+
+def indexes_by_data(einsum: Einsum) -> bool:
+    """Whether an einsum has such an index."""
+    parts = [part for part in (einsum.expression, einsum.where, einsum.initial) if part is not None]
+    return any(map(is_data, einsum.index)) or any(is_data(i) for part in parts for load in loads(part) for i in load.index)
