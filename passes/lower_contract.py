@@ -63,8 +63,9 @@ def contract_tile(lowering: Lowering) -> tuple[TileStatement, ...]:
 
 
 def _cut_sum(lowering: Lowering, reduced: list[Rank]) -> tuple[list[Split], list[Split]]:
-    """The loops outside and inside a partial sum; none outside if the whole sum is one."""
-    steps = {name: size for name, size in lowering.schedule.tiles if name in {r.name for r in reduced}}
+    """The loops outside and inside a partial sum; none outside if the whole sum is one. In a chain, tiles are those of its lanes."""
+    names = {r.name for r in reduced} if lowering.schedule.kind == "contract" else set()
+    steps = {name: size for name, size in lowering.schedule.tiles if name in names}
     splits = lowering.cut(reduced, tiled=False)
     position = next((p for p, r in enumerate(reduced) if r.name in steps), None)
     if position is None:

@@ -8,14 +8,14 @@ from tcomp.ir.parser import parse_cascade
 from tcomp.passes.pipeline import compile_cascade
 from tests.program_runner import check_compiled, random_inputs, small_target
 
-ATTENTION = """cascade attention(Q: f32[3, {rows}, 16], K: f32[3, 40, 16], V: f32[3, 40, 20], B: f32[{rows}, 40]) -> ({outputs}) {{
-  S: f32[h:3, i:{rows}, j:40] = sum(e:16) Q[h, i, e] * K[h, j, e]
-  T: f32[h:3, i:{rows}, j:40] = S[h, i, j] / 4.0 + B[i, j]
-  M: f32[h:3, i:{rows}] = max(j:40) T[h, i, j]
-  E: f32[h:3, i:{rows}, j:40] = exp(T[h, i, j] - M[h, i])
-  D: f32[h:3, i:{rows}] = sum(j:40) E[h, i, j]
-  A: f32[h:3, i:{rows}, j:40] = E[h, i, j] / D[h, i]
-  Z: f32[h:3, i:{rows}, d:20] = sum(j:40) A[h, i, j] * V[h, j, d]
+ATTENTION = """cascade attention(Q: f32[3, {rows}, 16], K: f32[3, 42, 16], V: f32[3, 42, 20], B: f32[{rows}, 42]) -> ({outputs}) {{
+  S: f32[h:3, i:{rows}, j:42] = sum(e:16) Q[h, i, e] * K[h, j, e]
+  T: f32[h:3, i:{rows}, j:42] = S[h, i, j] / 4.0 + B[i, j]
+  M: f32[h:3, i:{rows}] = max(j:42) T[h, i, j]
+  E: f32[h:3, i:{rows}, j:42] = exp(T[h, i, j] - M[h, i])
+  D: f32[h:3, i:{rows}] = sum(j:42) E[h, i, j]
+  A: f32[h:3, i:{rows}, j:42] = E[h, i, j] / D[h, i]
+  Z: f32[h:3, i:{rows}, d:20] = sum(j:42) A[h, i, j] * V[h, j, d]
   Y: f32[h:3, i:{rows}, d:20] = maximum(Z[h, i, d], 0.0)
 }}"""
 
