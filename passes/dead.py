@@ -1,8 +1,18 @@
 """Drop einsums whose results nothing reads.
 
-    A = exp(X); B = sin(X)   with outputs (A)   =>   A = exp(X)
-    iterate t:T { S[t + 1] = S[t] + X[t] from 0; U[t] = S[t + 1] }; Z = S[i + 1]   with outputs (Z)
-      =>   iterate t:T { S[t + 1] = S[t] + X[t] from 0 }; Z = S[i + 1]
+    A: f32[i:8] = exp(X[i])
+    iterate t:8 {
+      S: f32[t + 1:9] = S[t] + X[t] from 0.0
+      U: f32[t:8] = S[t + 1] * A[t]
+    }
+    Z: f32[i:8] = S[i + 1]
+      =>
+    iterate t:8 {
+      S: f32[t + 1:9] = S[t] + X[t] from 0.0
+    }
+    Z: f32[i:8] = S[i + 1]
+
+if Z is an output, and neither A nor U is.
 """
 
 from __future__ import annotations

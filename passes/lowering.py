@@ -241,7 +241,7 @@ def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[
         order.append(name)
     used = {n for a in arguments for i in (*a.shape, *a.strides) for n in index_variables(i)} | _variables(body)
     symbols = tuple(s for s in lowering.symbols if s.name in used)
-    notes = (f"einsums: {', '.join(lowering.bound.group.names)}", f"schedule: {lowering.schedule}")
+    notes = (f"einsums: {', '.join(lowering.bound.group.names)}", f"schedule: {lowering.schedule.kind} {lowering.schedule.loops}")
     return Kernel(kernel_name(lowering), tuple(arguments), _rename(body, renamed), symbols, notes), tuple(order)
 
 

@@ -1,8 +1,11 @@
 """Share common einsums: what is computed twice is computed once.
 
-    A: f32[i:8] = exp(X[i]); B: f32[j:8] = exp(X[j]); C: f32[i:8] = A[i] + B[i]
+    A: f32[i:8] = exp(X[i])
+    B: f32[j:8] = exp(X[j])
+    C: f32[i:8] = A[i] + B[i]
       =>
-    A: f32[i:8] = exp(X[i]); C: f32[i:8] = A[i] + A[i]
+    A: f32[i:8] = exp(X[i])
+    C: f32[i:8] = A[i] + A[i]
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The grammar page is true: its cascades verify and compute, its Python runs, its tables are those of the modules."""
-
-import re
-from pathlib import Path
+"""The grammar page is true: its cascades verify and compute, its tables are those of the modules."""
 
 import numpy
 import pytest
@@ -15,16 +12,10 @@ from tcomp.ir.operators import OPERATORS, TYPE_KINDS
 from tcomp.ir.parser import parse_cascade
 from tcomp.ir.text import print_expression
 from tcomp.ir.verify import check_cascade
+from tests.documentation import ROOT, fill_sections, find_blocks, find_example, make_table
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGE = (DOCS / "grammar.md").read_text()
-
-
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-
-
-CASCADES = {parse_cascade(text).name: text for text in blocks("cascade")}
+PAGE = (ROOT / "docs/grammar.md").read_text()
+CASCADES = {parse_cascade(block.text).name: block.text for block in find_blocks(PAGE) if block.language == "cascade"}
 X = numpy.arange(24, dtype=numpy.float32).reshape(4, 6)
 PADDED = numpy.pad(X, ((1, 1), (0, 0)))
 EXAMPLES = {
@@ -71,31 +62,13 @@ def test_every_example_is_on_the_page():
     assert list(EXAMPLES) == list(CASCADES)
 
 
-def test_the_python_of_the_page_runs():
-    names = {}
-    for block in blocks("python"):
-        exec(block, names)
-    assert names["cascade"].name == "double"
-
-
 def test_the_page_names_every_dtype():
     assert ", ".join(DTYPES) in PAGE
 
 
-def find_grammar(module):
-    """The grammar in a module's docstring: its first indented block."""
-    paragraphs = module.__doc__.split("\n\n")
-    return next(paragraph for paragraph in paragraphs if paragraph.startswith("    "))
-
-
 def make_grammar():
-    rows = "\n".join(find_grammar(module) for module in (cascade_module, expressions_module))
-    return "```text\n" + re.sub(r"^ {4}", "", rows, flags=re.MULTILINE) + "\n```"
-
-
-def make_table(*rows):
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
+    rows = "\n".join(find_example(module.__doc__) for module in (cascade_module, expressions_module))
+    return f"```text\n{rows}\n```"
 
 
 def make_monoids():
@@ -126,13 +99,6 @@ def make_operators():
     return make_table(["operator", "written", "binds", "arguments", "takes", "gives"], *rows)
 
 
-def fill(page, section, text):
-    return re.sub(rf"(<!-- {section} -->\n).*?(<!-- end -->)", lambda found: f"{found[1]}{text}\n{found[2]}", page, flags=re.DOTALL)
-
-
 def test_the_tables_of_the_page_are_those_of_the_modules(golden):
-    page = PAGE
-    for section, text in (("grammar", make_grammar()), ("monoids", make_monoids()), ("operators", make_operators())):
-        assert f"<!-- {section} -->" in page
-        page = fill(page, section, text)
-    type(golden)(golden.update, DOCS).check("grammar.md", page)
+    page = fill_sections(PAGE, {"grammar": make_grammar(), "monoids": make_monoids(), "operators": make_operators()})
+    type(golden)(golden.update, ROOT / "docs").check("grammar.md", page)
