@@ -51,8 +51,8 @@ def choose_schedule(bound: Bound, target: Target, name: str) -> KernelSchedule:
     order = tuple(r.name for r in group.outer)
     extent = typical(_extent(group.outer, lanes)) if lanes is not None else 0
     if group.kind == "scan" and needs_own_lanes(group, extent, target.lanes(compute_dtype(group.root.dtype))):
-        tiles = tile_members(bound, lambda extent: _width(extent, target, group, VECTORS // 2))
-        return KernelSchedule(name, group.names, group.kind, tiles, order, order, None)
+        own = tile_members(bound, lambda extent: _width(extent, target, group, VECTORS // 2))
+        return KernelSchedule(name, group.names, group.kind, own, order, order, None)
     return KernelSchedule(name, group.names, group.kind, tiles, order, order, lanes)
 
 
