@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache as cache_once
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +22,7 @@ from tcomp.codegen.toolchain import (
     compile_objects,
     link_library,
 )
+from tcomp.ir import operators
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.plan import Plan
 from tcomp.ir.tile import Kernel
@@ -49,15 +51,18 @@ def build_program(
 ) -> Path:
     """Build the shared library of a program, or find it in the cache; returns its path.
 
-    Only kernels that the cache lacks are compiled, `jobs` at a time (by default one for each processor). Raises ToolchainError.
+    Only kernels that the cache lacks are compiled, `jobs` at a time (by default one for each processor). A program that was built
+    before is found by the text of its plan and tile programs, so that no C is printed for it. Raises ToolchainError.
     """
     options = COptions(toolchain.lanes)
-    units = _units(plan, kernels, toolchain, options)
     cache = BuildCache(cache_directory)
-    key = hash_parts("library", str(toolchain.has_openmp), *(unit.key for unit in units))
+    texts = [f"{name} {kernel}" for name, kernel in kernels.items()]
+    context = hash_parts(toolchain.identity, *toolchain.command, *FLAGS, *DRIVER_FLAGS, hash_support())
+    key = hash_parts("library", hash_generator(), context, str(toolchain.has_openmp), str(plan), *texts)
     found = cache.find(key, ".so")
     if found is not None:
         return found
+    units = _units(plan, kernels, toolchain, options)
     with cache.workspace() as folder:
         objects = {unit.key: cache.find(unit.key, ".o") for unit in units}
         missing = [unit for unit in units if objects[unit.key] is None]
@@ -84,6 +89,13 @@ def _units(plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, opti
     units = [_Unit(u.symbol, u.source, hash_parts("object", context, u.symbol, u.content)) for u in unique.values()]
     driver = driver_source(plan, found)
     return [*units, _Unit("driver", driver, hash_parts("object", context, *DRIVER_FLAGS, driver), DRIVER_FLAGS)]
+
+
+@cache_once
+def hash_generator() -> str:
+    """A hash of the code that turns tile programs into C."""
+    folders = (Path(__file__).parent, Path(operators.__file__).parent)
+    return hash_parts(*(part for folder in folders for path in sorted(folder.glob("*.py")) for part in (path.name, path.read_text())))
 
 
 def hash_support() -> str:
