@@ -154,7 +154,7 @@ def lerp(build: Builder, a: Array, b: Array, weight: Operand) -> Array:
     return pointwise(build, element, a, b, weight)
 
 
-@lowers(aten.div.Tensor, aten.div.Scalar)
+@lowers(aten.div.Tensor, aten.div.Scalar, aten.true_divide.Tensor)
 def div(build: Builder, a: Operand, b: Operand) -> Array:
     """True division."""
     return pointwise(build, lambda x, y: x / y, a, b, float_result=True)
