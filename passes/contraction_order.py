@@ -1,9 +1,9 @@
 """Contract products of three or more factors pair by pair, in the order that opt_einsum finds.
 
-    Y: f32[i:64, l:64] = sum(j:64, k:64) A[i, j] * B[j, k] * C[k, l]
+    Y: f32[i:64, l:64] = sum(j:64, k:8) A[i, j] * B[j, k] * C[k, l]
       =>
-    Y.1: f32[i:64, k:64] = sum(j:64) A[i, j] * B[j, k]
-    Y: f32[i:64, l:64] = sum(k:64) Y.1[i, k] * C[k, l]
+    Y.1: f32[i:64, k:8] = sum(j:64) A[i, j] * B[j, k]
+    Y: f32[i:64, l:64] = sum(k:8) C[k, l] * Y.1[i, k]
 
 A factor may be any expression: what counts is which ranks it varies over. Products are reassociated and sums distributed over
 them, which changes roundings, so this runs only where numerics need not be strict.

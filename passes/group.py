@@ -11,19 +11,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import as_index, substitute, substitute_index
-
-Kind = Literal["contract", "nest", "scan", "scatter", "chain"]
+from tcomp.ir.schedule import KernelKind
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Einsums fused into one kernel, in order; `stored` names the tensors that outlive it."""
 
-    kind: Kind
+    kind: KernelKind
     members: tuple[Einsum, ...]
     outer: tuple[Rank, ...]
     inner: tuple[Rank, ...] = ()

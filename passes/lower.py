@@ -15,6 +15,8 @@ Every kind of loop nest is a module `lower_<kind>`; what they share is here and 
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tcomp.ir.cascade import Symbol
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Kernel
@@ -38,6 +40,8 @@ def lower_group(bound: Bound, schedule: KernelSchedule, symbols: tuple[Symbol, .
             body = lower_chain(lowering)
         case "scan":
             body = lower_scan(lowering)
-        case _:
+        case "scatter":
             body = lower_scatter(lowering)
+        case _:
+            assert_never(schedule.kind)
     return finish_kernel(lowering, body)

@@ -2,8 +2,8 @@
 
     Y: f32[n:1, k:64, p:56, q:56] = sum(c:32, r:3, s:3) (X[n, c, p + r - 1, q + s - 1] else 0.0) * W[k, c, r, s]
       =>
-    X.pad: f32[n:1, h:58, w:58, c:32] = (X[n, c, h - 1, w - 1] else 0.0)
-    W.pack: f32[k.1:2, c:32, r:3, s:3, k.0:32] = (W[32*k.1 + k.0, c, r, s] else 0.0)
+    X.pad: f32[d0:1, d2:58, d3:58, d1:32] = (X[d0, d1, d2 - 1, d3 - 1] else 0.0)
+    W.pack: f32[k.1:2, r:3, s:3, c:32, k.0:32] = W[k.0 + 32*k.1, c, r, s]
     Y: f32[n:1, k:64, p:56, q:56] = sum(r:3, s:3, c:32) X.pad[n, p + r, q + s, c] * W.pack[k // 32, r, s, c, k % 32]
 
 What is packed from weights alone is computed once (`tcomp.passes.fold`). An operand computed at run time is packed only if enough rows

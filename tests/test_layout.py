@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEIGHT = {"ir": 0, "passes": 1, "codegen": 1, "tuner": 2, "tcomp": 3, "fuzz": 4}
 TORCH_FOLDERS = {"tcomp", "fuzz"}
 TRITON_FILES: set[str] = set()
+PRINTERS = {"print_index", "print_cascade", "print_kernel"}
+"""What `__str__` imports where it runs: printing needs the classes, and the classes are to print themselves."""
 ENVIRONMENT_FILES = {"tcomp/settings.py"}
 LONGEST_FILE = 500
 
@@ -61,6 +63,13 @@ def find_environment_reads(path: str, source: str) -> list[str]:
     ]
 
 
+def find_late_imports(source: str) -> set[str]:
+    """Names that are imported inside functions."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    inner = [node for function in functions for node in ast.walk(function)]
+    return {alias.name for node in inner if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
+
+
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -68,6 +77,12 @@ def relative(path: Path) -> str:
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_imports_run_downhill_and_torch_stays_in_its_place(path):
     assert find_import_faults(relative(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if relative(path).split("/")[0] not in TORCH_FOLDERS], ids=relative)
+def test_imports_stand_at_the_top(path):
+    """In tcomp some import torch, or what imports it, where it is needed: ruff asks for a reason there."""
+    assert find_late_imports(path.read_text()) <= PRINTERS
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
@@ -114,6 +129,10 @@ def test_no_public_function_is_hidden_by_a_module_of_its_name():
 )
 def test_the_import_check_sees_faults(path, source, faulty):
     assert bool(find_import_faults(path, source)) is faulty
+
+
+def test_the_late_import_check_sees_faults():
+    assert find_late_imports("import os\ndef f():\n    from tcomp.ir.text import a\n    import b") == {"a", "b"}
 
 
 def test_the_environment_check_sees_faults():

@@ -3,57 +3,38 @@
 Importing this package fills the table: each module below enters its lowerings on import.
 """
 
-from tcomp.lowerings import (
-    activations,
-    adaptive_pooling,
-    comparisons,
-    convolution,
-    creation,
-    distance,
-    embedding_bag,
-    grid_sampler,
-    indexing,
-    joining,
-    matmul,
-    normalisation,
-    pointwise,
-    pooling,
-    reductions,
-    resampling,
-    scans,
-    scatter,
-    softmax,
-    sorting,
-    unfolding,
-    views,
-)
+from importlib import import_module
+
 from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
 from tcomp.lowerings.table import LOWERINGS, Lowering, lowers
 from tcomp.lowerings.torch_types import dtype_of
 
-MODULES = (
-    activations,
-    adaptive_pooling,
-    comparisons,
-    convolution,
-    creation,
-    distance,
-    embedding_bag,
-    grid_sampler,
-    indexing,
-    joining,
-    matmul,
-    normalisation,
-    pointwise,
-    pooling,
-    reductions,
-    resampling,
-    scans,
-    scatter,
-    softmax,
-    sorting,
-    unfolding,
-    views,
+MODULES = tuple(
+    import_module(f"{__name__}.{name}")
+    for name in (
+        "activations",
+        "adaptive_pooling",
+        "comparisons",
+        "convolution",
+        "creation",
+        "distance",
+        "embedding_bag",
+        "grid_sampler",
+        "indexing",
+        "joining",
+        "matmul",
+        "normalisation",
+        "pointwise",
+        "pooling",
+        "reductions",
+        "resampling",
+        "scans",
+        "scatter",
+        "softmax",
+        "sorting",
+        "unfolding",
+        "views",
+    )
 )
 """The modules that hold lowerings."""
 
