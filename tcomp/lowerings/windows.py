@@ -38,6 +38,11 @@ class Window:
         """Whether the transpose splits h into a block and a phase: the taps that reach h depend on h modulo the stride."""
         return self.stride > 1 and self.dilation == 1
 
+    @property
+    def first_block(self) -> int:
+        """The first block, counted in strides, that the transpose has to make."""
+        return self.padding // self.stride
+
 
 def make_windows(
     kernel: Sequence[Index | int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
@@ -77,61 +82,88 @@ def transpose_windows(
     With both, a predicate keeps the taps that fit. Places may lie outside [0, P): element must state outside values; taps beyond
     the kernel are left out by a predicate, unless `zero_beyond_kernel` says that element is zero there anyway.
     """
-    phased = [d for d, w in enumerate(windows) if w.has_phases]
+    reach = _Reach(tuple(windows), len(lead), len(reduced), zero_beyond_kernel)
+    phased = reach.phased
     phases = [as_index(windows[d].stride) for d in phased]
-    first = {d: windows[d].padding // windows[d].stride for d in phased}
-    blocks = [
-        (extent - 1 + w.padding) // w.stride - first[d] + 1 if d in first else extent
-        for d, (w, extent) in enumerate(zip(windows, extents))
-    ]
-    counts = [
-        as_index(-(-static(w.kernel, "a kernel size") // w.stride)) if w.has_phases else w.kernel for w in windows
-    ]
-    outer, inner = len(lead), len(reduced)
-
-    def solve(free: Point, folded: Point) -> tuple[Point, Point, Scalar | None]:
-        """The places and taps at a point, and the condition under which they exist."""
-        places: list[Index] = []
-        taps: list[Index] = []
-        conditions: list[Scalar] = []
-        for d, w in enumerate(windows):
-            here, j = free[outer + len(phased) + d], folded[inner + d]
-            if w.has_phases:
-                tap = free[outer + phased.index(d)] + j * w.stride
-                places.append(here + first[d] - j)
-                taps.append(tap)
-                if not zero_beyond_kernel and w.kernel.constant % w.stride:
-                    conditions.append(ordinal(tap) < ordinal(w.kernel))
-                continue
-            start = here + w.padding - j * w.dilation
-            places.append(start // w.stride)
-            taps.append(j)
-            if w.stride > 1:
-                conditions.append(ordinal(start % w.stride).equals(0))
-        return tuple(places), tuple(taps), conjunction(conditions)
+    blocks = [(e - 1 + w.padding) // w.stride - w.first_block + 1 if w.has_phases else e for w, e in zip(windows, extents)]
+    counts = [as_index(-(-static(w.kernel, "a kernel size") // w.stride)) if w.has_phases else w.kernel for w in windows]
 
     def value(free: Point, folded: Point) -> Scalar:
-        places, taps, _ = solve(free, folded)
-        return element(free[:outer], folded[:inner], places, taps)
-
-    def condition(free: Point, folded: Point) -> Scalar:
-        found = solve(free, folded)[2]
-        assert found is not None
-        return found
+        places, taps = reach.solve(free, folded)
+        return element(free[: len(lead)], folded[: len(reduced)], places, taps)
 
     shape, folds = [*lead, *phases, *blocks], [*reduced, *counts]
-    probe = solve(tuple(as_index(f"f{d}") for d in range(len(shape))), tuple(as_index(f"r{d}") for d in range(len(folds))))
-    is_conditional = probe[2] is not None
+    where = reach.find_condition if reach.is_conditional else None
     hint = "phases" if phased else "sum"
-    sums = build.reduce("sum", shape, folds, dtype, value, where=condition if is_conditional else None, hint=hint)
+    sums = build.reduce("sum", shape, folds, dtype, value, where=where, hint=hint)
     if not phased:
         return sums
 
     def source(*ranks: Index) -> list[Index]:
-        spatial = ranks[outer:]
+        spatial = ranks[len(lead) :]
         shifted = [spatial[d] + w.padding for d, w in enumerate(windows)]
         phase = [shifted[d] % windows[d].stride for d in phased]
-        block = [shifted[d] // w.stride - first[d] if d in first else spatial[d] for d, w in enumerate(windows)]
-        return [*ranks[:outer], *phase, *block]
+        block = [shifted[d] // w.stride - w.first_block if w.has_phases else spatial[d] for d, w in enumerate(windows)]
+        return [*ranks[: len(lead)], *phase, *block]
 
     return build.view(sums, [*lead, *extents], source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """Which places and taps reach an input place.
+
+    Free ranks are the leading ones, the phases, and a block or position for each window; reduced ranks are those of the caller and
+    one that counts taps for each window.
+    """
+
+    windows: tuple[Window, ...]
+    lead: int
+    reduced: int
+    zero_beyond_kernel: bool
+
+    @property
+    def phased(self) -> list[int]:
+        """The windows whose taps depend on a phase."""
+        return [d for d, w in enumerate(self.windows) if w.has_phases]
+
+    def _block(self, free: Point, d: int) -> Index:
+        return free[self.lead + len(self.phased) + d]
+
+    def _tap(self, free: Point, folded: Point, d: int) -> Index:
+        j = folded[self.reduced + d]
+        return free[self.lead + self.phased.index(d)] + j * self.windows[d].stride if d in self.phased else j
+
+    def _start(self, free: Point, folded: Point, d: int) -> Index:
+        """The stride times the place, for a window without phases."""
+        window = self.windows[d]
+        return self._block(free, d) + window.padding - folded[self.reduced + d] * window.dilation
+
+    def solve(self, free: Point, folded: Point) -> tuple[Point, Point]:
+        """The places and taps at a point."""
+        places = tuple(
+            self._block(free, d) + w.first_block - folded[self.reduced + d] if w.has_phases else self._start(free, folded, d) // w.stride
+            for d, w in enumerate(self.windows)
+        )
+        return places, tuple(self._tap(free, folded, d) for d in range(len(self.windows)))
+
+    def _may_exceed(self, window: Window) -> bool:
+        """Whether the last taps of some phases lie beyond the kernel."""
+        return window.has_phases and not self.zero_beyond_kernel and static(window.kernel, "a kernel size") % window.stride != 0
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether places and taps exist at some points only."""
+        return any(self._may_exceed(w) or (w.stride > 1 and not w.has_phases) for w in self.windows)
+
+    def find_condition(self, free: Point, folded: Point) -> Scalar:
+        """Whether the places and taps at a point exist."""
+        conditions: list[Scalar] = []
+        for d, w in enumerate(self.windows):
+            if self._may_exceed(w):
+                conditions.append(ordinal(self._tap(free, folded, d)) < ordinal(w.kernel))
+            elif w.stride > 1 and not w.has_phases:
+                conditions.append(ordinal(self._start(free, folded, d) % w.stride).equals(0))
+        found = conjunction(conditions)
+        assert found is not None
+        return found
