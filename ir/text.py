@@ -22,7 +22,6 @@ from tcomp.ir.expressions import (
 from tcomp.ir.operators import OPERATORS
 
 UNARY = 8
-ATOM = 10
 
 
 def print_index(index: Index) -> str:

@@ -262,8 +262,3 @@ def variables_of(monomial: Monomial) -> set[str]:
     """Variables of a monomial."""
     return index_variables(Index(((monomial, 1),), 0))
 
-
-def extent_limit(extent: Index) -> int | None:
-    """The largest value of an extent, if it has one."""
-    return interval(extent, Bounds())[1]
-

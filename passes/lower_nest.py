@@ -198,6 +198,7 @@ def _lower_map(
     group = lowering.bound.group
     body: list[TileStatement] = []
     first = phases.of[einsum.name] == phase
+    # Only later phases read a map back: where it is computed it is a block or part of its reader.
     kept = lowering.memory.pop(einsum.name, None) if first else None
     stored = einsum.name in group.stored and first
     buffer = None if stored else kept

@@ -203,7 +203,7 @@ def _nest(bound: Bound, target: Target, name: str) -> KernelSchedule:
         instances *= 1 if rank.name == lanes else typical(rank.extent)
     order = (*outer, lanes, *inner)
     if group.inner:
-        row = _shared_rows(group, outer, lanes)
+        row = _shared_rows(group, outer)
         if row is None:
             return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, (*outer, lanes), lanes)
         width = _width(extent, target, group, VECTORS // 2)
@@ -215,7 +215,7 @@ def _nest(bound: Bound, target: Target, name: str) -> KernelSchedule:
     return KernelSchedule(name, group.names, "nest", tiles, order, (*outer, lanes), lanes)
 
 
-def _shared_rows(group: Group, outer: list[str], lanes: str) -> tuple[str, int] | None:
+def _shared_rows(group: Group, outer: list[str]) -> tuple[str, int] | None:
     """A tile of rows that share a load of a reduction: the innermost rank that some load does not depend on, and a divisor of it."""
     extents = {r.name: r.extent for r in group.outer}
     for name in reversed(outer):

@@ -7,7 +7,7 @@ from tcomp.ir.parser import parse_cascade
 from tcomp.ir.text import print_einsum, print_index
 from tcomp.ir.tile import contiguous_strides
 from tcomp.ir.verify import check_cascade
-from tcomp.passes.arguments import Memory, bind_arguments, extent_limit, merge_ranks, stride_along
+from tcomp.passes.arguments import Memory, bind_arguments, merge_ranks, stride_along
 from tcomp.passes.fuse import fuse
 
 INPUTS = "X: f32[4, 6, 8], H: f32[10, 8], V: f32[8], I: i64[4]"
@@ -121,8 +121,3 @@ def test_stride_along(body, variable, stride):
     bound = bind(body)
     load = bound.group.members[0].expression.arguments[0]
     assert stride_along(bound.operands["x0"], load.index, variable) == stride
-
-
-def test_extent_limit():
-    assert extent_limit(as_index(7)) == 7
-    assert extent_limit(as_index("N")) is None
