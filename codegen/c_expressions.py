@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import assert_never
 
 from tcomp.codegen.c_checks import FAULT
@@ -38,10 +37,9 @@ from tcomp.codegen.c_tree import (
 )
 from tcomp.codegen.c_types import VECTOR_TYPES, Value, broadcast, c_type, convert, literal, named, storage_of
 from tcomp.ir.dtypes import DType, boolean, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index, index_variables, variables, walk
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, index_variables, variables, walk, zero
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 
-ZEROS: Mapping[str, Number] = MappingProxyType({"float": 0.0, "int": 0, "bool": False})
 LONGEST = 8
 """Operations nested into one C expression before it gets a name."""
 
@@ -325,7 +323,7 @@ class ExpressionWriter:
         checked = self._check_indices(home, load, point)
         if any((interval(home.shape[dimension], self.context.bounds)[0] or 0) < 1 for dimension in checked):
             # There may be no element 0 to read instead.
-            load = replace(load, outside=ZEROS[home.dtype.kind])
+            load = replace(load, outside=zero(home.dtype))
             checked = {}
         address = self._checked_address(home, load.index, checked, point) if checked else self.address(home, load.index, point)
         same, varying = self._inside(home, load, point)

@@ -302,6 +302,11 @@ def constant(value: Number, dtype: DType) -> Constant:
     return Constant(math.nan if math.isnan(value) else float(value), dtype)
 
 
+def zero(dtype: DType) -> Number:
+    """Zero as a literal of a dtype."""
+    return False if dtype.kind == "bool" else 0.0 if dtype.is_float else 0
+
+
 def walk(expression: Expr) -> Iterator[Expr]:
     """Yield the expression and its parts, parents first, those inside indices included."""
     yield expression

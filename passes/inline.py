@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tcomp.ir.cascade import Cascade, Einsum
+from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.dtypes import boolean, i64
 from tcomp.ir.expressions import (
     Apply,
@@ -30,9 +30,11 @@ from tcomp.ir.expressions import (
     map_load_indices,
     map_loads,
     substitute,
+    value_index,
     walk,
+    zero,
 )
-from tcomp.ir.index import Bounds, is_inside, simplify_index, simplify_indices
+from tcomp.ir.index import Bounds, interval, is_data, is_inside, simplify_index, simplify_indices
 from tcomp.passes.rebuild import map_einsums, map_expressions
 
 LARGEST_INDEX_MAP = 8
@@ -43,12 +45,12 @@ def inline_views(cascade: Cascade) -> Cascade:
     """Replace reads of views by reads of what they view; the same cascade if there is none."""
     views: dict[str, Einsum] = {}
     only_indices = _tensors_only_in_indices(cascade)
-    shapes = {t.name: t.shape for t in cascade.tensors().values()}
+    tensors = cascade.tensors()
 
     def change(einsum: Einsum) -> Einsum:
         bounds = einsum.bounds(cascade.symbols)
         new = map_expressions(einsum, inline, bounds) if any(n in views for n in einsum.reads()) else einsum
-        new = _inline_slots(new, views, shapes, bounds)
+        new = _inline_slots(new, views, tensors, bounds)
         if new.is_map and (is_view(new.expression) or (new.name in only_indices and _is_small(new.expression))):
             views[new.name] = new
         return new
@@ -57,7 +59,7 @@ def inline_views(cascade: Cascade) -> Cascade:
         def read(load: Load) -> Expr:
             load = map_load_indices(load, read)
             view = views.get(load.tensor)
-            return load if view is None else read_through(view, load, shapes, bounds)
+            return load if view is None else read_through(view, load, tensors, bounds)
 
         new = map_loads(expression, read)
         return expression if new == expression else simplify_indices(new, bounds)
@@ -111,7 +113,7 @@ def _direct_reads(expression: Expr) -> list[str]:
 
 
 def _inline_slots(
-    einsum: Einsum, views: dict[str, Einsum], shapes: Mapping[str, tuple[Index, ...]], bounds: Bounds
+    einsum: Einsum, views: dict[str, Einsum], tensors: Mapping[str, Tensor], bounds: Bounds
 ) -> Einsum:
     if not any(name in views for slot in einsum.index for name in _index_reads(slot)):
         return einsum
@@ -119,7 +121,7 @@ def _inline_slots(
     def read(load: Load) -> Expr:
         load = map_load_indices(load, read)
         view = views.get(load.tensor)
-        return load if view is None else read_through(view, load, shapes, bounds)
+        return load if view is None else read_through(view, load, tensors, bounds)
 
     slots = []
     for slot in einsum.index:
@@ -129,7 +131,7 @@ def _inline_slots(
     return replace(einsum, index=tuple(slots))
 
 
-def read_through(view: Einsum, load: Load, shapes: Mapping[str, tuple[Index, ...]], bounds: Bounds) -> Expr:
+def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> Expr:
     """The view's expression at the position a load reads; a read outside the view keeps its stated value."""
     mapping = {rank.name: i for rank, i in zip(view.free, load.index)}
     body = substitute(view.expression, mapping)
@@ -138,7 +140,7 @@ def read_through(view: Einsum, load: Load, shapes: Mapping[str, tuple[Index, ...
     unproved = [(i, e) for i, e in zip(load.index, view.shape) if not is_inside(i, e, bounds)]
     if not unproved:
         return body
-    if isinstance(body, Load) and body.outside in (None, load.outside) and _keeps_edges(view, shapes[body.tensor], unproved, load):
+    if isinstance(body, Load) and body.outside in (None, load.outside) and _keeps_edges(view, tensors[body.tensor].shape, unproved, load):
         return Load(body.tensor, body.index, load.outside)
     outside = constant(load.outside, view.dtype)
     inside: Expr = constant(True, boolean)
@@ -149,9 +151,30 @@ def read_through(view: Einsum, load: Load, shapes: Mapping[str, tuple[Index, ...
 
     def guard(inner: Load) -> Expr:
         inner = map_load_indices(inner, guard)
-        return inner if inner.outside is not None else Load(inner.tensor, inner.index, 0)
+        if inner.outside is not None:
+            return inner
+        index = _held_inside(inner, tensors[inner.tensor].shape, inside, bounds)
+        return Load(inner.tensor, index) if index else Load(inner.tensor, inner.index, zero(tensors[inner.tensor].dtype))
 
     return apply("select", inside, map_loads(body, guard), outside)
+
+
+def _held_inside(load: Load, shape: tuple[Index, ...], inside: Expr, bounds: Bounds) -> tuple[Index, ...] | None:
+    """The index of a load, with 0 for indices that are data where the view is not read; None without such, or if others may be outside.
+
+    So indices among the data that are outside their tensor remain an error, and do not read as zero.
+    """
+    if not any(map(is_data, load.index)):
+        return None
+    held: list[Index] = []
+    for i, extent in zip(load.index, shape):
+        if is_data(i) and (interval(extent, bounds)[0] or 0) > 0:
+            held.append(value_index(apply("select", inside, Ordinal(i, i64), constant(0, i64))))
+        elif is_inside(i, extent, bounds):
+            held.append(i)
+        else:
+            return None
+    return tuple(held)
 
 
 def _keeps_edges(view: Einsum, base: tuple[Index, ...], unproved: list[tuple[Index, Index]], load: Load) -> bool:

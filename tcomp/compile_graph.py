@@ -10,6 +10,7 @@ import sympy
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_aggregate
 
 from tcomp.capture_types import (
@@ -119,7 +120,7 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
     output.args = (tuple(computed),)
     maker = _StageMaker(gm, slots, len(inputs), frozenset(), options)
     try:
-        maker.compile({node: spec_of(node.meta["val"]) for node in computed})
+        maker.compile({})
     finally:
         output.args = given
     results: list[Result] = []
@@ -334,6 +335,9 @@ def _find_view(node: Node) -> tuple[Node, tuple[Replay, ...]] | None:
     while node.op == "call_function" and getattr(node.target, "is_view", False) and isinstance(node.meta.get("val"), Tensor):
         source, *rest = node.args
         if not isinstance(source, Node) or any(isinstance(a, Node) and not is_size(a) for a in node.all_input_nodes[1:]):
+            return None
+        if any(free_unbacked_symbols(a.meta["val"]) for a in node.all_input_nodes[1:]):
+            # Only the run knows these numbers; the view is made while it runs.
             return None
         args, kwargs = map_aggregate((tuple(rest), dict(node.kwargs)), lambda a: _freeze(a.meta["val"]) if isinstance(a, Node) else a)
         steps.append(Replay(node.target, args, kwargs, None))

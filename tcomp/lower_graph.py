@@ -150,15 +150,17 @@ def _is_from_data(result: Any, program: Program) -> bool:
     return isinstance(result, torch.SymInt) and any(symbol.name not in known for symbol in free_unbacked_symbols(result))
 
 
-def _check_tensor(value: torch.Tensor) -> None:
+def _check_tensor(program: Program, value: torch.Tensor) -> None:
     if value.layout != torch.strided:
         raise Unsupported(f"tensors of layout {value.layout} are not served", help="call to_dense() first")
     if value.is_quantized:
         raise Unsupported("quantised tensors are not served", help="call dequantize() first")
+    if any(_is_from_data(size, program) for size in value.shape):
+        raise Unsupported("a tensor whose size depends on data")
 
 
 def _declare(program: Program, node: Node, value: torch.Tensor) -> Array:
-    _check_tensor(value)
+    _check_tensor(program, value)
     return Array(program.fresh(node.name), dtype_of(value.dtype), program.symbols.shape(value.shape))
 
 
@@ -167,7 +169,7 @@ def _results(program: Program, value: Any) -> tuple[Result | None, ...]:
     results: list[Result | None] = []
     for member in members:
         if isinstance(member, torch.Tensor):
-            _check_tensor(member)
+            _check_tensor(program, member)
             results.append(Result(dtype_of(member.dtype), program.symbols.shape(member.shape)))
         else:
             results.append(None)
@@ -185,8 +187,11 @@ def _stand_in(program: Program, node: Node, value: Any) -> Any:
 
 
 def _stand_in_or_reason(program: Program, node: Node) -> Any:
+    value = node.meta.get("val")
+    if isinstance(value, torch.SymInt) and _is_from_data(value, program):
+        return Unsupported("of an argument, the number that depends on data")
     try:
-        return _stand_in(program, node, node.meta.get("val"))
+        return _stand_in(program, node, value)
     except Unsupported as reason:
         return Unsupported(f"of an argument, the {reason.what}", help=reason.help)
 

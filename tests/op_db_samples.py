@@ -69,12 +69,20 @@ def trace(name: str, function: Callable, tensors: list[Tensor]) -> Sample | Untr
     def flat(*arguments):
         return tuple(leaf for leaf in tree_leaves(function(*arguments)) if isinstance(leaf, Tensor))
 
+    if any(tensor.layout != torch.strided for tensor in tensors):
+        return Untraced(name, "tensors that are not dense, which capture refuses")
     try:
-        wanted = flat(*[t.clone() for t in tensors])
+        wanted = flat(*[copy_memory(t) for t in tensors])
         return Sample(name, tuple(tensors), wanted, capture(flat, *tensors))
     # Whatever torch itself cannot run or trace is not ours to judge, but it is shown.
     except Exception as error:  # noqa: BLE001
         return Untraced(name, type(error).__name__)
+
+
+def copy_memory(tensor: Tensor) -> Tensor:
+    """A copy that lies in memory as the tensor does, with what else is there."""
+    memory = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage().clone())
+    return memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 def _list_functions(entry, dtype: torch.dtype, limit: int) -> Iterator[tuple[Callable, list[Tensor]]]:

@@ -87,6 +87,13 @@ def test_numbers_that_depend_on_data_are_refused(dtype):
     assert dtype == torch.int64 or "only eager knows" in refused["aten.add.Tensor"]
 
 
+def test_tensors_whose_size_depends_on_data_are_left_to_eager():
+    graph = capture(lambda x: torch.stack([x[x > 0].exp(), x[x > 0].neg()]).sum() + x.sum(), torch.randn(5))
+    refused = {str(node.target) for node in find_unsupported(graph)}
+    assert {"aten.exp.default", "aten.neg.default"} <= refused
+    assert sum("sum" in target for target in refused) == 1
+
+
 def test_questions_about_data_are_refused_too():
     graph = capture(lambda x, start: x.narrow(0, start, 2), torch.randn(5), torch.tensor(1))
     refused = find_unsupported(graph)
