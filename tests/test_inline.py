@@ -131,7 +131,10 @@ def test_a_gather_that_is_read_outside_a_view_keeps_its_indices_inside():
 
 
 def test_bools_read_outside_a_view_are_false():
-    before = parse_cascade("cascade c(B: bool[4, 8]) -> (Z) { V: bool[k:32] = B[k // 8, k % 8] Z: f32[k:34] = select((V[k - 1] else true), 1.0, 0.0) }")
+    before = parse_cascade("""cascade c(B: bool[4, 8]) -> (Z) {
+      V: bool[k:32] = B[k // 8, k % 8]
+      Z: f32[k:34] = select((V[k - 1] else true), 1.0, 0.0)
+    }""")
     after = drop_dead(inline_views(before))
     check_cascade(after)
     same_values(before, after)
