@@ -199,10 +199,16 @@ def find_difference(sample: Sample, got: Sequence[Any]) -> str | None:
         # Which of equal elements these name is left open; float samples have no equals and are compared whole.
         got, wanted = got[:1], wanted[:1]
     for ours, theirs in zip(got, wanted):
-        mismatch = find_mismatch(to_numpy(ours), theirs, REDUCTION_TERMS)
+        mismatch = find_mismatch(to_numpy(_plain(ours)), _plain(theirs), REDUCTION_TERMS)
         if mismatch is not None:
             return " ".join(mismatch.text.split())[:200]
     return None
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that numpy can hold."""
+    tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return tensor.to(torch.complex64) if tensor.dtype == torch.complex32 else tensor
 
 
 def _describe(error: Exception) -> str:
