@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule
 from torch.fx._lazy_graph_module import _make_graph_module as _make_graph_module_lazily
@@ -64,7 +65,7 @@ def capture(
     recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
     inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic))
     fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
-    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection():
+    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection(), _dispatching(dynamic):
         result = _run(module, fake_args, fake_kwargs, recorder, tracker)
         out_leaves, out_spec = tree_flatten(result)
         outputs = _read_outputs(out_leaves, recorder)
@@ -233,6 +234,17 @@ def _make_graph_module(recorder: Recorder) -> GraphModule:
     # Python source for the graph is made when it is asked for: thousands of lines that capture has no use for.
     with _use_lazy_graph_module(True):
         return _make_graph_module_lazily(constants, graph)
+
+
+@contextmanager
+def _dispatching(dynamic: bool | None) -> Iterator[None]:
+    # Some composite operators, such as resampling, take symbolic sizes in Python only; their C++ insists on numbers.
+    # The guard acts when it is made, and must be undone before what stands to the left of it.
+    if dynamic:
+        with enable_python_dispatcher():
+            yield
+    else:
+        yield
 
 
 @contextmanager

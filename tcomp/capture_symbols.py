@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, Node
 
 from tcomp.capture_types import Symbol
+from tcomp.lowerings.torch_types import Symbols
 
 aten = torch.ops.aten
 
@@ -34,12 +35,16 @@ class SizeNodes:
         return self._placeholders[-1][1] if self._placeholders else self.graph._root
 
     def node(self, size: Any) -> Any:
-        """Return the node that computes a SymInt, or the number it turned out to be."""
+        """Return the node that computes a SymInt, or the number it turned out to be.
+
+        Raises UnsupportedSize for sizes that are no indices of the IR.
+        """
         expression = size.node.expr
         if expression.is_number:
             return size.node.pytype(expression)
         known = self._nodes.get(expression)
         if known is None:
+            Symbols().index(size)
             known = self._make(expression, size)
             self._nodes[expression] = known
         return known

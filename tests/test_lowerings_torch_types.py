@@ -44,3 +44,10 @@ def test_what_is_no_polynomial_is_refused():
     with pytest.raises(UnsupportedSize, match="not a polynomial"):
         symbols.index(torch.sym_int(1.3 * m))
     assert issubclass(UnsupportedSize, Unsupported)
+
+
+def test_numbers_that_are_no_integers_are_refused():
+    symbols, m, _, _, _ = make_sizes(5, 7)
+    for number in (m**-0.5, m == 9):
+        with pytest.raises(UnsupportedSize, match="is no integer"):
+            symbols.index(number)

@@ -165,3 +165,27 @@ def test_numbers_that_change_become_inputs():
     compiled = torch.compile(module, backend="tcomp", options={"fallback": "error"})
     for module.scale in (0.5, 0.25, 3.0):
         check(module, compiled, (draw(3, 5),))
+
+
+RESAMPLINGS = {
+    "by 1.3": ({"scale_factor": 1.3}, True),
+    "twice, nearest": ({"scale_factor": 2.0}, True),
+    "twice, bilinear": ({"scale_factor": 2.0, "mode": "bilinear"}, False),
+}
+
+
+@pytest.mark.parametrize("name", RESAMPLINGS)
+def test_resampling_fixes_sizes_where_it_has_to(name):
+    """Its operators take symbolic sizes through Python's dispatcher alone, and some compute with their quotients."""
+    options, is_fixed = RESAMPLINGS[name]
+
+    class Resampled(nn.Module):
+        def forward(self, x):
+            return nn.functional.interpolate(x.exp(), **options)
+
+    module = Resampled()
+    compiled = tcomp.compile(module, (draw(2, 3, 9, 10),), dynamic=True, fallback="silent")
+    for shape in ((2, 3, 9, 10), (3, 3, 8, 5), (2, 3, 9, 10)):
+        check(module, compiled, (draw(*shape),))
+    assert len(compiled.programs) == (2 if is_fixed else 1)
+    assert bool(compiled.fixed_sizes) == is_fixed

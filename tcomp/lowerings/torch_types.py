@@ -53,7 +53,9 @@ class Symbols:
         self.found: dict[str, Symbol] = {}
 
     def index(self, size: Any) -> Index:
-        """The index for a size of torch, an int or a SymInt; its symbols are entered."""
+        """The index for a size of torch, an int or a SymInt; its symbols are entered. Raises UnsupportedSize for other symbolic numbers."""
+        if isinstance(size, (torch.SymFloat, torch.SymBool)):
+            raise UnsupportedSize(f"the number {size} that is computed from sizes is no integer", help="compile with dynamic=False")
         if not isinstance(size, torch.SymInt):
             return as_index(int(size))
         node = size.node
