@@ -203,3 +203,14 @@ def test_arguments_and_symbols_have_to_be_there_and_fit():
         run(text, {"N": 5}, Y=y)
     with pytest.raises(VerifyError, match="argument Y has no array"):
         run(text, {"N": 3})
+
+
+def test_a_store_by_data_outside_its_target_is_dropped_and_a_load_is_an_error():
+    y = numpy.zeros(3, numpy.float32)
+    run("kernel k(in I: i64[4], inout Y: f32[3]) { Y[I[i]] over (i:4) sum= 1.0 }", I=numpy.array([0, 3, -1, 2]), Y=y)
+    assert y.tolist() == [1, 0, 1]
+    with pytest.raises(VerifyError, match="X: reads"):
+        run(
+            "kernel k(in I: i64[1], in X: f32[3], out Y: f32[1]) { Y[i] over (i:1) = X[I[i]] }",
+            I=numpy.array([3]), X=numpy.zeros(3, numpy.float32), Y=y[:1],
+        )  # fmt: skip
