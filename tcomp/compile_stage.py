@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -150,6 +151,9 @@ def _count_instances(kernels: Kernels) -> int | None:
     return max(count.constant for count in counts) if all(count.is_constant for count in counts) else None
 
 
+_FIRST_USE = threading.Lock()
+
+
 @functools.cache
 def _temporary() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="tcomp-")
@@ -157,7 +161,10 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 
 def _private_folder() -> Path:
     """A folder of this process alone, for programs that are not to be kept; removed at its end."""
-    return Path(tempfile.mkdtemp(dir=_temporary().name))
+    # Two threads that both find nothing cached would make two folders, and the one that is dropped would be deleted in use.
+    with _FIRST_USE:
+        folder = _temporary()
+    return Path(tempfile.mkdtemp(dir=folder.name))
 
 
 def _count_bytes(size: int, shape: Sequence[Index]) -> int:
