@@ -26,6 +26,10 @@ class Sample:
     wanted: tuple[Tensor, ...]
     graph: GraphModule
 
+    def copy_tensors(self) -> list[Tensor]:
+        """The tensors to run on: the samples of an entry share some, and operators may write to them."""
+        return [copy_memory(tensor) for tensor in self.tensors]
+
 
 @dataclass(frozen=True)
 class Untraced:

@@ -96,3 +96,13 @@ def test_fractional_ranges_of_symbolic_sizes_are_refused():
     graph = capture(lambda x: torch.arange(x.shape[0], x.shape[0] + 1, 0.5), torch.randn(3), dynamic=True)
     reasons = [str(reason) for reason in find_unsupported(graph).values()]
     assert any("symbolic bound" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(("start", "end", "step"), [(2.1, -2.9, -1.0), (0.1, -7.9, -4.0), (1, 5, 2)])
+def test_ranges_of_integers_between_fractions(start, end, step):
+    check(lambda x: torch.arange(start, end, step, dtype=torch.int64) + x, torch.tensor(1))
+
+
+@pytest.mark.parametrize(("start", "end", "steps"), [(4.3, -3, 50), (4, 50, 49), (-2.7, 9.9, 7), (3.5, 3.5, 1)])
+def test_even_steps_of_integers(start, end, steps):
+    check(lambda x: torch.linspace(start, end, steps, dtype=torch.int64) + x, torch.tensor(1), decompose=False)

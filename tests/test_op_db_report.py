@@ -11,7 +11,8 @@ from tcomp.ir.errors import ToolchainError
 from tcomp.lowerings import LOWERINGS
 from tests import op_db_report
 from tests.op_db_batch import Batch, Compiled, run_apart
-from tests.op_db_report import Outcome, Report, print_report, run
+from tests.op_db_report import Outcome, Report, is_as_close, print_report, run
+from tests.op_db_samples import trace
 
 aten = torch.ops.aten
 
@@ -41,6 +42,25 @@ def test_operators_without_a_lowering_run_in_eager_and_are_counted(monkeypatch, 
     assert list(report.missing) == ["aten.sinh.default: the operator aten.sinh.default has no lowering"]
     print_report(report)
     assert "has no lowering" in capsys.readouterr().out
+
+
+def test_operators_that_write_to_their_inputs_do_not_spoil_the_next_sample():
+    report = run("native_batch_norm", limit=9)
+    assert report.core.samples + report.beyond.samples > 9
+    assert report.wrong == []
+
+
+def test_results_may_be_as_far_from_float64_as_eagers():
+    x = torch.tensor([3.0, 4.0])
+    sample = trace("sum", lambda x: x * 2 + 1, [x])
+    assert is_as_close(sample, [x * 2 + 1])
+    assert not is_as_close(sample, [x * 2 + 1 + 1e-5])
+
+
+def test_what_the_decomposition_changes_is_not_ours():
+    report = run("linspace", limit=33)
+    assert report.untraced[op_db_report.DECOMPOSED] > 0
+    assert report.wrong == []
 
 
 def test_a_lowering_that_fails_is_listed(monkeypatch):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tcomp.ir.dtypes import boolean, compute_dtype, f32, f64
+from tcomp.ir.dtypes import boolean, compute_dtype, f64
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index
 from tcomp.lowerings.builder import Array, Builder, Operand, convert
@@ -86,7 +86,9 @@ def copy_into(build: Builder, _: Array, source: Array, non_blocking: bool = Fals
 
 @lowers(aten.arange.start_step)
 def arange(build: Builder, start: Any, end: Any, step: Any = 1, **_: object) -> Array:
-    """From start in steps; floats are computed in f64, as torch does."""
+    """From start in steps; floats are computed in f64, and for a result of integers cut to integers first, as torch does."""
+    if build.dtype.is_int:
+        start, step = (int(bound) if isinstance(bound, float) else bound for bound in (start, step))
     if all(isinstance(bound, (int, Index)) for bound in (start, step)):
         return build.map(build.shape, build.dtype, lambda i: ordinal(as_index(start) + i * as_index(step)))
     if isinstance(start, Index) or isinstance(step, Index):
@@ -109,8 +111,13 @@ def arange_end(build: Builder, end: Any, **_: object) -> Array:
 
 @lowers(aten.linspace.default)
 def linspace(build: Builder, start: float, end: float, steps: int, **_: object) -> Array:
-    """Evenly spaced from start to end, each half computed from its own end, as torch does."""
-    dtype = compute_dtype(build.dtype) if build.dtype.is_float else f32
+    """Evenly spaced from start to end, each half computed from its own end, as torch does.
+
+    Integers are computed in f64 from truncated ends, and truncated.
+    """
+    dtype = compute_dtype(build.dtype) if build.dtype.is_float else f64
+    if build.dtype.is_int:
+        start, end = int(start), int(end)
     stride = (float(end) - float(start)) / (steps - 1) if steps > 1 else 0.0
 
     def element(i: Index) -> Scalar:
