@@ -1,10 +1,11 @@
 """Which ATen operators reach the compiler, one table for both ways in: `tcomp.capture` and `tcomp.dynamo`.
 
 The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
-(`silu`; `linspace`, which PyTorch's decomposition rounds otherwise for integers), index maps that PyTorch spells as gathers (`select_scatter`, `roll`), and random operators, which must draw what eager
-draws. Taken apart although core ATen keeps them: batch normalisation with batch statistics, and the fused attention for CPUs with
-its gradient (PyTorch's decomposition is for inference only: it returns no sums for the gradient). Frequent views are spelled
-without the detour over `torch._refs`, which costs as much as the rest of the capture.
+(`silu`; `linspace`, which PyTorch's decomposition rounds otherwise for integers), index maps that PyTorch spells as gathers
+(`select_scatter`, `roll`), and random operators, which must draw what eager draws. Taken apart although core ATen keeps them:
+batch normalisation with batch statistics, and the fused attention for CPUs with its gradient (PyTorch's decomposition is for
+inference only: it returns no sums for the gradient). Frequent views are spelled without the detour over `torch._refs`, which
+costs as much as the rest of the capture.
 """
 
 import functools
