@@ -3,13 +3,15 @@
     schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
     kernel   := "kernel" NAME "=" KIND "(" einsums ")" ["tile" "(" NAME ":" INT, ... ")"] ["order" "(" ranks ")"]
                 ["parallel" "(" ranks ")"] ["lanes" NAME] ["prefetch" "(" names ")"]
+                ["warps" INT "stages" INT]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
 
 The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
 whose ranks the nest runs over. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
 `order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes,
-`prefetch` which packed operands are fetched a panel ahead. A layout gives a tensor's dimensions in memory order, outermost first;
+`prefetch` which packed operands are fetched a panel ahead. On a GPU `warps` run one tile together, and the loads of `stages` steps
+overlap. A layout gives a tensor's dimensions in memory order, outermost first;
 an address is a byte offset in the arena.
 
     schedule for "avx512 2 cores" {
@@ -48,6 +50,8 @@ class KernelSchedule:
     parallel: tuple[str, ...] = ()
     lanes: str | None = None
     prefetch: tuple[str, ...] = ()
+    warps: int = 0
+    stages: int = 0
 
     @property
     def loops(self) -> str:
@@ -63,6 +67,8 @@ class KernelSchedule:
             clauses.append(f"lanes {self.lanes}")
         if self.prefetch:
             clauses.append(f"prefetch ({', '.join(self.prefetch)})")
+        if self.warps:
+            clauses.append(f"warps {self.warps} stages {self.stages}")
         return " ".join(clauses)
 
     def __str__(self) -> str:
@@ -127,7 +133,12 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
     parallel = _read_ranks(cursor) if cursor.accept("parallel") else ()
     lanes = cursor.expect_name("a rank") if cursor.accept("lanes") else None
     prefetch = cursor.read_list("(", ")", lambda c: c.expect_name("an operand")) if cursor.accept("prefetch") else ()
-    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, prefetch)
+    warps = stages = 0
+    if cursor.accept("warps"):
+        warps = cursor.expect_integer("the number of warps")
+        cursor.expect("stages")
+        stages = cursor.expect_integer("the number of stages")
+    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, prefetch, warps, stages)
 
 
 def _read_ranks(cursor: Cursor) -> tuple[str, ...]:

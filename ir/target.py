@@ -1,7 +1,8 @@
 """The machine that code is made for, as a value: part of every cache key, and what schedules are derived from.
 
-    target := "target" STRING "{" "isa" STRING "vector" INT "bits" INT "registers" "cores" INT "cache" INT "," INT "," INT
-              "compiler" STRING ["peak" NUMBER] ["bandwidth" NUMBER] "}"
+    target := "target" STRING "{" (cpu | gpu) "compiler" STRING ["peak" NUMBER] ["bandwidth" NUMBER] "}"
+    cpu    := "isa" STRING "vector" INT "bits" INT "registers" "cores" INT "cache" INT "," INT "," INT
+    gpu    := "architecture" INT "multiprocessors" INT "shared" INT "registers" INT "cache" INT
 
     target "avx512 2 cores" {
       isa "x86_64 avx2 fma f16c avx512f"
@@ -11,19 +12,29 @@
       compiler "gcc 12.2.0"
       peak 3.1e+11
     }
+
+    target "sm_90 132 multiprocessors" {
+      architecture 90
+      multiprocessors 132
+      shared 232448
+      registers 65536
+      cache 52428800
+      compiler "triton 3.6.0"
+    }
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.lexer import Cursor
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Cpu:
     """A CPU as a compiler sees it; sizes of caches are in bytes, 0 for one that is not there."""
 
     name: str
@@ -51,11 +62,7 @@ class Target:
             f"  cache {self.l1}, {self.l2}, {self.l3}",
             f"  compiler {json.dumps(self.compiler)}",
         ]
-        if self.float_peak is not None:
-            lines.append(f"  peak {self.float_peak!r}")
-        if self.bandwidth is not None:
-            lines.append(f"  bandwidth {self.bandwidth!r}")
-        return "\n".join([*lines, "}"])
+        return "\n".join([*lines, *_print_rates(self), "}"])
 
     @property
     def key(self) -> str:
@@ -71,12 +78,78 @@ class Target:
         return self.vector_bits // compute_dtype(dtype).bits
 
 
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """An NVIDIA GPU as a compiler sees it; sizes are in bytes, registers are of 32 bits."""
+
+    name: str
+    architecture: int
+    """The compute capability as a number: 90 for 9.0."""
+    multiprocessors: int
+    shared: int
+    """Shared memory that one program instance may use."""
+    registers: int
+    """Registers of a multiprocessor."""
+    l2: int
+    compiler: str
+    float_peak: float | None = None
+    """Measured bf16 operations per second of all tensor cores together."""
+    bandwidth: float | None = None
+    """Measured bytes per second from memory."""
+
+    def __str__(self) -> str:
+        lines = [
+            f"target {json.dumps(self.name)} {{",
+            f"  architecture {self.architecture}",
+            f"  multiprocessors {self.multiprocessors}",
+            f"  shared {self.shared}",
+            f"  registers {self.registers}",
+            f"  cache {self.l2}",
+            f"  compiler {json.dumps(self.compiler)}",
+        ]
+        return "\n".join([*lines, *_print_rates(self), "}"])
+
+    @property
+    def key(self) -> str:
+        """The text without what was measured, which differs a little each time: for cache keys."""
+        return str(replace(self, float_peak=None, bandwidth=None))
+
+
+Target: TypeAlias = Cpu | Gpu
+
+
+def _print_rates(target: Target) -> list[str]:
+    lines = []
+    if target.float_peak is not None:
+        lines.append(f"  peak {target.float_peak!r}")
+    if target.bandwidth is not None:
+        lines.append(f"  bandwidth {target.bandwidth!r}")
+    return lines
+
+
 def parse_target(text: str) -> Target:
     """Parse a target: `parse_target(str(t)) == t`. Raises ParseError with line, column and a caret."""
     cursor = Cursor(text)
     cursor.expect("target", help='a target starts: target "name" {')
     name = cursor.expect_string("the target's name")
     cursor.expect("{")
+    return _read_gpu(cursor, name) if cursor.accept("architecture") else _read_cpu(cursor, name)
+
+
+def _read_gpu(cursor: Cursor, name: str) -> Gpu:
+    architecture = cursor.expect_integer("the compute capability, as in 90")
+    cursor.expect("multiprocessors")
+    multiprocessors = cursor.expect_integer("the number of multiprocessors")
+    cursor.expect("shared")
+    shared = cursor.expect_integer("the bytes of shared memory")
+    cursor.expect("registers")
+    registers = cursor.expect_integer("the number of registers")
+    cursor.expect("cache")
+    l2 = cursor.expect_integer("the bytes of the second cache")
+    return Gpu(name, architecture, multiprocessors, shared, registers, l2, *_read_end(cursor))
+
+
+def _read_cpu(cursor: Cursor, name: str) -> Cpu:
     cursor.expect("isa")
     isa = cursor.expect_string("the instruction sets")
     cursor.expect("vector")
@@ -92,13 +165,17 @@ def parse_target(text: str) -> Target:
     l2 = cursor.expect_integer("the bytes of the second cache")
     cursor.expect(",")
     l3 = cursor.expect_integer("the bytes of the third cache")
+    return Cpu(name, isa, bits, registers, cores, l1, l2, l3, *_read_end(cursor))
+
+
+def _read_end(cursor: Cursor) -> tuple[str, float | None, float | None]:
     cursor.expect("compiler")
     compiler = cursor.expect_string("the compiler")
     peak = _read_rate(cursor) if cursor.accept("peak") else None
     bandwidth = _read_rate(cursor) if cursor.accept("bandwidth") else None
     cursor.expect("}")
     cursor.expect_end()
-    return Target(name, isa, bits, registers, cores, l1, l2, l3, compiler, peak, bandwidth)
+    return compiler, peak, bandwidth
 
 
 def _read_rate(cursor: Cursor) -> float:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 
 # The flags that change which code is best, as Linux names them, in the order in which `isa` lists them.
 FEATURES = (
@@ -23,7 +23,7 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Other systems' names for the architectures, in Linux's words."""
 
 
-def detect_target(compiler: str = "", *, root: Path = Path("/"), cpus: frozenset[int] | None = None) -> Target:
+def detect_target(compiler: str = "", *, root: Path = Path("/"), cpus: frozenset[int] | None = None) -> Cpu:
     """Describe this machine; `compiler` identifies the compiler and is part of the result.
 
     `root` is where /proc and /sys are looked for and `cpus` the CPUs one may run on, unless given those of this process.
@@ -36,7 +36,7 @@ def detect_target(compiler: str = "", *, root: Path = Path("/"), cpus: frozenset
     isa = " ".join([architecture, *(feature for feature in FEATURES if feature in flags)])
     cores = int(max(1, min(count_cores(root, allowed), read_quota(root))))
     l1, l2, l3 = read_caches(root, min(allowed))
-    return Target(f"{family} {cores} core{'s' * (cores > 1)}", isa, bits, registers, cores, l1, l2, l3, compiler)
+    return Cpu(f"{family} {cores} core{'s' * (cores > 1)}", isa, bits, registers, cores, l1, l2, l3, compiler)
 
 
 def classify(architecture: str, flags: Iterable[str]) -> tuple[str, int, int]:

@@ -1,12 +1,14 @@
 """The tile program: one kernel for either target, as loops over blocks.
 
-    kernel    := "kernel" NAME "(" argument {"," argument} ")" ["for" symbol {"," symbol}] "{" {statement} "}"
+    kernel    := "kernel" NAME "(" argument {"," argument} ")" ["for" symbol {"," symbol}] ["warps" INT "stages" INT]
+                 "{" {statement} "}"
     argument  := ("in" | "out" | "inout") NAME ":" dtype "[" extents "]" ["strides" "(" indices ")"]
     statement := loop | buffer | block | assign | prefetch
     loop      := ("parallel" | "for") NAME "in" index ".." index ["step" INT] "{" {statement} "}"
     buffer    := "buffer" NAME ":" dtype "[" extents "]"
     block     := "block" NAME ":" dtype "[" axes "]"
-    assign    := NAME "[" index {"," index} "]" "over" "(" axes ")" [MONOID] "=" [MONOID "(" axes ")"] expr ["where" expr]
+    assign    := NAME "[" index {"," index} "]" "over" "(" axes ")" [["atomic"] MONOID] "="
+                 [MONOID "(" axes ")"] expr ["where" expr]
     prefetch  := "prefetch" NAME "[" index {"," index} "]"
     axis      := NAME ":" INT ["<" index]
 
@@ -26,6 +28,12 @@ data that are outside, which read element 0. `parallel`
 loops are outermost and perfectly nested: a kernel that has one is nothing but its nest. A loop whose step does not divide its
 range ends with a partial step: axes there carry a limit. `tcomp.ir.tile_verify` lists the rules, `tcomp.ir.tile_evaluate` runs
 a kernel.
+
+An `atomic` merge reads and writes its element in one step, so instances of a parallel loop may meet there; in which order they
+come, and so how a sum of floats rounds, is open.
+
+`warps` are the groups of 32 threads that run one parallel instance on a GPU, `stages` the steps of a loop that are under way at
+once there: the loads of later steps overlap the arithmetic of earlier ones. A kernel without them is one for a CPU.
 
 A prefetch says that memory around an element will be read soon; it means nothing, and the element need not exist.
 
@@ -104,6 +112,7 @@ class Assign:
     reduce: str | None = None
     reduced: tuple[Axis, ...] = ()
     where: Expr | None = None
+    is_atomic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,8 @@ class Kernel:
     arguments: tuple[Argument, ...]
     body: tuple[TileStatement, ...]
     symbols: tuple[Symbol, ...] = ()
+    warps: int = 0
+    stages: int = 0
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:

@@ -156,7 +156,7 @@ class _Machine:
     def write(self, assign: Assign, positions: Positions, values: Array, dtype: DType) -> None:
         """Write values of `dtype`, one for each point, merging them with the old ones if the assign says so."""
         memory, float64 = self.memory[assign.target], self.environment.float64
-        memory.check_write(assign.target, positions, self.instance)
+        memory.check_write(assign.target, positions, None if assign.is_atomic else self.instance)
         shape = memory.values.shape
         keys = numpy.ravel_multi_index(positions, shape) if shape else numpy.zeros(values.size, numpy.int64)
         if assign.merge is None:

@@ -71,13 +71,16 @@ class Memory:
             self.ledger.note_read(name, tuple(p[inside] for p in wide), instance)
         return values
 
-    def check_write(self, name: str, positions: Positions, instance: int) -> None:
-        """Raises OutsideError if a position is beyond the bounds, RaceError if another instance touched the element."""
+    def check_write(self, name: str, positions: Positions, instance: int | None) -> None:
+        """Raises OutsideError if a position is beyond the bounds, RaceError if another instance touched the element.
+
+        No instance stands for an atomic write, which may meet others.
+        """
         inside = _find_inside(positions, self.values.shape)
         if not inside.all():
             point = ", ".join(str(p[~inside][0]) for p in positions)
             raise OutsideError(f"{name}: writes [{point}] of a tensor of shape {list(self.values.shape)}")
-        if self.ledger is not None:
+        if self.ledger is not None and instance is not None:
             self.ledger.note_write(name, positions, instance)
 
 

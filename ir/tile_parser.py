@@ -24,9 +24,14 @@ def parse_kernel(text: str) -> Kernel:
     name = cursor.expect_name("the kernel's name")
     arguments = cursor.read_list("(", ")", _read_argument)
     symbols = read_symbols(cursor)
+    warps = stages = 0
+    if cursor.accept("warps"):
+        warps = cursor.expect_integer("the number of warps")
+        cursor.expect("stages")
+        stages = cursor.expect_integer("the number of stages")
     body = _read_body(cursor)
     cursor.expect_end()
-    return Kernel(name, arguments, body, symbols)
+    return Kernel(name, arguments, body, symbols, warps, stages)
 
 
 def _read_argument(cursor: Cursor) -> Argument:
@@ -106,6 +111,7 @@ def _read_assign(cursor: Cursor) -> Assign:
     index = read_index_list(cursor)
     cursor.expect("over", help="name the axes of the statement: Y[i] over (i:8) = ...")
     axes = cursor.read_list("(", ")", _read_axis)
+    is_atomic = cursor.accept("atomic")
     merge = None if cursor.is_next("=") else _read_monoid(cursor)
     cursor.expect("=")
     reduce: str | None = None
@@ -115,7 +121,7 @@ def _read_assign(cursor: Cursor) -> Assign:
         reduced = cursor.read_list("(", ")", _read_axis)
     expression = read_expression(cursor)
     where = read_expression(cursor) if cursor.accept("where") else None
-    return Assign(target, index, axes, expression, merge, reduce, reduced, where)
+    return Assign(target, index, axes, expression, merge, reduce, reduced, where, is_atomic)
 
 
 def _is_reduction(cursor: Cursor) -> bool:

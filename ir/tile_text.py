@@ -26,6 +26,7 @@ def print_assign(assign: Assign) -> str:
     """Print an assign on one line."""
     text = f"{assign.target}[{', '.join(print_index(i) for i in assign.index)}]"
     text += f" over ({', '.join(print_axis(a) for a in assign.axes)}) "
+    text += "atomic " if assign.is_atomic else ""
     text += f"{assign.merge}= " if assign.merge else "= "
     if assign.reduce:
         text += f"{assign.reduce}({', '.join(print_axis(a) for a in assign.reduced)}) "
@@ -58,7 +59,8 @@ def _print_body(body: tuple[TileStatement, ...], indent: str) -> list[str]:
 def print_kernel(kernel: Kernel) -> str:
     """Print a tile program so that it parses back to an equal one."""
     arguments = ", ".join(print_argument(a) for a in kernel.arguments)
-    head = f"kernel {kernel.name}({arguments}){print_symbols(kernel.symbols)} {{"
+    launch = f" warps {kernel.warps} stages {kernel.stages}" if kernel.warps else ""
+    head = f"kernel {kernel.name}({arguments}){print_symbols(kernel.symbols)}{launch} {{"
     return "\n".join([head, *_print_body(kernel.body, "  "), "}"])
 
 

@@ -19,6 +19,7 @@ from tcomp.ir.typing import check_index_dtypes, expression_dtype
 def check_kernel(kernel: Kernel) -> None:
     """Check every rule of a tile program; raises VerifyError."""
     check_names(kernel)
+    check_launch(kernel)
     check_parallel_loops(kernel)
     check_extents(kernel)
     for site in find_sites(kernel):
@@ -67,6 +68,16 @@ def check_names(kernel: Kernel) -> None:
     for argument in kernel.arguments:
         declare(argument.name, "argument", names)
     visit(kernel.body, names)
+
+
+def check_launch(kernel: Kernel) -> None:
+    """Warps are a power of two of at most 32, and come with at least one stage."""
+    if (kernel.warps, kernel.stages) != (0, 0) and (kernel.warps not in (1, 2, 4, 8, 16, 32) or kernel.stages < 1):
+        raise VerifyError(
+            f"a kernel of {kernel.warps} warps and {kernel.stages} stages",
+            where=f"kernel {kernel.name}",
+            help="use 1, 2, 4, 8, 16 or 32 warps and at least 1 stage, or neither",
+        )
 
 
 def check_parallel_loops(kernel: Kernel) -> None:
@@ -191,6 +202,13 @@ def check_monoids(site: Site) -> None:
         raise site.fault("axes are reduced without a monoid, or a monoid folds no axes", "write both or none")
 
 
+def check_atomic(site: Site) -> None:
+    """What is atomic is a merge into an argument."""
+    assign = site.assign
+    if assign.is_atomic and (assign.merge is None or not isinstance(site.places[assign.target], Argument)):
+        raise site.fault("an atomic assign does not merge into an argument", "drop `atomic`: nobody else sees what is written")
+
+
 def check_dtypes(site: Site) -> None:
     """The expression has the target's dtype, but a fold of floats may be stored in any float. `where` is bool."""
     assign, dtypes = site.assign, site.dtypes()
@@ -243,9 +261,9 @@ def check_points_distinct(site: Site) -> None:
 def check_instances_distinct(site: Site) -> None:
     """A store to an argument names every parallel loop of more than one step: otherwise two instances write one element.
 
-    A merge is no excuse, since it reads and writes in two steps.
+    A merge is no excuse unless it is atomic, since it reads and writes in two steps.
     """
-    if not isinstance(site.places[site.assign.target], Argument):
+    if not isinstance(site.places[site.assign.target], Argument) or site.assign.is_atomic:
         return
     used = variables(site.store)
     for loop in site.loops:
@@ -262,6 +280,7 @@ SITE_RULES = (
     check_declared,
     check_role,
     check_monoids,
+    check_atomic,
     check_dtypes,
     check_blocks,
     check_points_distinct,

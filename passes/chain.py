@@ -19,7 +19,7 @@ from dataclasses import replace
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.expressions import loads
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 from tcomp.passes.contraction import find_contraction, panel_of
 from tcomp.passes.group import Group, rename_ranks
 from tcomp.passes.tiles import LARGEST_ROWS, fits_registers
@@ -28,7 +28,7 @@ SMALLEST_ROWS = 4
 """Rows of a tile below which the contractions would reload their right operands too often."""
 
 
-def chain_groups(groups: tuple[Group, ...], outputs: Collection[str], target: Target) -> tuple[Group, ...]:
+def chain_groups(groups: tuple[Group, ...], outputs: Collection[str], target: Cpu) -> tuple[Group, ...]:
     """Join chains of three groups; each chain takes the place of its last group. Tensors in `outputs` stay in memory."""
     producer = {name: place for place, group in enumerate(groups) for name in group.stored}
     readers = dict.fromkeys(outputs, 1)
@@ -78,7 +78,7 @@ def _match(tensor: str, reader: Iterable[Einsum], writer: Einsum, by_reader: boo
     return pairs if len(set(pairs.values())) == len(pairs) else None
 
 
-def _join(first: Group, middle: Group, last: Group, target: Target) -> Group | None:
+def _join(first: Group, middle: Group, last: Group, target: Cpu) -> Group | None:
     (scores,), (weights,) = first.stored, middle.stored
     writer = {e.name: e for e in (*first.members, *middle.members)}
     if len(middle.inner) != 1 or any(len(e.targets) > 1 for e in middle.members):
@@ -110,7 +110,7 @@ def _join(first: Group, middle: Group, last: Group, target: Target) -> Group | N
 
 
 def _row_tile(
-    first: Group, rows: tuple[Rank, ...], into: dict[str, str], middle: Group, target: Target
+    first: Group, rows: tuple[Rank, ...], into: dict[str, str], middle: Group, target: Cpu
 ) -> tuple[str, int] | None:
     """The rank of the tile's rows, by the nest's name, and how many: a divisor of its extent."""
     contraction = find_contraction(first.root, {})
@@ -127,7 +127,7 @@ def _row_tile(
     return None
 
 
-def _pays(scores: Einsum, rows: int, inner: Rank, target: Target) -> bool:
+def _pays(scores: Einsum, rows: int, inner: Rank, target: Cpu) -> bool:
     """Whether the tensor between the kernels leaves the cache, and the rows of a tile do not."""
     size = scores.dtype.bytes
     for extent in scores.shape:
@@ -153,7 +153,7 @@ def _renamed(group: Group, names: dict[str, str], taken: set[str]) -> Group:
     )
 
 
-def row_of(chain: Group, target: Target) -> tuple[str, int]:
+def row_of(chain: Group, target: Cpu) -> tuple[str, int]:
     """The rank of a chain's row tile and its size."""
     first, middle, _ = chain.parts
     contraction = find_contraction(first.root, {})

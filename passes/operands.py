@@ -30,7 +30,7 @@ from tcomp.ir.expressions import (
     substitute_index,
 )
 from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 from tcomp.passes.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
 from tcomp.passes.tiles import lane_tile
 
@@ -66,7 +66,7 @@ def static_tensors(cascade: Cascade) -> dict[str, bool]:
     return static
 
 
-def prepare_operands(cascade: Cascade, target: Target) -> tuple[Cascade, frozenset[str]]:
+def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[str]]:
     """Pad and pack the operands of all contractions.
 
     Returns the cascade, the same one if no operand needs it, and the padded and packed tensors, which must lie in memory in the order of
@@ -153,7 +153,7 @@ def _pack_right(
     static: Mapping[str, bool],
     dtype: DType,
     cascade: Cascade,
-    target: Target,
+    target: Cpu,
     prepared: _Prepared,
 ) -> Einsum:
     """Store the right operand as panels of lanes: [lane panel, ..., lane within the panel]."""

@@ -12,7 +12,7 @@ from math import prod
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 from tcomp.passes.contraction import Contraction
 
 FMA_LATENCY = 4
@@ -48,7 +48,7 @@ def typical(extent: Index) -> int:
     return UNKNOWN_EXTENT if high is None else min(high, UNKNOWN_EXTENT)
 
 
-def fits_registers(rows: int, vectors: int, target: Target) -> bool:
+def fits_registers(rows: int, vectors: int, target: Cpu) -> bool:
     """Accumulators, one vector of the right operand each, and one broadcast element must fit."""
     return rows * vectors + vectors + 1 <= target.vector_registers
 
@@ -69,7 +69,7 @@ def sweep_cycles(rows: int, vectors: int, row_extent: int, vector_extent: int) -
     return total
 
 
-def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Target, vectors: int | None = None) -> tuple[int, int]:
+def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Cpu, vectors: int | None = None) -> tuple[int, int]:
     """Choose (rows, vectors) for a tile with the fewest cycles; ties go to the fewest loads, then to the widest tile."""
     vector_extent = -(-lane_extent // lanes)
     counts = [v for v in VECTOR_COUNTS if v <= vector_extent] if vectors is None else [vectors]
@@ -125,7 +125,7 @@ def row_extent(contraction: Contraction) -> int:
     return typical(contraction.rows[-1].extent)
 
 
-def lane_tile(contraction: Contraction, einsum: Einsum, target: Target) -> int:
+def lane_tile(contraction: Contraction, einsum: Einsum, target: Cpu) -> int:
     """Width of the panels in which the right operand of a contraction is packed, in elements."""
     lanes = target.lanes(einsum.dtype)
     _, vectors = choose_tile(row_extent(contraction), typical(contraction.lanes.extent), lanes, target)

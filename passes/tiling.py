@@ -13,7 +13,7 @@ from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.expressions import Index, Load, index_variables, walk
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import KernelSchedule
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 from tcomp.passes.arguments import Bound, stride_along
 from tcomp.passes.chain import row_of
 from tcomp.passes.contraction import find_contraction, panel_of
@@ -37,7 +37,7 @@ ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
 
 
-def choose_schedule(bound: Bound, target: Target, name: str) -> KernelSchedule:
+def choose_schedule(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     """Choose loops, tiles and lanes of a group's kernel."""
     group = bound.group
     if group.kind == "contract":
@@ -60,7 +60,7 @@ def _extent(ranks: tuple[Rank, ...], name: str) -> Index:
     return next(r.extent for r in ranks if r.name == name)
 
 
-def _contract(bound: Bound, target: Target, name: str) -> KernelSchedule:
+def _contract(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     group = bound.group
     root = group.members[0]
     lanes_rank, width = _lane_panels(root)
@@ -83,7 +83,7 @@ def _contract(bound: Bound, target: Target, name: str) -> KernelSchedule:
     return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *reduced), order, lanes_rank, prefetch)
 
 
-def _chain(bound: Bound, target: Target, name: str) -> KernelSchedule:
+def _chain(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     """Rows by the widest tiles that fit for either contraction; the nest walks the rows in the first one's panels."""
     group = bound.group
     first, middle, last = group.parts
@@ -107,7 +107,7 @@ def _even_width(extent: int, lanes: int, counts: list[int]) -> int:
 
 
 def _worth_prefetching(
-    bound: Bound, root: Einsum, panel: tuple[str, int | None], row: Rank | None, height: int, target: Target
+    bound: Bound, root: Einsum, panel: tuple[str, int | None], row: Rank | None, height: int, target: Cpu
 ) -> tuple[str, ...]:
     """The packed operand, if it is too large to stay in cache between uses and a few tiles share each of its panels."""
     lanes, width = panel
@@ -171,7 +171,7 @@ def _best_lanes(bound: Bound, ranks: tuple[Rank, ...]) -> str | None:
     return None if best is None else best[1]
 
 
-def _width(extent: Index, target: Target, group: Group, vectors: int = VECTORS) -> int:
+def _width(extent: Index, target: Cpu, group: Group, vectors: int = VECTORS) -> int:
     """Axis size along the lanes: whole vectors up to `vectors` of them, or the whole of a short rank."""
     dtype = max((compute_dtype(e.dtype) for e in group.members), key=lambda t: t.bits)
     lanes = target.lanes(dtype) if dtype.is_float or dtype.bits >= 32 else target.lanes(dtype) // (32 // dtype.bits)
@@ -181,7 +181,7 @@ def _width(extent: Index, target: Target, group: Group, vectors: int = VECTORS) 
     return min(vectors * lanes, -(-size // lanes) * lanes)
 
 
-def _nest(bound: Bound, target: Target, name: str) -> KernelSchedule:
+def _nest(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     group = bound.group
     ordered = _memory_order(bound, group.outer)
     candidates = (*ordered, *group.inner)

@@ -30,7 +30,7 @@ from tcomp.codegen.cache import BuildCache
 from tcomp.compiled_module import CompiledModule
 from tcomp.dispatch import list_fallbacks
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 from tcomp.ir.target_detect import detect_target
 from tcomp.options import make_options
 from tcomp.program import Check, CompiledStage, KernelReport, Library, Program, StageReport
@@ -136,7 +136,7 @@ def _check_fits(manifest: Json, module: nn.Module, path: Path) -> None:
             where=str(path),
             help="compile and save it again",
         )
-    here: Target = detect_target()
+    here: Cpu = detect_target()
     missing = [feature for feature in manifest["isa"].split() if not here.has(feature)]
     if missing:
         raise RecordError(

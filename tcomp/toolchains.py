@@ -6,12 +6,12 @@ import functools
 from dataclasses import replace
 
 from tcomp.codegen.toolchain import Toolchain, find_toolchain
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 from tcomp.ir.target_detect import detect_target
 
 
 @functools.cache
-def find_machine(compiler: tuple[str, ...]) -> tuple[Toolchain, Target]:
+def find_machine(compiler: tuple[str, ...]) -> tuple[Toolchain, Cpu]:
     """The C compiler and the machine it compiles for; raises ToolchainError if there is none."""
     toolchain = find_toolchain(compiler)
     target = detect_target(f"{toolchain.command[0]} {toolchain.version}")

@@ -10,7 +10,7 @@ from tcomp.ir.evaluate import evaluate
 from tcomp.ir.evaluate_dtypes import storage
 from tcomp.ir.evaluate_expression import extent_value
 from tcomp.ir.plan import ARENA
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 from tcomp.ir.tile import contiguous_strides
 from tcomp.ir.tile_evaluate import evaluate_kernel
 from tcomp.passes.check import describe_difference, verifying_observer
@@ -81,7 +81,7 @@ def run_compiled(compiled, inputs, symbols=None, strides=None, float64=True, shu
 
 def small_target():
     """A machine on which small extents have whole and partial tiles: four f32 lanes."""
-    return Target("test", "x86_64", 128, 16, 2, 32 << 10, 1 << 20, 8 << 20, "cc")
+    return Cpu("test", "x86_64", 128, 16, 2, 32 << 10, 1 << 20, 8 << 20, "cc")
 
 
 def check_compiled(cascade, inputs, symbols=None, strides=None, strict=False, shuffle=None, target=None, observe=None):

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from program_runner import check_compiled, random_inputs
 
 from tcomp.ir.parser import parse_cascade
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu
 
-WIDE = Target("test", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
+WIDE = Cpu("test", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
 
 
 def compiled(body, outputs="Z", inputs="X: f32[5, 16], A: f32[16, 4], C: f32[5, 4], W: f32[6, 6], H: f32[6]"):

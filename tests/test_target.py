@@ -10,20 +10,28 @@ from hypothesis import strategies as st
 from tcomp.ir import target as module
 from tcomp.ir.dtypes import bf16, f32, f64, i8
 from tcomp.ir.errors import ParseError
-from tcomp.ir.target import Target, parse_target
+from tcomp.ir.target import Cpu, Gpu, parse_target
 
-EXAMPLE = textwrap.dedent(module.__doc__[module.__doc__.index('    target "') :]).strip().replace("3.1e+11", "310000000000.0")
+EXAMPLE, GPU = (
+    textwrap.dedent(text).strip().replace("3.1e+11", "310000000000.0")
+    for text in module.__doc__[module.__doc__.index('    target "') :].split("\n\n")
+)
 SIZES = st.integers(0, 2**40)
 RATES = st.none() | st.floats(0, 1e16)
 
 
-@given(st.builds(Target, st.text(), st.text(), SIZES, SIZES, SIZES, SIZES, SIZES, SIZES, st.text(), RATES, RATES))
+@given(
+    st.builds(Cpu, st.text(), st.text(), SIZES, SIZES, SIZES, SIZES, SIZES, SIZES, st.text(), RATES, RATES)
+    | st.builds(Gpu, st.text(), SIZES, SIZES, SIZES, SIZES, SIZES, st.text(), RATES, RATES)
+)
 def test_random_targets_parse_back(target):
     assert parse_target(str(target)) == target
 
 
-def test_the_grammars_example_is_its_own_printed_form():
+def test_the_grammars_examples_are_their_own_printed_form():
     assert str(parse_target(EXAMPLE)) == EXAMPLE
+    assert str(parse_target(GPU)) == GPU
+    assert parse_target(GPU).multiprocessors == 132
 
 
 def test_a_vector_holds_what_one_computes_with():
@@ -41,6 +49,9 @@ def test_measurements_are_no_part_of_the_key():
     target = parse_target(EXAMPLE)
     assert replace(target, float_peak=2.9e11, bandwidth=1e10).key == target.key
     assert replace(target, cores=4).key != target.key
+    gpu = parse_target(GPU)
+    assert replace(gpu, float_peak=9e14, bandwidth=4e12).key == gpu.key
+    assert replace(gpu, shared=1).key != gpu.key
     assert replace(target, compiler="gcc 13").key != target.key
 
 
