@@ -1,17 +1,18 @@
 """The schedule: how a cascade is computed, as data. The tuner enumerates it, caches key on it, a user may edit it.
 
     schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
-    kernel   := "kernel" NAME "=" KIND "(" einsums ")" ["tile" "(" NAME ":" INT, ... ")"] ["order" "(" ranks ")"]
-                ["parallel" "(" ranks ")"] ["lanes" NAME] ["prefetch" "(" names ")"]
-                ["warps" INT "stages" INT]
+    kernel   := "kernel" NAME "=" KIND "(" einsums ")" {"join" "(" ranks ")"} ["tile" "(" NAME ":" INT, ... ")"]
+                ["order" "(" ranks ")"] ["parallel" "(" ranks ")"] ["lanes" NAME] ["prefetch" "(" names ")"]
+                ["instances" INT] ["group" INT] ["warps" INT "stages" INT]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
 
 The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
-whose ranks the nest runs over. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
+whose ranks the nest runs over. `join` walks several ranks as one, named like the first, which is decoded by division. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
 `order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes,
-`prefetch` which packed operands are fetched a panel ahead. On a GPU `warps` run one tile together, and the loads of `stages` steps
-overlap. A layout gives a tensor's dimensions in memory order, outermost first;
+`prefetch` which packed operands are fetched a panel ahead. On a GPU the tile of a reduced rank is an axis of the block as
+well; `warps` run one tile together, and the loads of `stages` steps overlap; `instances` limits how many run at once, each of which
+then walks several tiles; `group` tiles of rows are walked before the next lanes, so that both operands stay in the cache. A layout gives a tensor's dimensions in memory order, outermost first;
 an address is a byte offset in the arena.
 
     schedule for "avx512 2 cores" {
@@ -50,13 +51,16 @@ class KernelSchedule:
     parallel: tuple[str, ...] = ()
     lanes: str | None = None
     prefetch: tuple[str, ...] = ()
+    joined: tuple[tuple[str, ...], ...] = ()
+    instances: int = 0
+    group: int = 0
     warps: int = 0
     stages: int = 0
 
     @property
     def loops(self) -> str:
         """The text of everything but the name, the kind and the einsums."""
-        clauses: list[str] = []
+        clauses = [f"join ({', '.join(ranks)})" for ranks in self.joined]
         if self.tiles:
             clauses.append(f"tile ({', '.join(f'{rank}:{size}' for rank, size in self.tiles)})")
         if self.order:
@@ -67,6 +71,10 @@ class KernelSchedule:
             clauses.append(f"lanes {self.lanes}")
         if self.prefetch:
             clauses.append(f"prefetch ({', '.join(self.prefetch)})")
+        if self.instances:
+            clauses.append(f"instances {self.instances}")
+        if self.group:
+            clauses.append(f"group {self.group}")
         if self.warps:
             clauses.append(f"warps {self.warps} stages {self.stages}")
         return " ".join(clauses)
@@ -128,17 +136,22 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
         cursor.fail(f"there is no kind of kernel {cursor.token.text!r}", help=f"the kinds are {', '.join(KERNEL_KINDS)}")
     cursor.advance()
     einsums = cursor.read_list("(", ")", lambda c: c.expect_name("an einsum"))
+    joined: list[tuple[str, ...]] = []
+    while cursor.accept("join"):
+        joined.append(_read_ranks(cursor))
     tiles = cursor.read_list("(", ")", _read_tile) if cursor.accept("tile") else ()
     order = _read_ranks(cursor) if cursor.accept("order") else ()
     parallel = _read_ranks(cursor) if cursor.accept("parallel") else ()
     lanes = cursor.expect_name("a rank") if cursor.accept("lanes") else None
     prefetch = cursor.read_list("(", ")", lambda c: c.expect_name("an operand")) if cursor.accept("prefetch") else ()
+    instances = cursor.expect_integer("the number of instances") if cursor.accept("instances") else 0
+    group = cursor.expect_integer("the tiles of a group") if cursor.accept("group") else 0
     warps = stages = 0
     if cursor.accept("warps"):
         warps = cursor.expect_integer("the number of warps")
         cursor.expect("stages")
         stages = cursor.expect_integer("the number of stages")
-    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, prefetch, warps, stages)
+    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, prefetch, tuple(joined), instances, group, warps, stages)
 
 
 def _read_ranks(cursor: Cursor) -> tuple[str, ...]:
@@ -175,6 +188,12 @@ def check_schedule(schedule: Schedule) -> None:
 def _check_kernel(kernel: KernelSchedule) -> None:
     if not kernel.einsums:
         raise VerifyError("the kernel computes no einsum", where=str(kernel), help="name its einsums, the root last")
+    together = [rank for ranks in kernel.joined for rank in ranks]
+    for ranks in kernel.joined:
+        if len(ranks) < 2 or any(together.count(rank) > 1 for rank in ranks):
+            raise VerifyError(
+                f"the ranks {', '.join(ranks)} cannot be joined", where=str(kernel), help="join two ranks or more, and each rank once"
+            )
     lanes = () if kernel.lanes is None else (kernel.lanes,)
     for ranks, what in (
         (tuple(dict.fromkeys(rank for rank, _ in kernel.tiles)), "tiled"),

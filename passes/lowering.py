@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from tcomp.ir.cascade import Einsum, Rank, Symbol
 from tcomp.ir.dtypes import DType, compute_dtype, i64
 from tcomp.ir.expressions import (
+    ONE,
     ZERO,
     Apply,
     Cast,
@@ -95,13 +96,35 @@ class Lowering:
             self.names.add(self.bound.group.iterative.name)
 
     def cut(self, ranks: Iterable[Rank], tiled: bool = True) -> list[Split]:
-        """Split ranks as the schedule says, and remember their places."""
-        found = []
+        """Split ranks as the schedule says, joined ones as one, and remember their places."""
+        table = {rank.name: rank for rank in ranks}
+        together = [names for names in self.schedule.joined if set(names) <= set(table)]
+        first = {name: names[0] for names in together for name in names}
+        for names in together:
+            self._cut_joined([table[name] for name in names], self._sizes(names[0], tiled))
+        for name, rank in table.items():
+            if name not in first:
+                self.splits[name] = split(rank, self._sizes(name, tiled))
+        return [self.splits[name] for name in table if first.get(name, name) == name]
+
+    def _sizes(self, name: str, tiled: bool) -> tuple[int, ...]:
+        return tuple(size for rank, size in self.schedule.tiles if rank == name) if tiled else ()
+
+    def _cut_joined(self, ranks: list[Rank], sizes: tuple[int, ...]) -> None:
+        """Split the ranks as one, whose loops and axis are those of the first; each is decoded from it by division."""
+        whole = ONE
         for rank in ranks:
-            sizes = tuple(size for name, size in self.schedule.tiles if name == rank.name) if tiled else ()
-            self.splits[rank.name] = split(rank, sizes)
-            found.append(self.splits[rank.name])
-        return found
+            whole = whole * rank.extent
+        joint = split(Rank(ranks[0].name, whole), sizes)
+        inner = ONE
+        for rank in reversed(ranks):
+            index = joint.index // inner
+            if rank is not ranks[0]:
+                index = index % rank.extent
+                self.splits[rank.name] = Split(rank, index, (), None)
+            else:
+                self.splits[rank.name] = Split(rank, index, joint.loops, joint.axis)
+            inner = inner * rank.extent
 
     def bounds(self) -> Bounds:
         """Ranges of loop and axis variables, and of symbols."""
@@ -242,7 +265,10 @@ def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[
     used = {n for a in arguments for i in (*a.shape, *a.strides) for n in index_variables(i)} | _variables(body)
     symbols = tuple(s for s in lowering.symbols if s.name in used)
     notes = (f"einsums: {', '.join(lowering.bound.group.names)}", f"schedule: {lowering.schedule.kind} {lowering.schedule.loops}")
-    return Kernel(kernel_name(lowering), tuple(arguments), _rename(body, renamed), symbols, notes), tuple(order)
+    schedule = lowering.schedule
+    named = _rename(body, renamed)
+    kernel = Kernel(kernel_name(lowering), tuple(arguments), named, symbols, schedule.warps, schedule.stages, notes)
+    return kernel, tuple(order)
 
 
 def kernel_name(lowering: Lowering) -> str:
