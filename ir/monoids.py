@@ -76,6 +76,31 @@ class Monoid:
                 assert self.operator is not None
                 return (apply(self.operator, a[0], b[0]),)
 
+    def across(self, lanes: tuple[Expr, ...], totals: tuple[Expr, ...], dtype: DType) -> tuple[tuple[int, str, Expr], ...]:
+        """How states that lie side by side become one: (component, monoid, expression) in the order in which they are folded.
+
+        `lanes` are the components of one of the states; an expression may use `totals`, of components that come before its own.
+        """
+        wide = compute_dtype(dtype)
+        match self.name:
+            case "argmax" | "argmin":
+                best: Expr = apply("eq", lanes[0], totals[0])
+                if dtype.is_float:
+                    best = apply("or", best, apply("isnan", lanes[0]))
+                position = apply("select", best, lanes[1], constant(2**63 - 1, i64))
+                return (0, self.name[3:], lanes[0]), (1, "min", position)
+            case "welford":
+                share = apply("div", lanes[2], apply("maximum", totals[2], constant(1.0, wide)))
+                away = apply("sub", lanes[0], totals[0])
+                deviations = apply("add", lanes[1], apply("mul", apply("mul", away, away), lanes[2]))
+                return (2, "sum", lanes[2]), (0, "sum", apply("mul", lanes[0], share)), (1, "sum", deviations)
+            case "logsumexp":
+                dead = apply("eq", totals[0], constant(-math.inf, wide))
+                away = apply("sub", lanes[0], apply("select", dead, constant(0.0, wide), totals[0]))
+                return (0, "max", lanes[0]), (1, "sum", apply("mul", lanes[1], apply("exp", away)))
+            case _:
+                return ((0, self.name, lanes[0]),)
+
 
 def _identity(name: str, element: DType) -> tuple[Number, ...]:
     lowest: Number = -math.inf

@@ -35,7 +35,7 @@ from tcomp.ir.expressions import Index
 from tcomp.ir.lexer import Cursor
 from tcomp.ir.text import print_index
 
-KernelKind: TypeAlias = Literal["contract", "nest", "scan", "scatter", "chain"]
+KernelKind: TypeAlias = Literal["contract", "nest", "scan", "scatter", "fill", "chain"]
 KERNEL_KINDS: dict[str, KernelKind] = {kind: kind for kind in get_args(KernelKind)}
 
 
@@ -167,7 +167,7 @@ def _read_tile(cursor: Cursor) -> tuple[str, int]:
 def check_schedule(schedule: Schedule) -> None:
     """Check what can be known without the cascade: names, ranks, sizes and permutations; raises VerifyError."""
     for names, what in (
-        ([einsum for kernel in schedule.kernels for einsum in kernel.einsums], "einsum"),
+        ([einsum for kernel in schedule.kernels if kernel.kind != "fill" for einsum in kernel.einsums], "einsum"),
         ([tensor for tensor, _ in schedule.layouts], "layout of"),
         ([tensor for tensor, _ in schedule.addresses], "address of"),
     ):

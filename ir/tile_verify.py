@@ -266,6 +266,9 @@ def check_instances_distinct(site: Site) -> None:
     if not isinstance(site.places[site.assign.target], Argument) or site.assign.is_atomic:
         return
     used = variables(site.store)
+    for loop in reversed(site.loops):
+        # Instances that start at steps of their own walk a loop in turns.
+        used |= index_variables(loop.start) if loop.variable in used else set()
     for loop in site.loops:
         extent = loop.stop - loop.start
         once = extent.is_constant and extent.constant <= loop.step

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import Load, as_index, loads
-from tcomp.ir.monoids import MONOIDS, position_of
+from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
 from tcomp.passes.lower_contract import count_uses
+from tcomp.passes.lower_states import lower_states
 from tcomp.passes.lowering import (
     Lowering,
     accumulator_dtype,
+    bare,
     cost,
     identity_of,
     narrow,
@@ -44,6 +46,7 @@ class _Phases:
 
     of: dict[str, int]
     count: int
+    largest_buffer: int
 
 
 def lower_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
@@ -56,10 +59,13 @@ def lower_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
     return parallel_nest(lowering, order, body)
 
 
-def lower_phases(lowering: Lowering) -> tuple[TileStatement, ...]:
-    """All phases of a group whose outer ranks are cut already."""
+def lower_phases(lowering: Lowering, largest_buffer: int = LARGEST_BUFFER) -> tuple[TileStatement, ...]:
+    """All phases of a group whose outer ranks are cut already.
+
+    A map that takes more bytes than `largest_buffer` is computed again in a later phase; with 0 no map is read back from memory either.
+    """
     lowering.cut(lowering.bound.group.inner)
-    phases = _find_phases(lowering)
+    phases = _find_phases(lowering, largest_buffer)
     body: list[TileStatement] = []
     for phase in range(phases.count + 1):
         body += _lower_points(lowering, phases, phase)
@@ -67,12 +73,12 @@ def lower_phases(lowering: Lowering) -> tuple[TileStatement, ...]:
     return tuple(body)
 
 
-def _walks_inner(lowering: Lowering, einsum: Einsum) -> bool:
+def walks_inner(lowering: Lowering, einsum: Einsum) -> bool:
     inner = {r.name for r in lowering.bound.group.inner}
     return bool(inner) and bool(inner & {r.name for r in einsum.ranks})
 
 
-def _find_phases(lowering: Lowering) -> _Phases:
+def _find_phases(lowering: Lowering, largest_buffer: int) -> _Phases:
     members = {name: e for e in lowering.bound.group.members for name, _ in e.targets}
     of: dict[str, int] = {}
     for einsum in lowering.bound.group.members:
@@ -80,10 +86,10 @@ def _find_phases(lowering: Lowering) -> _Phases:
         for name in einsum.reads():
             producer = members.get(name)
             if producer is not None:
-                done = producer.reduce is not None and _walks_inner(lowering, producer)
+                done = producer.reduce is not None and walks_inner(lowering, producer)
                 phase = max(phase, of[name] + (1 if done else 0))
         of.update((name, phase) for name, _ in einsum.targets)
-    return _Phases(of, max(of.values(), default=0))
+    return _Phases(of, max(of.values(), default=0), largest_buffer)
 
 
 def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
@@ -92,7 +98,7 @@ def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileS
     axes = lowering.axes(r.name for r in lowering.bound.group.outer)
     stored = lowering.bound.group.stored
     for einsum in lowering.bound.group.members:
-        if phases.of[einsum.name] != phase or _walks_inner(lowering, einsum) or einsum.reduce is not None:
+        if phases.of[einsum.name] != phase or walks_inner(lowering, einsum) or einsum.reduce is not None:
             continue
         uses = count_uses(lowering, einsum.name)
         if einsum.name in stored and uses == 0:
@@ -111,7 +117,7 @@ def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileS
 def _lower_phase(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
     """The loop of one phase, with what must be set up before it and finished after it."""
     group = lowering.bound.group
-    members = [e for e in group.members if phases.of[e.name] == phase and _walks_inner(lowering, e)]
+    members = [e for e in group.members if phases.of[e.name] == phase and walks_inner(lowering, e)]
     if not members:
         return []
     outer_axes = lowering.axes(r.name for r in group.outer)
@@ -143,7 +149,7 @@ def _with_recomputed(lowering: Lowering, phases: _Phases, phase: int, members: l
         einsum = table.get(name)
         if einsum is None or name in found or name in lowering.memory or name in lowering.blocks:
             return
-        if phases.of[name] < phase and einsum.reduce is None and _walks_inner(lowering, einsum):
+        if phases.of[name] < phase and einsum.reduce is None and walks_inner(lowering, einsum):
             for read in einsum.reads():
                 need(read)
             found[name] = einsum
@@ -160,7 +166,7 @@ def _declare_buffer(lowering: Lowering, phases: _Phases, phase: int, einsum: Ein
     later = any(phases.of[e.name] > phase and einsum.name in e.reads() for e in group.members)
     if not later or phases.of[einsum.name] != phase:
         return []
-    if full_cost(lowering, einsum) <= CHEAP:
+    if full_cost(lowering, einsum) <= CHEAP or not phases.largest_buffer:
         return []
     if einsum.name in group.stored:
         lowering.memory[einsum.name] = Load(einsum.name, einsum.index)
@@ -174,7 +180,7 @@ def _declare_buffer(lowering: Lowering, phases: _Phases, phase: int, einsum: Ein
         size *= extent.constant
     for axis in outer:
         size *= axis.size
-    if size > LARGEST_BUFFER:
+    if size > phases.largest_buffer:
         return []
     name = lowering.fresh(f"{short_name(einsum.name)}_row")
     lowering.memory[einsum.name] = Load(name, (*(as_index(a.name) for a in outer), *(as_index(r.name) for r in group.inner)))
@@ -187,7 +193,7 @@ def full_cost(lowering: Lowering, einsum: Einsum) -> int:
     total = cost(einsum.expression)
     for load in loads(einsum.expression):
         producer = table.get(load.tensor)
-        if producer is not None and producer.reduce is None and _walks_inner(lowering, producer):
+        if producer is not None and producer.reduce is None and walks_inner(lowering, producer):
             total += full_cost(lowering, producer)
     return total
 
@@ -224,7 +230,7 @@ def _lower_map(
 def _uses_in_phase(lowering: Lowering, phases: _Phases, phase: int, name: str) -> int:
     """Reads of a map by members of a phase, and by maps recomputed in it."""
     table = lowering.bound.group.members
-    present = [e for e in table if _walks_inner(lowering, e) and phases.of[e.name] == phase]
+    present = [e for e in table if walks_inner(lowering, e) and phases.of[e.name] == phase]
     recomputed = _with_recomputed(lowering, phases, phase, present)
     unique = {e.name: e for e in recomputed}
     return sum(1 for e in unique.values() for load in loads(e.expression) if load.tensor == name)
@@ -242,17 +248,17 @@ def _lower_reduction(
     """Accumulate per lane inside the loop; merge lanes after it."""
     assert einsum.reduce is not None
     monoid = MONOIDS[einsum.reduce]
+    lane_axes = tuple(a for a in inner_axes if a not in outer_axes)
     if monoid.arity > 1:
-        _lower_tuple_reduction(lowering, einsum, outer_axes, before, inside, after)
+        lower_states(lowering, einsum, outer_axes, lane_axes, before, inside, after)
         return
     dtype = accumulator_dtype(einsum)
-    lane_axes = tuple(a for a in inner_axes if a not in outer_axes)
     name = lowering.fresh(short_name(einsum.name) + ("_part" if lane_axes else ""))
-    partial = Block(name, dtype, _bare(inner_axes))
+    partial = Block(name, dtype, bare(inner_axes))
     index = tuple(as_index(a.name) for a in inner_axes)
     value = lowering.expression(einsum.expression)
     where = None if einsum.where is None else lowering.expression(einsum.where)
-    before += [partial, Assign(partial.name, index, _bare(inner_axes), identity_of(einsum)[0])]
+    before += [partial, Assign(partial.name, index, bare(inner_axes), identity_of(einsum)[0])]
     inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
     if lane_axes:
         total = lowering.block(einsum, dtype, outer_axes)
@@ -264,7 +270,7 @@ def _lower_reduction(
                 outer_axes,
                 Load(partial.name, index),
                 reduce=einsum.reduce,
-                reduced=_bare(lane_axes),
+                reduced=bare(lane_axes),
             ),
         ]
     else:
@@ -282,46 +288,3 @@ def _finish_reduction(
         after += [block, Assign(block.name, lowering.blocks[einsum.name].index, axes, value)]
     if einsum.name in lowering.bound.group.stored:
         after.append(lowering.store(einsum, lowering.blocks[einsum.name], axes))
-
-
-def _bare(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    return tuple(Axis(a.name, a.size) for a in axes)
-
-
-def _lower_tuple_reduction(
-    lowering: Lowering,
-    einsum: Einsum,
-    axes: tuple[Axis, ...],
-    before: list[TileStatement],
-    inside: list[TileStatement],
-    after: list[TileStatement],
-) -> None:
-    """A monoid with several components: one block each, merged with each lifted element in the order of the ranks."""
-    assert einsum.reduce is not None
-    monoid = MONOIDS[einsum.reduce]
-    index = tuple(as_index(a.name) for a in axes)
-    dtypes = monoid.state_dtypes(einsum.dtype)
-    state = [Block(lowering.fresh(f"{short_name(n)}_state"), t, _bare(axes)) for (n, _), t in zip(einsum.targets, dtypes)]
-    position = position_of((r.name, r.extent) for r in einsum.reduced)
-    lifted = monoid.lift(einsum.expression, position, einsum.dtype)
-    element = [Block(lowering.fresh("element"), t, _bare(axes)) for t in dtypes]
-    merged = [Block(lowering.fresh("merged"), t, _bare(axes)) for t in dtypes]
-    where = None if einsum.where is None else lowering.expression(einsum.where)
-    for block, identity in zip(state, monoid.identity(einsum.dtype)):
-        before += [block, Assign(block.name, index, _bare(axes), identity)]
-    for block, value in zip(element, lifted):
-        inside += [block, Assign(block.name, index, axes, lowering.expression(value))]
-    joined = monoid.merge(
-        tuple(Load(b.name, index) for b in state), tuple(Load(b.name, index) for b in element), einsum.dtype
-    )
-    for block, value in zip(merged, joined):
-        inside += [block, Assign(block.name, index, axes, value)]
-    for block, new in zip(state, merged):
-        inside.append(Assign(block.name, index, axes, Load(new.name, index), where=where))
-    stored = lowering.bound.group.stored
-    for (name, dtype), block, held in zip(einsum.targets, state, dtypes):
-        lowering.blocks[name] = Load(block.name, index)
-        if name in stored:
-            slots = tuple(lowering.place(i) for i in einsum.index)
-            after.append(Assign(name, slots, axes, narrow(Load(block.name, index), held, dtype)))
-

@@ -86,6 +86,8 @@ class Lowering:
     buffers: dict[str, Load] = field(default_factory=dict)
     """Members stored in a buffer instead of memory: where, over the group's ranks."""
     names: set[str] = field(default_factory=set)
+    extents: dict[str, Index] = field(default_factory=dict)
+    """Extents of loop variables that belong to no single rank."""
     lanes: str | None = None
     """The rank on vector lanes, if not the schedule's."""
 
@@ -128,7 +130,7 @@ class Lowering:
 
     def bounds(self) -> Bounds:
         """Ranges of loop and axis variables, and of symbols."""
-        extents: dict[str, Index] = {}
+        extents = dict(self.extents)
         for s in self.splits.values():
             extents.update(s.loops)
             if s.axis is not None:
@@ -187,6 +189,11 @@ class Lowering:
         if kept is not None:
             return Assign(kept.tensor, tuple(self.place(i) for i in kept.index), axes, value)
         return Assign(einsum.name, tuple(self.place(i) for i in einsum.index), axes, value)
+
+
+def bare(axes: Iterable[Axis]) -> tuple[Axis, ...]:
+    """The axes without their limits."""
+    return tuple(Axis(a.name, a.size) for a in axes)
 
 
 def nest_loops(kind: str, splits: Iterable[Split], body: tuple[TileStatement, ...]) -> tuple[TileStatement, ...]:
