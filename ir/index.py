@@ -200,7 +200,7 @@ def _join_parts(index: Index) -> Index:
             if not isinstance(atom, Remainder):
                 continue
             rest = tuple(a for a in monomial if a is not atom)
-            partner = atom_index(Quotient(atom.numerator, atom.denominator)) * atom.denominator * coefficient
+            partner = floor_divide(atom.numerator, atom.denominator, Bounds()) * atom.denominator * coefficient
             for other in rest:
                 partner = partner * atom_index(other)
             if len(partner.terms) == 1 and partner.terms[0] in index.terms:

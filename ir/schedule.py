@@ -1,14 +1,14 @@
 """The schedule: how a cascade is computed, as data. The tuner enumerates it, caches key on it, a user may edit it.
 
     schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
-    kernel   := "kernel" NAME "=" KIND "(" einsums ")" {"join" "(" ranks ")"} ["tile" "(" NAME ":" INT, ... ")"]
+    kernel   := "kernel" NAME "=" KIND "(" einsums ")" {"join" NAME "(" ranks ")"} ["tile" "(" NAME ":" INT, ... ")"]
                 ["order" "(" ranks ")"] ["parallel" "(" ranks ")"] ["lanes" NAME] ["prefetch" "(" names ")"]
                 ["instances" INT] ["group" INT] ["warps" INT "stages" INT]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
 
 The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
-whose ranks the nest runs over. `join` walks several ranks as one, named like the first, which is decoded by division. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
+whose ranks the nest runs over. `join` walks several ranks as one, from which they are decoded by division. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
 `order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes,
 `prefetch` which packed operands are fetched a panel ahead. On a GPU the tile of a reduced rank is an axis of the block as
 well; `warps` run one tile together, and the loads of `stages` steps overlap; `instances` limits how many run at once, each of which
@@ -51,7 +51,7 @@ class KernelSchedule:
     parallel: tuple[str, ...] = ()
     lanes: str | None = None
     prefetch: tuple[str, ...] = ()
-    joined: tuple[tuple[str, ...], ...] = ()
+    joined: tuple[tuple[str, tuple[str, ...]], ...] = ()
     instances: int = 0
     group: int = 0
     warps: int = 0
@@ -60,7 +60,7 @@ class KernelSchedule:
     @property
     def loops(self) -> str:
         """The text of everything but the name, the kind and the einsums."""
-        clauses = [f"join ({', '.join(ranks)})" for ranks in self.joined]
+        clauses = [f"join {name} ({', '.join(ranks)})" for name, ranks in self.joined]
         if self.tiles:
             clauses.append(f"tile ({', '.join(f'{rank}:{size}' for rank, size in self.tiles)})")
         if self.order:
@@ -136,9 +136,9 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
         cursor.fail(f"there is no kind of kernel {cursor.token.text!r}", help=f"the kinds are {', '.join(KERNEL_KINDS)}")
     cursor.advance()
     einsums = cursor.read_list("(", ")", lambda c: c.expect_name("an einsum"))
-    joined: list[tuple[str, ...]] = []
+    joined: list[tuple[str, tuple[str, ...]]] = []
     while cursor.accept("join"):
-        joined.append(_read_ranks(cursor))
+        joined.append((cursor.expect_name("the joint rank"), _read_ranks(cursor)))
     tiles = cursor.read_list("(", ")", _read_tile) if cursor.accept("tile") else ()
     order = _read_ranks(cursor) if cursor.accept("order") else ()
     parallel = _read_ranks(cursor) if cursor.accept("parallel") else ()
@@ -188,11 +188,13 @@ def check_schedule(schedule: Schedule) -> None:
 def _check_kernel(kernel: KernelSchedule) -> None:
     if not kernel.einsums:
         raise VerifyError("the kernel computes no einsum", where=str(kernel), help="name its einsums, the root last")
-    together = [rank for ranks in kernel.joined for rank in ranks]
-    for ranks in kernel.joined:
-        if len(ranks) < 2 or any(together.count(rank) > 1 for rank in ranks):
+    together = [rank for _, ranks in kernel.joined for rank in ranks]
+    for _, ranks in kernel.joined:
+        if len(ranks) < 2 or any(together.count(rank) > 1 or rank not in kernel.order for rank in ranks):
             raise VerifyError(
-                f"the ranks {', '.join(ranks)} cannot be joined", where=str(kernel), help="join two ranks or more, and each rank once"
+                f"the ranks {', '.join(ranks)} cannot be joined",
+                where=str(kernel),
+                help="join two ranks or more of those in the order, and each rank once",
             )
     lanes = () if kernel.lanes is None else (kernel.lanes,)
     for ranks, what in (
@@ -204,7 +206,7 @@ def _check_kernel(kernel: KernelSchedule) -> None:
         for rank in ranks:
             if ranks.count(rank) > 1:
                 raise VerifyError(f"rank {rank} is {what} twice", where=str(kernel), help="name it once")
-            if rank not in kernel.order:
+            if rank not in (*kernel.order, *(name for name, _ in kernel.joined)):
                 raise VerifyError(f"rank {rank} is {what} and not in the order", where=str(kernel), help="add it to `order`")
     for position, (rank, size) in enumerate(kernel.tiles):
         larger = [other for name, other in kernel.tiles[:position] if name == rank]

@@ -13,7 +13,7 @@ and ranks that are adjacent in every access are merged into one, so that a tile 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tcomp.ir.cascade import Einsum, Rank
@@ -61,6 +61,8 @@ class Bound:
 
     group: Group
     operands: dict[str, Operand]
+    slots: dict[str, tuple[Index, ...]] = field(default_factory=dict)
+    """Where stored tensors are written, if their operands have other dimensions than their einsums."""
 
 
 def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
@@ -96,7 +98,7 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
                 expression=map_loads(einsum.expression, read),
                 where=None if einsum.where is None else map_loads(einsum.where, read),
                 initial=None if einsum.initial is None else map_loads(einsum.initial, read),
-                index=tuple(_map_slot(i, read) for i in einsum.index),
+                index=tuple(map_slot(i, read) for i in einsum.index),
             )
         )
     for name in group.stored:
@@ -104,7 +106,8 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
     return Bound(replace(group, members=tuple(members)), operands)
 
 
-def _map_slot(index: Index, read: Callable[[Load], Expr]) -> Index:
+def map_slot(index: Index, read: Callable[[Load], Expr]) -> Index:
+    """An index with every load in it replaced."""
     holder = map_loads(Ordinal(index, i64), read)
     assert isinstance(holder, Ordinal)
     return holder.index

@@ -5,6 +5,7 @@
     nest      `outer` ranks shared by all members; per phase, one loop over the `inner` ranks (none: a pure map)
     scan      `outer` ranks; a serial loop over the iterative rank; the body einsum by einsum
     scatter   `outer` ranks (the bare slots); serial loops over the reduced ranks, folding into memory
+    fill      a map that fills the target of a scatter
     chain     `outer` ranks, one of them a tile of rows; `parts` one after another, what passes between them in a buffer
 """
 

@@ -52,7 +52,7 @@ def _order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static:
     dims = tuple(range(len(einsum.index)))
     if group.kind == "chain":
         group = group.parts[-1]
-    if group.kind in ("scan", "scatter"):
+    if group.kind in ("scan", "scatter", "fill"):
         return dims
     names = [i.as_variable or "" for i in einsum.index]
     if group.kind == "contract":

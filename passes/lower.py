@@ -15,33 +15,46 @@ Every kind of loop nest is a module `lower_<kind>`; what they share is here and 
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from tcomp.ir.cascade import Symbol
-from tcomp.ir.schedule import KernelSchedule
-from tcomp.ir.tile import Kernel
-from tcomp.passes.arguments import Bound
+from tcomp.ir.schedule import KernelKind, KernelSchedule
+from tcomp.ir.tile import Kernel, TileStatement
+from tcomp.passes.arguments import Bound, Operand
+from tcomp.passes.joining import join_arguments
 from tcomp.passes.lower_chain import lower_chain
 from tcomp.passes.lower_contract import lower_contract
+from tcomp.passes.lower_gpu_contract import lower_gpu_contract
+from tcomp.passes.lower_gpu_nest import lower_gpu_nest
+from tcomp.passes.lower_gpu_scatter import lower_gpu_scatter
 from tcomp.passes.lower_nest import lower_nest
 from tcomp.passes.lower_scan import lower_scan, lower_scatter
 from tcomp.passes.lowering import Lowering, finish_kernel
 
+LowerKind: TypeAlias = Callable[[Lowering], tuple[TileStatement, ...]]
 
-def lower_group(bound: Bound, schedule: KernelSchedule, symbols: tuple[Symbol, ...]) -> tuple[Kernel, tuple[str, ...]]:
-    """Lower one group; returns its kernel, and for each of its arguments the name of the operand in `bound.operands`."""
+CPU_KINDS: Mapping[KernelKind, LowerKind] = {
+    "contract": lower_contract,
+    "nest": lower_nest,
+    "chain": lower_chain,
+    "scan": lower_scan,
+    "scatter": lower_scatter,
+}
+
+GPU_KINDS: Mapping[KernelKind, LowerKind] = {
+    "contract": lower_gpu_contract,
+    "nest": lower_gpu_nest,
+    "fill": lower_gpu_nest,
+    "scan": lower_scan,
+    "scatter": lower_gpu_scatter,
+}
+
+
+def lower_group(bound: Bound, schedule: KernelSchedule, symbols: tuple[Symbol, ...]) -> tuple[Kernel, tuple[Operand, ...]]:
+    """Lower one group; returns its kernel, and the operand of each of its arguments."""
+    bound = join_arguments(bound, schedule.joined)
     lowering = Lowering(bound, schedule, symbols)
-    match schedule.kind:
-        case "contract":
-            body = lower_contract(lowering)
-        case "nest":
-            body = lower_nest(lowering)
-        case "chain":
-            body = lower_chain(lowering)
-        case "scan":
-            body = lower_scan(lowering)
-        case "scatter":
-            body = lower_scatter(lowering)
-        case _:
-            assert_never(schedule.kind)
-    return finish_kernel(lowering, body)
+    kinds = GPU_KINDS if schedule.warps else CPU_KINDS
+    kernel, names = finish_kernel(lowering, kinds[schedule.kind](lowering))
+    return kernel, tuple(bound.operands[name] for name in names)

@@ -50,7 +50,10 @@ from tcomp.passes.lowering import (
 from tcomp.passes.scan import is_held, merge_maps, own_ranks, step_slot
 
 LARGEST_IN_BLOCKS = 512
-"""Elements of all blocks, and of the points of one statement, up to which an iteration runs in registers."""
+"""Elements of all blocks, and of the points of one statement, up to which an iteration runs in the registers of one core."""
+
+LARGEST_IN_WARP = 4096
+"""The same for each warp of a GPU: a quarter of its registers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class _Scan:
         self.iterative = self.group.iterative
         self.members = merge_maps(self.group)
         self.homes: dict[str, _Home] = {}
+        warps = lowering.schedule.warps
+        self.largest = warps * LARGEST_IN_WARP if warps else LARGEST_IN_BLOCKS
         self.constants: dict[Load, tuple[Block, Assign]] = {}
         """Loads that are the same at every step: the block that holds one, and how it gets there."""
         lowering.names.add(self.iterative.name)
@@ -141,7 +146,7 @@ class _Scan:
             own = own_ranks(self.group, einsum)
             if not is_held(self.group, einsum) or not all(r.extent.is_constant for r in einsum.reduced):
                 return False
-            if self._points((*own, *einsum.reduced)) > LARGEST_IN_BLOCKS:
+            if self._points((*own, *einsum.reduced)) > self.largest:
                 return False
             held += self._points(own) if self._is_carried(einsum) else 0
             for load in _reads(einsum):
@@ -152,7 +157,7 @@ class _Scan:
                 slots = [(mine, theirs) for k, (mine, theirs) in enumerate(zip(load.index, maker.index)) if k != step]
                 if load.outside is not None or any(mine != theirs for mine, theirs in slots):
                     return False
-        return held <= LARGEST_IN_BLOCKS
+        return held <= self.largest
 
     def _make_home(self, place: int, einsum: Einsum, in_blocks: bool) -> _Home:
         lowering = self.lowering
@@ -228,7 +233,7 @@ class _Scan:
         used = {name for i in load.index for name in index_variables(i)}
         axes = tuple(a for a in self._axes(ranks) if a.name in used)
         is_plain = load.tensor in self.lowering.bound.operands and not any(True for i in load.index for _ in walk_index(i))
-        if used & self.steps or not axes or not is_plain or prod(a.size for a in axes) > LARGEST_IN_BLOCKS:
+        if used & self.steps or not axes or not is_plain or prod(a.size for a in axes) > self.largest:
             return load
         if load not in self.constants:
             block = Block(self.lowering.fresh(f"{load.tensor}_held"), self.lowering.bound.operands[load.tensor].memory.dtype, _whole(axes))
@@ -323,17 +328,14 @@ def lower_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:
     reduced = lowering.cut(einsum.reduced, tiled=False)
     slots = tuple(lowering.place(i) for i in einsum.index)
     merge = None if einsum.reduce in (None, "last") else einsum.reduce
-    where = _inside(einsum, slots)
-    if einsum.where is not None:
-        wanted = lowering.expression(einsum.where)
-        where = wanted if where is None else apply("and", where, wanted)
+    where = inside_target(lowering, einsum, slots)
     fold = Assign(einsum.name, slots, axes, lowering.expression(einsum.expression), merge=merge, where=where)
     body = (*nest_loops("for", fill, (first,)), *nest_loops("for", reduced, (fold,)))
     return parallel_nest(lowering, (r.name for r in group.outer), body)
 
 
-def _inside(einsum: Einsum, slots: tuple[Index, ...]) -> Expr | None:
-    """Whether a point is stored at all: points outside the target are dropped. None if no point can be outside.
+def inside_target(lowering: Lowering, einsum: Einsum, slots: tuple[Index, ...]) -> Expr | None:
+    """Whether a point is stored at all: those outside the target are dropped, and those the einsum does not want. None if all are.
 
     Slots that are data say so themselves: a store to such an element is dropped where there is none.
     """
@@ -345,4 +347,7 @@ def _inside(einsum: Einsum, slots: tuple[Index, ...]) -> Expr | None:
         limit = constant(extent.constant, i64) if extent.is_constant else Ordinal(extent, i64)
         both = apply("and", low, apply("lt", Ordinal(slot, i64), limit))
         inside = both if inside is None else apply("and", inside, both)
-    return inside
+    if einsum.where is None:
+        return inside
+    wanted = lowering.expression(einsum.where)
+    return wanted if inside is None else apply("and", inside, wanted)

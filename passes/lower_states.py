@@ -56,8 +56,7 @@ def lower_states(
     for (name, dtype), block, held in zip(einsum.targets, state, dtypes):
         lowering.blocks[name] = Load(block.name, own)
         if name in stored:
-            slots = tuple(lowering.place(i) for i in einsum.index)
-            after.append(Assign(name, slots, axes, narrow(Load(block.name, own), held, dtype)))
+            after.append(Assign(name, lowering.slots(einsum, name), axes, narrow(Load(block.name, own), held, dtype)))
 
 
 def _fold_lanes(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from tcomp.ir.cascade import Einsum, Rank, Symbol
 from tcomp.ir.dtypes import DType, compute_dtype, i64
 from tcomp.ir.expressions import (
-    ONE,
     ZERO,
     Apply,
     Cast,
@@ -33,6 +32,7 @@ from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, TileStatement, walk_statements
 from tcomp.passes.arguments import Bound
+from tcomp.passes.joining import joint_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,33 +100,28 @@ class Lowering:
     def cut(self, ranks: Iterable[Rank], tiled: bool = True) -> list[Split]:
         """Split ranks as the schedule says, joined ones as one, and remember their places."""
         table = {rank.name: rank for rank in ranks}
-        together = [names for names in self.schedule.joined if set(names) <= set(table)]
-        first = {name: names[0] for names in together for name in names}
-        for names in together:
-            self._cut_joined([table[name] for name in names], self._sizes(names[0], tiled))
+        hidden: set[str] = set()
+        for name, parts in self.schedule.joined:
+            if set(parts) <= set(table):
+                self._cut_joined(name, tuple(table[part] for part in parts), tiled)
+                hidden.update(parts[1:])
+        together = {part for _, parts in self.schedule.joined for part in parts}
         for name, rank in table.items():
-            if name not in first:
+            if name not in together or name not in self.splits:
                 self.splits[name] = split(rank, self._sizes(name, tiled))
-        return [self.splits[name] for name in table if first.get(name, name) == name]
+        return [self.splits[name] for name in table if name not in hidden]
 
     def _sizes(self, name: str, tiled: bool) -> tuple[int, ...]:
         return tuple(size for rank, size in self.schedule.tiles if rank == name) if tiled else ()
 
-    def _cut_joined(self, ranks: list[Rank], sizes: tuple[int, ...]) -> None:
-        """Split the ranks as one, whose loops and axis are those of the first; each is decoded from it by division."""
-        whole = ONE
-        for rank in ranks:
-            whole = whole * rank.extent
-        joint = split(Rank(ranks[0].name, whole), sizes)
-        inner = ONE
-        for rank in reversed(ranks):
-            index = joint.index // inner
-            if rank is not ranks[0]:
-                index = index % rank.extent
-                self.splits[rank.name] = Split(rank, index, (), None)
-            else:
-                self.splits[rank.name] = Split(rank, index, joint.loops, joint.axis)
-            inner = inner * rank.extent
+    def _cut_joined(self, name: str, ranks: tuple[Rank, ...], tiled: bool) -> None:
+        """Split ranks as one, whose loops and axis are found at the first; the others have none."""
+        rank, decoded = joint_rank(name, ranks)
+        joint = self.splits[name] = split(rank, self._sizes(name, tiled))
+        for part in ranks:
+            index = substitute_index(decoded[part.name], {name: joint.index})
+            is_first = part is ranks[0]
+            self.splits[part.name] = Split(part, index, joint.loops if is_first else (), joint.axis if is_first else None)
 
     def bounds(self) -> Bounds:
         """Ranges of loop and axis variables, and of symbols."""
@@ -143,15 +138,25 @@ class Lowering:
         lanes = f"{self.lanes or self.schedule.lanes}.0"
         return tuple(sorted((a for a in found if a is not None), key=lambda a: a.name == lanes))
 
+    def _rank_bounds(self) -> Bounds:
+        """Ranges of whole ranks, and of symbols."""
+        return Bounds({name: s.rank.extent for name, s in self.splits.items()}, {s.name: (s.low, s.high) for s in self.symbols})
+
     def place(self, index: Index) -> Index:
         """An index over ranks as an index over loop and axis variables."""
         mapping = {name: s.index for name, s in self.splits.items()}
+        if self.schedule.warps:
+            # Joined ranks are decoded from one index, which must not be taken apart.
+            return substitute_index(simplify_index(index, self._rank_bounds()), mapping)
         return simplify_index(substitute_index(index, mapping), self.bounds())
 
     def expression(self, expression: Expr) -> Expr:
         """A member's expression over blocks, buffers and arguments."""
         mapping = {name: s.index for name, s in self.splits.items()}
-        return simplify_indices(substitute(self.resolve(expression), mapping), self.bounds())
+        resolved = self.resolve(expression)
+        if self.schedule.warps:
+            return substitute(simplify_indices(resolved, self._rank_bounds()), mapping)
+        return simplify_indices(substitute(resolved, mapping), self.bounds())
 
     def resolve(self, expression: Expr) -> Expr:
         """Replace reads of members by their blocks, their memory or their expressions (over the group's ranks)."""
@@ -183,12 +188,16 @@ class Lowering:
         self.blocks[einsum.name] = Load(block.name, tuple(as_index(a.name) for a in axes))
         return block
 
+    def slots(self, einsum: Einsum, name: str = "") -> tuple[Index, ...]:
+        """Where a member, or its component of the given name, is written in memory."""
+        return tuple(self.place(i) for i in self.bound.slots.get(name or einsum.name, einsum.index))
+
     def store(self, einsum: Einsum, value: Expr, axes: tuple[Axis, ...]) -> Assign:
         """Store a member's value at its place in memory, which is a buffer inside a chain."""
         kept = self.buffers.get(einsum.name)
         if kept is not None:
             return Assign(kept.tensor, tuple(self.place(i) for i in kept.index), axes, value)
-        return Assign(einsum.name, tuple(self.place(i) for i in einsum.index), axes, value)
+        return Assign(einsum.name, self.slots(einsum), axes, value)
 
 
 def bare(axes: Iterable[Axis]) -> tuple[Axis, ...]:
@@ -265,7 +274,9 @@ def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[
             continue
         new = lowering.fresh(f"{short_name(name)}_out") if name in stored else name
         renamed[name] = new
-        role = "out" if name in written and name not in read else "inout" if name in written else "in"
+        # A scatter without a fill of its own leaves what it does not reach.
+        is_kept = name in read or (lowering.bound.group.kind == "scatter" and lowering.schedule.warps > 0)
+        role = "out" if name in written and not is_kept else "inout" if name in written else "in"
         memory = operand.memory
         arguments.append(Argument(new, memory.dtype, memory.shape, memory.strides, role))  # type: ignore[arg-type]  # one of three
         order.append(name)

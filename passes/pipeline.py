@@ -20,11 +20,11 @@ from tcomp.ir.cascade import Cascade, Tensor
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.plan import ARENA, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
-from tcomp.ir.target import Target
+from tcomp.ir.target import Cpu, Target
 from tcomp.ir.tile import Kernel, contiguous_strides
 from tcomp.passes.absorb import absorb_maps
 from tcomp.passes.affine import fold_affine
-from tcomp.passes.arguments import Bound, Memory, bind_arguments, merge_ranks
+from tcomp.passes.arguments import Memory, Operand, bind_arguments, merge_ranks
 from tcomp.passes.chain import chain_groups
 from tcomp.passes.contraction_order import order_contractions
 from tcomp.passes.dead import drop_dead
@@ -34,6 +34,7 @@ from tcomp.passes.group import Group
 from tcomp.passes.inline import inline_views
 from tcomp.passes.layout import choose_layouts
 from tcomp.passes.lower import lower_group
+from tcomp.passes.lower_gpu_scatter import expand_scatters
 from tcomp.passes.memory import Lifetime, place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
 from tcomp.passes.reroll import reroll
@@ -41,6 +42,7 @@ from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.tiling import choose_schedule
+from tcomp.passes.tiling_gpu import choose_gpu_schedule
 from tcomp.passes.widen import widen_groups
 
 CascadePass = Callable[[Cascade], Cascade]
@@ -105,9 +107,11 @@ def compile_cascade(
     observe: Observer = ignore,
     *,
     strict: bool = False,
+    atomic: bool = False,
 ) -> Compiled:
     """Compile a cascade whose inputs and outputs have the given strides (in elements; contiguous if not stated).
 
+    With `atomic` sums of floats into places that are data may be added in any order, where the target has atomic additions.
     With `strict` no pass may change a rounding, sums excepted, which associate in any order.
     Raises VerifyError when `observe` verifies and a pass broke the cascade.
     """
@@ -120,14 +124,14 @@ def compile_cascade(
     cascade, outside = normalise_ranks(cascade, outside)
     cascade = inline_views(cascade)
     observe("normalise_ranks", cascade)
-    cascade, pinned = prepare_operands(cascade, target)
+    cascade, pinned = prepare_operands(cascade, target) if isinstance(target, Cpu) else (cascade, frozenset[str]())
     cascade = drop_dead(cascade)
     observe("prepare_operands", cascade)
     prelude, main = fold_weights(cascade)
     observe("prelude", prelude)
     observe("main", main)
     outside.update({f"{n}.out": s for n, s in outside.items() if f"{n}.out" in main.outputs})
-    first, second = (build(part, outside, target, pinned, observe, strict=strict) for part in (prelude, main))
+    first, second = (build(part, outside, target, pinned, observe, strict=strict, atomic=atomic) for part in (prelude, main))
     return Compiled(source, first, second)
 
 
@@ -144,6 +148,7 @@ def build(
     observe: Observer = ignore,
     *,
     strict: bool = False,
+    atomic: bool = False,
 ) -> Program:
     """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory."""
     memories = {
@@ -152,7 +157,7 @@ def build(
     }
     external = set(memories)
     groups = fuse(cascade) if strict else widen_groups(fuse(cascade), cascade)
-    groups = chain_groups(groups, cascade.outputs, target)
+    groups = chain_groups(groups, cascade.outputs, target) if isinstance(target, Cpu) else expand_scatters(groups)
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}
@@ -161,15 +166,18 @@ def build(
     steps: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
     for group in groups:
         bound = merge_ranks(bind_arguments(group, memories))
-        schedule = choose_schedule(bound, target, "kernel")
-        kernel, order = lower_group(bound, schedule, cascade.symbols)
+        if isinstance(target, Cpu):
+            schedule = choose_schedule(bound, target, "kernel")
+        else:
+            schedule = choose_gpu_schedule(bound, target, "kernel", is_atomic=atomic)
+        kernel, operands = lower_group(bound, schedule, cascade.symbols)
         name = known.get(kernel) or _unique_name(kernel, kernels)
         if name not in kernels:
             known[kernel] = name
             kernels[name] = replace(kernel, name=name)
             observe("kernel", kernels[name])
         schedules.append(replace(schedule, name=name))
-        steps.append((name, tuple(_operand_place(bound, o) for o in order)))
+        steps.append((name, tuple(_place_of(operand) for operand in operands)))
     plan, addresses = _plan(cascade, steps, memories, external)
     schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
     observe("schedule", schedule_text)
@@ -177,9 +185,8 @@ def build(
     return Program(cascade, groups, schedule_text, tuple(kernels.items()), plan, tuple(name for name, _ in steps))
 
 
-def _operand_place(bound: Bound, name: str) -> tuple[str, Index]:
+def _place_of(operand: Operand) -> tuple[str, Index]:
     """The tensor of an operand and the byte offset of its view."""
-    operand = bound.operands[name]
     return operand.tensor, operand.memory.offset * operand.memory.dtype.bytes
 
 

@@ -1,0 +1,89 @@
+"""Scatters on a GPU: the target is filled by a kernel of its own, then points are folded into it.
+
+    Y: f32[Ids[i]:V, d:D] = sum(i:N) G[i, d] from T[_0, d]
+      =>
+    fill     Y[_0, d] = T[_0, d]                                            a map over the whole target
+    scatter  parallel d.1 { for i in 0 .. N { Y[Ids[i], d] sum= G[i, d] } }      each instance owns lanes, and folds in order
+    or       parallel point.1 { Y[Ids[i], d] atomic sum= G[i, d] }              all points at once, in any order
+
+Points are taken at once where no order can show: their slots are plain indices that name each point, or an atomic merge gives the same
+result in any order (whole numbers, bits), or the caller does not mind in which order floats are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.dtypes import DType
+from tcomp.ir.expressions import Variable, as_index
+from tcomp.ir.index import is_data
+from tcomp.ir.tile import Assign, TileStatement
+from tcomp.passes.group import Group
+from tcomp.passes.lower_scan import inside_target
+from tcomp.passes.lowering import Lowering, identity_of, nest_loops, parallel_nest
+
+ATOMIC_DTYPES = frozenset({"f32", "f64", "i32", "i64"})
+"""Element types that the hardware merges in one step."""
+
+EXACT_MONOIDS = frozenset({"sum", "max", "min", "xor"})
+"""Merges of integers that give the same result in any order, and that the hardware has."""
+
+
+def expand_scatters(groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """Put a group that fills the target before every scatter; the same groups if there is none."""
+    expanded: list[Group] = []
+    for group in groups:
+        if group.kind == "scatter":
+            expanded.append(_fill_group(group))
+        expanded.append(group)
+    return groups if len(expanded) == len(groups) else tuple(expanded)
+
+
+def _fill_group(group: Group) -> Group:
+    (einsum,) = group.members
+    initial = identity_of(einsum)[0] if einsum.initial is None else einsum.initial
+    names = tuple(i.as_variable or f"_{p}" for p, i in enumerate(einsum.index))
+    fill = Einsum(einsum.targets, tuple(map(as_index, names)), einsum.shape, initial, source=einsum.source)
+    return replace(group, kind="fill", members=(fill,), outer=fill.free)
+
+
+def is_concurrent(einsum: Einsum, *, is_atomic: bool) -> bool:
+    """Whether all points of a scatter may be folded at once; `is_atomic` allows that for sums of floats."""
+    return names_points(einsum) or can_merge(einsum.reduce, einsum.dtype, is_atomic=is_atomic)
+
+
+def can_merge(monoid: str | None, dtype: DType, *, is_atomic: bool) -> bool:
+    """Whether the hardware has an atomic merge that is right for a monoid."""
+    if dtype.name not in ATOMIC_DTYPES:
+        return False
+    return monoid in EXACT_MONOIDS if dtype.is_int else is_atomic and monoid == "sum"
+
+
+def names_points(einsum: Einsum) -> bool:
+    """Whether each reduced rank stands alone in a slot, so that no two points meet: `Y[2*i + 1, d]`."""
+    left = {r.name for r in einsum.reduced}
+    for index in einsum.index:
+        if is_data(index):
+            continue
+        atoms = [monomial[0] for monomial, _ in index.terms if len(monomial) == 1]
+        if len(index.terms) == len(atoms) == 1 and isinstance(atoms[0], Variable):
+            left.discard(atoms[0].name)
+    return not left
+
+
+def lower_gpu_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:
+    """Fold all points into a target that has been filled."""
+    group, schedule = lowering.bound.group, lowering.schedule
+    (einsum,) = group.members
+    concurrent = {r.name for r in einsum.reduced} <= set(schedule.parallel)
+    ranks: tuple[Rank, ...] = (*group.outer, *einsum.reduced) if concurrent else group.outer
+    lowering.cut(ranks)
+    serial = [] if concurrent else lowering.cut(einsum.reduced, tiled=False)
+    axes = lowering.axes(r.name for r in ranks)
+    slots = lowering.slots(einsum)
+    merge = None if einsum.reduce in (None, "last") else einsum.reduce
+    where = inside_target(lowering, einsum, slots)
+    atomic = concurrent and merge is not None and not names_points(einsum)
+    fold = Assign(einsum.name, slots, axes, lowering.expression(einsum.expression), merge, where=where, is_atomic=atomic)
+    return parallel_nest(lowering, (r.name for r in ranks), nest_loops("for", serial, (fold,)))
