@@ -27,10 +27,8 @@ def lower_gpu_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
     group = lowering.bound.group
     lowering.cut(group.outer)
     inner = lowering.cut(group.inner)
-    if inner and not any(split.loops for split in inner):
-        body = _lower_row(lowering)
-    else:
-        body = lower_phases(lowering, largest_buffer=0)
+    is_whole = bool(inner) and not any(split.loops for split in inner)
+    body = _lower_row(lowering) if is_whole else lower_phases(lowering, largest_buffer=0)
     names = {r.name for r in group.outer}
     return parallel_nest(lowering, [name for name in lowering.schedule.order if name in names], body)
 

@@ -41,6 +41,7 @@ from tcomp.passes.reroll import reroll
 from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
+from tcomp.passes.split_sums import split_sums
 from tcomp.passes.tiling import choose_schedule
 from tcomp.passes.tiling_gpu import choose_gpu_schedule
 from tcomp.passes.widen import widen_groups
@@ -124,9 +125,13 @@ def compile_cascade(
     cascade, outside = normalise_ranks(cascade, outside)
     cascade = inline_views(cascade)
     observe("normalise_ranks", cascade)
-    cascade, pinned = prepare_operands(cascade, target) if isinstance(target, Cpu) else (cascade, frozenset[str]())
+    pinned: Collection[str] = ()
+    if isinstance(target, Cpu):
+        cascade, pinned = prepare_operands(cascade, target)
+    else:
+        cascade = split_sums(cascade, target, is_atomic=atomic)
     cascade = drop_dead(cascade)
-    observe("prepare_operands", cascade)
+    observe("prepare_operands" if isinstance(target, Cpu) else "split_sums", cascade)
     prelude, main = fold_weights(cascade)
     observe("prelude", prelude)
     observe("main", main)

@@ -20,6 +20,11 @@ DEPTHS = (16, 32, 64, 128)
 SMALLEST_SIDE = 16
 """What a tensor core multiplies is at least this long on every side."""
 
+VECTOR_DEPTHS = (64, 128, 256, 512)
+"""Steps along the reduced rank where there is only one row: whole lines of memory."""
+
+WARPGROUP_ROWS = 64
+
 WARPS = (4, 8)
 STAGES = (4, 3, 2)
 
@@ -34,8 +39,14 @@ ACCUMULATORS = 128
 SPLIT_ACCUMULATORS = 64
 """The same where one product is computed as three, whose parts need registers as well."""
 
+VECTOR_PRODUCTS = 32
+"""Products that a thread keeps side by side where there is only one row."""
+
 RATES = {8: 4096.0, 16: 2048.0, 32: 340.0, 64: 64.0}
 """Multiply-adds of a multiprocessor in a cycle, by the bits of an operand; those of 32 bits are three products of tf32."""
+
+VECTOR_RATE = 0.1
+"""Share of those that plain multiply-adds reach."""
 
 L2_BYTES = 40.0
 """Bytes from the second cache that a multiprocessor receives in a cycle."""
@@ -84,8 +95,11 @@ def choose_tiles(problem: Problem, target: Gpu) -> tuple[Tile, ...]:
 
 def _tiles(problem: Problem) -> list[Tile]:
     rows = _sides(problem.rows)
+    # Four warps multiply 64 rows together, which is the fast way; fewer only where there are no more.
+    rows = [side for side in rows if side >= WARPGROUP_ROWS] or rows
     lanes = _sides(problem.lanes)
-    depths = [d for d in DEPTHS if d <= max(SMALLEST_SIDE, power_above(problem.depth))]
+    depths = DEPTHS if rows != [1] and lanes != [1] else VECTOR_DEPTHS
+    depths = tuple(d for d in depths if d <= max(SMALLEST_SIDE, power_above(problem.depth))) or depths[:1]
     return [Tile(r, n, d, w, s) for r in rows for n in lanes for d in depths for w in WARPS for s in STAGES]
 
 
@@ -106,7 +120,7 @@ def _fits(tile: Tile, problem: Problem, target: Gpu) -> bool:
     most = SPLIT_ACCUMULATORS if problem.operand.bits >= 32 else ACCUMULATORS
     if tile.rows == 1 or tile.lanes == 1:
         # Nothing for tensor cores: products lie side by side in registers.
-        return tile.rows * tile.lanes * tile.depth // threads <= most and tile.stages == 2
+        return 4 <= tile.rows * tile.lanes * tile.depth // threads <= VECTOR_PRODUCTS and tile.stages == 2
     results = tile.rows * tile.lanes // threads
     # A warp multiplies 16 rows by 8 lanes at least.
     busy = (tile.rows // SMALLEST_SIDE) * (tile.lanes // 8) >= tile.warps
@@ -137,6 +151,8 @@ def cycles(tile: Tile, problem: Problem, target: Gpu) -> float:
 def _efficiency(tile: Tile) -> float:
     """Share of the peak that tensor cores reach on a tile: small ones are read from shared memory too often."""
     reuse = 2.0 * tile.rows * tile.lanes / (tile.rows + tile.lanes)
+    if tile.rows == 1 or tile.lanes == 1:
+        return VECTOR_RATE
     return min(1.0, reuse / 128) * (1.0 if tile.depth >= 32 else 0.8)
 
 

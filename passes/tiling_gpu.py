@@ -186,7 +186,7 @@ def _nest_schedule(
     order: tuple[str, ...],
     parallel: tuple[str, ...],
     tiles: tuple[tuple[str, int], ...],
-    joined: tuple[tuple[str, ...], ...],
+    joined: tuple[tuple[str, tuple[str, ...]], ...],
     warps: int,
 ) -> KernelSchedule:
     return KernelSchedule(name, group.names, group.kind, tiles, order, parallel, None, joined=joined, warps=warps, stages=2)

@@ -17,7 +17,7 @@ GPU = Gpu("test", 90, 2, 232448, 65536, 50 << 20, "triton")
 
 SMALL = {
     tiling_gpu: {"ELEMENTS": 8, "ROW_ELEMENTS": 8, "LARGEST_ROW": 4, "SIDE": 4, "LANES": 4, "WARP": 2},
-    tiles_gpu: {"SIDES": (2, 4), "DEPTHS": (2, 4), "SMALLEST_SIDE": 2},
+    tiles_gpu: {"SIDES": (2, 4), "DEPTHS": (2, 4), "SMALLEST_SIDE": 2, "VECTOR_DEPTHS": (2, 4)},
 }
 
 

@@ -1,0 +1,168 @@
+"""Split long reductions with few results into parts that are computed at once, and fold the parts (split-K, for any commutative monoid).
+
+    Y: bf16[m:64, n:64] = sum(k:4096) f32(X[m, k]) * f32(W[k, n])
+      =>
+    Y.part: f32[part:8, m:64, n:64] = sum(k:512) f32(X[m, 512*part + k]) * f32(W[512*part + k, n])
+    Y: bf16[m:64, n:64] = sum(part:8) Y.part[part, m, n]
+
+    Y: f32[Ids[i]:100] = sum(i:8192) V[i] from B[_0]
+      =>
+    Y.part: f32[part:32, Ids[256*part + i]:100] = sum(i:256) V[256*part + i]
+    Y.sum: f32[_0:100] = sum(part:32) Y.part[part, _0]
+    Y: f32[_0:100] = B[_0] + Y.sum[_0]
+
+For a GPU, where a kernel of few instances leaves most of the machine idle. The parts and the order in which they are folded depend on
+sizes alone, so results are the same in every run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from tcomp.ir.cascade import Cascade, Einsum, Rank, Statement
+from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.expressions import Expr, Index, Load, apply, as_index, substitute, substitute_index
+from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.target import Gpu
+from tcomp.passes.contraction import find_contraction, operand_load
+from tcomp.passes.lower_gpu_scatter import is_concurrent
+from tcomp.passes.tiles import typical
+from tcomp.passes.tiles_gpu import Problem, choose_tiles, cycles
+
+PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+SHORTEST_PART = 256
+"""Products of a part: shorter ones cost more in starting and folding than they save."""
+
+FOLD_CYCLES = 3000.0
+"""Cycles of the kernel that folds the parts: its launch, and a wait for memory."""
+
+FOLD_BYTES = 20.0
+"""Bytes a multiprocessor writes and reads again in a cycle."""
+
+LONG = 1 << 14
+"""Elements of a reduction, for each result, below which one instance folds them fast enough."""
+
+MOST_SCATTERED = 1 << 24
+"""Elements of all partial targets of a scatter."""
+
+FEW_POINTS = 2048
+"""Points of a scatter that one instance folds one after another soon enough."""
+
+
+def split_sums(cascade: Cascade, target: Gpu, *, is_atomic: bool = False) -> Cascade:
+    """Split the reductions of a cascade where that pays; the same cascade if there is none."""
+    dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
+    taken = set(cascade.tensors())
+    statements: list[Statement] = []
+    for statement in cascade.statements:
+        found = _split(statement, dtypes, target, is_atomic) if isinstance(statement, Einsum) else None
+        statements += [statement] if found is None else _make_parts(*found, taken)
+    return cascade.with_statements(tuple(statements))
+
+
+def _split(einsum: Einsum, dtypes: dict[str, DType], target: Gpu, is_atomic: bool) -> tuple[Einsum, Rank, int] | None:
+    """The einsum, which of its ranks to split and into how many parts; None if it stays whole."""
+    if einsum.reduce is None or len(einsum.targets) > 1 or MONOIDS[einsum.reduce].arity > 1 or einsum.reduce == "last":
+        return None
+    candidates = [r for r in einsum.reduced if r.extent.is_constant]
+    if not candidates or not all(e.is_constant for e in (*einsum.shape, *(r.extent for r in einsum.reduced))):
+        return None
+    rank = max(candidates, key=lambda r: r.extent.constant)
+    counts = [count for count in PARTS if rank.extent.constant % count == 0]
+    if einsum.is_scatter:
+        count = _count_scatter(einsum, counts, target, is_atomic)
+    elif find_contraction(einsum, {}) is not None:
+        count = _count_contraction(einsum, counts, dtypes, target)
+    else:
+        count = _count_reduction(einsum, counts, target)
+    return None if count is None else (einsum, rank, count)
+
+
+def _count_contraction(einsum: Einsum, counts: list[int], dtypes: dict[str, DType], target: Gpu) -> int | None:
+    contraction = find_contraction(einsum, {})
+    assert contraction is not None
+    loads = [operand_load(a) for a in getattr(einsum.expression, "arguments", ())]
+    operand = max((dtypes[load.tensor] for load in loads if load is not None), key=lambda t: t.bits)
+    shared = {r.name for r in contraction.shared}
+    rows = prod(typical(r.extent) for r in contraction.rows)
+    batch = prod(typical(r.extent) for r in contraction.shared)
+    lanes = prod(typical(r.extent) for r in einsum.free if r not in contraction.rows and r.name not in shared)
+    depth = prod(typical(r.extent) for r in einsum.reduced)
+
+    def cost(count: int) -> float:
+        problem = Problem(max(rows, 1), lanes, -(-depth // count), batch * count, 1, operand)
+        time = cycles(choose_tiles(problem, target)[0], problem, target)
+        if count == 1:
+            return time
+        moved = 2 * 4 * count * rows * lanes * batch
+        return time + FOLD_CYCLES + moved / (FOLD_BYTES * target.multiprocessors)
+
+    best = min([1, *(count for count in counts if depth // count >= SHORTEST_PART)], key=lambda count: (cost(count), count))
+    return best if best > 1 else None
+
+
+def _count_reduction(einsum: Einsum, counts: list[int], target: Gpu) -> int | None:
+    """Parts of a plain reduction: as many as leave each long, where results are fewer than multiprocessors."""
+    results = prod(typical(r.extent) for r in einsum.free)
+    length = prod(typical(r.extent) for r in einsum.reduced)
+    wanted = [count for count in counts if results * count <= 4 * target.multiprocessors and length // count >= LONG // 4]
+    return max(wanted) if wanted and results < target.multiprocessors and length >= LONG else None
+
+
+def _count_scatter(einsum: Einsum, counts: list[int], target: Gpu, is_atomic: bool) -> int | None:
+    """Parts of a scatter whose points must be folded in order: each gets a target of its own."""
+    if einsum.reduce == "last" or is_concurrent(einsum, is_atomic=is_atomic):
+        return None
+    side_by_side = prod(typical(r.extent) for r in einsum.free)
+    points = prod(typical(r.extent) for r in einsum.reduced)
+    size = prod(typical(e) for e in einsum.shape)
+    wanted = [count for count in counts if count * size <= MOST_SCATTERED]
+    return max(wanted) if wanted and points >= FEW_POINTS and side_by_side < 32 * target.multiprocessors else None
+
+
+def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list[Statement]:
+    """The einsum of the parts, and what folds them."""
+    part = _fresh("part", {r.name for r in einsum.ranks})
+    length = rank.extent // count
+    place = {rank.name: as_index(part) * length + as_index(rank.name)}
+    name = _fresh(f"{einsum.name}.part", taken)
+    wide = compute_dtype(einsum.dtype)
+    reduced = tuple(Rank(r.name, length) if r == rank else r for r in einsum.reduced)
+    parts = Einsum(
+        ((name, wide),),
+        (as_index(part), *(substitute_index(i, place) for i in einsum.index)),
+        (as_index(count), *einsum.shape),
+        substitute(einsum.expression, place),
+        einsum.reduce,
+        reduced,
+        None if einsum.where is None else substitute(einsum.where, place),
+        source=einsum.source,
+    )
+    names = tuple(i.as_variable or f"_{p}" for p, i in enumerate(einsum.index))
+    free: tuple[Index, ...] = tuple(map(as_index, names))
+    if einsum.initial is None:
+        whole = Load(name, (as_index(part), *free))
+        return [parts, Einsum(einsum.targets, free, einsum.shape, whole, einsum.reduce, (Rank(part, as_index(count)),), source=einsum.source)]
+    total = _fresh(f"{einsum.name}.{einsum.reduce}", taken)
+    whole = Load(name, (as_index(part), *free))
+    fold = replace(parts, targets=((total, einsum.dtype),), index=free, shape=einsum.shape, expression=whole)
+    fold = replace(fold, reduced=(Rank(part, as_index(count)),), where=None)
+    return [parts, fold, replace(fold, targets=einsum.targets, expression=_join(einsum, Load(total, free)), reduce=None, reduced=())]
+
+
+def _join(einsum: Einsum, total: Expr) -> Expr:
+    assert einsum.reduce is not None and einsum.initial is not None
+    operator = MONOIDS[einsum.reduce].operator
+    assert operator is not None
+    return apply(operator, einsum.initial, total)
+
+
+def _fresh(base: str, taken: set[str]) -> str:
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base}{count}"
+    taken.add(name)
+    return name
