@@ -41,7 +41,7 @@ from tcomp.passes.reroll import reroll
 from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
-from tcomp.passes.split_sums import split_sums
+from tcomp.passes.split_groups import split_groups
 from tcomp.passes.tiling import choose_schedule
 from tcomp.passes.tiling_gpu import choose_gpu_schedule
 from tcomp.passes.widen import widen_groups
@@ -128,10 +128,8 @@ def compile_cascade(
     pinned: Collection[str] = ()
     if isinstance(target, Cpu):
         cascade, pinned = prepare_operands(cascade, target)
-    else:
-        cascade = split_sums(cascade, target, is_atomic=atomic)
-    cascade = drop_dead(cascade)
-    observe("prepare_operands" if isinstance(target, Cpu) else "split_sums", cascade)
+        cascade = drop_dead(cascade)
+        observe("prepare_operands", cascade)
     prelude, main = fold_weights(cascade)
     observe("prelude", prelude)
     observe("main", main)
@@ -162,7 +160,10 @@ def build(
     }
     external = set(memories)
     groups = fuse(cascade) if strict else widen_groups(fuse(cascade), cascade)
-    groups = chain_groups(groups, cascade.outputs, target) if isinstance(target, Cpu) else expand_scatters(groups)
+    if isinstance(target, Cpu):
+        groups = chain_groups(groups, cascade.outputs, target)
+    else:
+        groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}

@@ -20,12 +20,23 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from tcomp.ir.cascade import Cascade, Einsum, Rank, Statement
+from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.expressions import Expr, Index, Load, apply, as_index, substitute, substitute_index
+from tcomp.ir.expressions import (
+    Expr,
+    Index,
+    Load,
+    apply,
+    as_index,
+    map_load_indices,
+    map_loads,
+    substitute,
+    substitute_index,
+)
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.target import Gpu
 from tcomp.passes.contraction import find_contraction, operand_load
+from tcomp.passes.group import Group
 from tcomp.passes.lower_gpu_scatter import is_concurrent
 from tcomp.passes.tiles import typical
 from tcomp.passes.tiles_gpu import Problem, choose_tiles, cycles
@@ -51,33 +62,73 @@ FEW_POINTS = 2048
 """Points of a scatter that one instance folds one after another soon enough."""
 
 
-def split_sums(cascade: Cascade, target: Gpu, *, is_atomic: bool = False) -> Cascade:
-    """Split the reductions of a cascade where that pays; the same cascade if there is none."""
+def split_groups(groups: tuple[Group, ...], cascade: Cascade, target: Gpu, *, is_atomic: bool = False) -> tuple[Group, ...]:
+    """Split the reductions of groups where that pays; the same groups if there is none."""
     dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
-    taken = set(cascade.tensors())
-    statements: list[Statement] = []
-    for statement in cascade.statements:
-        found = _split(statement, dtypes, target, is_atomic) if isinstance(statement, Einsum) else None
-        statements += [statement] if found is None else _make_parts(*found, taken)
-    return cascade.with_statements(tuple(statements))
+    taken = set(dtypes)
+    kept: list[Group] = []
+    for group in groups:
+        found = _find_split(group, dtypes, target, is_atomic)
+        kept += [group] if found is None else _split(group, *found, taken)
+    return groups if len(kept) == len(groups) else tuple(kept)
 
 
-def _split(einsum: Einsum, dtypes: dict[str, DType], target: Gpu, is_atomic: bool) -> tuple[Einsum, Rank, int] | None:
-    """The einsum, which of its ranks to split and into how many parts; None if it stays whole."""
-    if einsum.reduce is None or len(einsum.targets) > 1 or MONOIDS[einsum.reduce].arity > 1 or einsum.reduce == "last":
+def _find_split(group: Group, dtypes: dict[str, DType], target: Gpu, is_atomic: bool) -> tuple[Einsum, Rank, int] | None:
+    """The reduction of a group, which of its ranks to split and into how many parts; None if it stays whole."""
+    einsum = _only_reduction(group)
+    if einsum is None or einsum.reduce is None or MONOIDS[einsum.reduce].arity > 1 or einsum.reduce == "last":
         return None
-    candidates = [r for r in einsum.reduced if r.extent.is_constant]
-    if not candidates or not all(e.is_constant for e in (*einsum.shape, *(r.extent for r in einsum.reduced))):
+    if not all(e.is_constant for e in (*einsum.shape, *(r.extent for r in einsum.reduced))):
         return None
-    rank = max(candidates, key=lambda r: r.extent.constant)
+    rank = max(einsum.reduced, key=lambda r: r.extent.constant)
     counts = [count for count in PARTS if rank.extent.constant % count == 0]
-    if einsum.is_scatter:
-        count = _count_scatter(einsum, counts, target, is_atomic)
-    elif find_contraction(einsum, {}) is not None:
-        count = _count_contraction(einsum, counts, dtypes, target)
-    else:
-        count = _count_reduction(einsum, counts, target)
+    match group.kind:
+        case "contract":
+            count = _count_contraction(einsum, counts, dtypes, target)
+        case "scatter":
+            count = _count_scatter(einsum, counts, target, is_atomic)
+        case _:
+            count = _count_reduction(einsum, counts, target)
     return None if count is None else (einsum, rank, count)
+
+
+def _only_reduction(group: Group) -> Einsum | None:
+    """The reduction of a group that is one reduction with maps before and after it; what comes before is made part of it."""
+    if group.kind not in ("contract", "nest", "scatter"):
+        return None
+    reductions = [e for e in group.members if e.reduce is not None]
+    if len(reductions) != 1 or len(reductions[0].targets) > 1:
+        return None
+    (root,) = reductions
+    inner = {r.name for r in root.reduced}
+    before = {e.name: e for e in group.members if e is not root and inner & {r.name for r in e.free}}
+    if group.kind == "contract" and before:
+        return None
+    last = [e.name for e in group.members].index(root.name)
+    if any(name in group.stored or [e.name for e in group.members].index(name) > last for name in before):
+        return None
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        made = before.get(load.tensor)
+        return load if made is None else map_loads(made.expression, read)
+
+    where = None if root.where is None else map_loads(root.where, read)
+    return replace(root, expression=map_loads(root.expression, read), where=where)
+
+
+def _split(group: Group, einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list[Group]:
+    """The group of the parts, and the group that folds them and does what the group did with the whole."""
+    parts, *folds = _make_parts(einsum, rank, count, taken)
+    part = Rank(str(parts.index[0].as_variable), as_index(count))
+    first = Group(group.kind, (parts,), (part, *group.outer), parts.reduced if group.kind == "nest" else (), stored=(parts.name,))
+    inner = {r.name for r in einsum.reduced}
+    position = next(k for k, e in enumerate(group.members) if e.name == einsum.name)
+    rest = [e for e in group.members[position + 1 :] if not inner & {r.name for r in e.free}]
+    early = [e for e in group.members[:position] if not inner & {r.name for r in e.free}]
+    outer = folds[0].free if group.kind == "scatter" else group.outer
+    second = Group("nest", (*early, *folds, *rest), outer, (part,), stored=group.stored)
+    return [first, second]
 
 
 def _count_contraction(einsum: Einsum, counts: list[int], dtypes: dict[str, DType], target: Gpu) -> int | None:
@@ -122,7 +173,7 @@ def _count_scatter(einsum: Einsum, counts: list[int], target: Gpu, is_atomic: bo
     return max(wanted) if wanted and points >= FEW_POINTS and side_by_side < 32 * target.multiprocessors else None
 
 
-def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list[Statement]:
+def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list[Einsum]:
     """The einsum of the parts, and what folds them."""
     part = _fresh("part", {r.name for r in einsum.ranks})
     length = rank.extent // count
