@@ -8,27 +8,33 @@
 
 Nothing here knows what the three compute: any nest between two contractions qualifies if the tensors between them are read once, all
 three agree on the ranks (h, i), and j is what the first one's lanes, the nest's inner rank and the last one's reduced rank have in
-common. It pays when the tensor between them does not fit in cache.
+common. On a CPU it pays when the tensor between them does not fit in cache. On a GPU, where no instance has memory to keep rows in, it
+takes a nest that one pass computes (`tcomp.passes.one_pass`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.expressions import loads
-from tcomp.ir.target import Cpu
+from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.passes.contraction import find_contraction, panel_of
 from tcomp.passes.group import Group, rename_ranks
-from tcomp.passes.tiles import LARGEST_ROWS, fits_registers
+from tcomp.passes.one_pass import find_one_pass
+from tcomp.passes.tiles import LARGEST_ROWS, fits_registers, typical
+
+LARGEST_HEAD = 256
+"""Elements of a row of either operand that an instance on a GPU holds whole."""
 
 SMALLEST_ROWS = 4
 """Rows of a tile below which the contractions would reload their right operands too often."""
 
 
-def chain_groups(groups: tuple[Group, ...], outputs: Collection[str], target: Cpu) -> tuple[Group, ...]:
+def chain_groups(groups: tuple[Group, ...], outputs: Collection[str], target: Target) -> tuple[Group, ...]:
     """Join chains of three groups; each chain takes the place of its last group. Tensors in `outputs` stay in memory."""
     producer = {name: place for place, group in enumerate(groups) for name in group.stored}
     readers = dict.fromkeys(outputs, 1)
@@ -78,7 +84,7 @@ def _match(tensor: str, reader: Iterable[Einsum], writer: Einsum, by_reader: boo
     return pairs if len(set(pairs.values())) == len(pairs) else None
 
 
-def _join(first: Group, middle: Group, last: Group, target: Cpu) -> Group | None:
+def _join(first: Group, middle: Group, last: Group, target: Target) -> Group | None:
     (scores,), (weights,) = first.stored, middle.stored
     writer = {e.name: e for e in (*first.members, *middle.members)}
     if len(middle.inner) != 1 or any(len(e.targets) > 1 for e in middle.members):
@@ -98,15 +104,32 @@ def _join(first: Group, middle: Group, last: Group, target: Cpu) -> Group | None
         return None
     if bottom.left.tensor != weights or not inner.extent.is_constant:
         return None
-    row = _row_tile(first, top.rows, into, middle, target)
-    if row is None or not _pays(writer[scores], row[1], inner, target):
-        return None
+    if isinstance(target, Gpu):
+        if not _fits_gpu(first, middle, last, weights):
+            return None
+    else:
+        row = _row_tile(first, top.rows, into, middle, target)
+        if row is None or not _pays(writer[scores], row[1], inner, target):
+            return None
     used = {r.name for e in middle.members for r in e.ranks}
     head = _renamed(first, into, used)
     tail = _renamed(last, out, used | {r.name for e in head.members for r in e.ranks})
     parts = (head, middle, tail)
     members = tuple(e for part in parts for e in part.members)
     return Group("chain", members, middle.outer, middle.inner, stored=last.stored, parts=parts)
+
+
+def _fits_gpu(first: Group, middle: Group, last: Group, weights: str) -> bool:
+    """Whether one pass over the rank between them is enough, and the ranks that are not walked fit a tile."""
+    bottom = find_contraction(last.root, {})
+    assert bottom is not None
+    whole = [prod(typical(r.extent) for r in first.root.reduced), typical(bottom.lanes.extent)]
+    ranks = (*first.root.reduced, bottom.lanes)
+    if not all(r.extent.is_constant for r in ranks) or max(whole) > LARGEST_HEAD:
+        return False
+    if find_contraction(first.root, {}) is None or not find_contraction(first.root, {}).rows:  # type: ignore[union-attr]
+        return False
+    return find_one_pass(middle, last.root, weights) is not None
 
 
 def _row_tile(

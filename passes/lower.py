@@ -25,6 +25,7 @@ from tcomp.passes.arguments import Bound, Operand
 from tcomp.passes.joining import join_arguments
 from tcomp.passes.lower_chain import lower_chain
 from tcomp.passes.lower_contract import lower_contract
+from tcomp.passes.lower_gpu_chain import lower_gpu_chain
 from tcomp.passes.lower_gpu_contract import lower_gpu_contract
 from tcomp.passes.lower_gpu_nest import lower_gpu_nest
 from tcomp.passes.lower_gpu_scatter import lower_gpu_scatter
@@ -45,6 +46,7 @@ CPU_KINDS: Mapping[KernelKind, LowerKind] = {
 GPU_KINDS: Mapping[KernelKind, LowerKind] = {
     "contract": lower_gpu_contract,
     "nest": lower_gpu_nest,
+    "chain": lower_gpu_chain,
     "fill": lower_gpu_nest,
     "scan": lower_scan,
     "scatter": lower_gpu_scatter,

@@ -26,7 +26,7 @@ def lower_chain(lowering: Lowering) -> tuple[TileStatement, ...]:
     """Lower the three parts of a chain under their common parallel loops."""
     group, schedule = lowering.bound.group, lowering.schedule
     by_name = {e.name: e for e in group.members}
-    first, middle, last = (_bound_part(part, by_name, group) for part in group.parts)
+    first, middle, last = (bound_part(part, by_name, group) for part in group.parts)
     (row, rows), (inner, _), (final, _) = schedule.tiles
     lowering.cut(group.outer)
     (scores,), (weights,) = first.stored, middle.stored
@@ -61,7 +61,7 @@ def _kept(buffer: Buffer, row: str, inner: str) -> Load:
     return Load(buffer.name, index)
 
 
-def _bound_part(part: Group, members: dict[str, Einsum], group: Group) -> Group:
+def bound_part(part: Group, members: dict[str, Einsum], group: Group) -> Group:
     """A part over the members as they were bound to arguments, and over the group's ranks if some were merged."""
     names = {r.name: r for r in (*group.outer, *group.inner)}
     bound = tuple(members[e.name] for e in part.members)

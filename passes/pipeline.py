@@ -20,7 +20,7 @@ from tcomp.ir.cascade import Cascade, Tensor
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.plan import ARENA, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
-from tcomp.ir.target import Cpu, Target
+from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel, contiguous_strides
 from tcomp.passes.absorb import absorb_maps
 from tcomp.passes.affine import fold_affine
@@ -160,9 +160,8 @@ def build(
     }
     external = set(memories)
     groups = fuse(cascade) if strict else widen_groups(fuse(cascade), cascade)
-    if isinstance(target, Cpu):
-        groups = chain_groups(groups, cascade.outputs, target)
-    else:
+    groups = chain_groups(groups, cascade.outputs, target)
+    if isinstance(target, Gpu):
         groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)

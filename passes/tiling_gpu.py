@@ -17,6 +17,7 @@ from tcomp.ir.target import Gpu
 from tcomp.passes.arguments import Bound, stride_along
 from tcomp.passes.contraction import find_contraction, operand_load
 from tcomp.passes.group import Group
+from tcomp.passes.lower_chain import bound_part
 from tcomp.passes.lower_gpu_scatter import is_concurrent
 from tcomp.passes.tiles import typical
 from tcomp.passes.tiles_gpu import WARP, Problem, choose_tiles, group_of, power_above
@@ -36,6 +37,10 @@ SHORT_ROW = 32
 LANES = 128
 """Independent recurrences that one instance steps through."""
 
+CHAIN_TILES = ((128, 64, 8, 3), (64, 64, 4, 3), (128, 128, 8, 2), (64, 32, 4, 2))
+CHAIN_TILES_WIDE = ((64, 32, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2))
+"""Rows, steps, warps and stages of chains, the most promising first: of operands of 16 bits, and of 32."""
+
 SIDE = 32
 """Sides of the tile of a map that reads and writes along different ranks."""
 
@@ -52,6 +57,8 @@ def gpu_candidates(bound: Bound, target: Gpu, name: str, *, is_atomic: bool = Fa
             return _contract(bound, target, name)
         case "nest" | "fill":
             return (_nest(bound, target, name),)
+        case "chain":
+            return _chain(bound, name)
         case "scatter":
             return (_scatter(bound, name, is_atomic=is_atomic),)
         case _:
@@ -137,6 +144,41 @@ def _operand_dtype(bound: Bound, root: Einsum) -> DType:
     found = [operand_load(a) for a in getattr(root.expression, "arguments", ())]
     dtypes = [bound.operands[load.tensor].memory.dtype for load in found if load is not None and load.tensor in bound.operands]
     return max(dtypes, key=lambda t: t.bits, default=f32)
+
+
+def _chain(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
+    """Tiles of rows by steps along the rank between the contractions; what is not walked is held whole."""
+    group = bound.group
+    members = {e.name: e for e in group.members}
+    first, middle, last = (bound_part(part, members, group) for part in group.parts)
+    contraction, bottom = find_contraction(first.root, {}), find_contraction(last.root, {})
+    assert contraction is not None and bottom is not None
+    row = max((r for r in contraction.rows if r in middle.outer), key=lambda r: typical(r.extent))
+    (inner,) = middle.inner
+    heads = (tuple(first.root.reduced), (bottom.lanes,))
+    whole = tuple((_head(ranks), power_above(_extent(ranks))) for ranks in heads)
+    outer = tuple(r.name for r in group.outer)
+    names = (*outer, inner.name, *(r.name for ranks in heads for r in ranks))
+    wide = bound.operands[contraction.left.tensor].memory.dtype.bits >= 32
+    found: list[KernelSchedule] = []
+    for rows, step, warps, stages in (CHAIN_TILES_WIDE if wide else CHAIN_TILES):
+        height = min(rows, max(16, power_above(typical(row.extent))))
+        width = min(step, max(16, power_above(typical(inner.extent))))
+        schedule = KernelSchedule(
+            name,
+            group.names,
+            "chain",
+            ((row.name, height), (inner.name, width), *whole),
+            names,
+            outer,
+            None,
+            joined=_joined(*heads),
+            warps=warps,
+            stages=stages,
+        )
+        if schedule not in found:
+            found.append(schedule)
+    return tuple(found)
 
 
 def _nest(bound: Bound, target: Gpu, name: str) -> KernelSchedule:

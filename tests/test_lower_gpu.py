@@ -1,9 +1,11 @@
 """Tile programs for GPUs: random cascades, and the loop nests of each kind, against the evaluator of cascades."""
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcomp.ir.parser import parse_cascade
 from tcomp.ir.plan_parser import parse_plan
 from tcomp.ir.schedule import check_schedule, parse_schedule
 from tcomp.ir.target import Gpu
@@ -42,3 +44,101 @@ def test_random_programs(cascade, strict, seed, tiny, atomic):
         check_schedule(program.schedule)
         assert parse_schedule(str(program.schedule)) == program.schedule
         assert parse_plan(str(program.plan)) == program.plan
+
+
+def compile_text(text, **options):
+    """Compile a cascade for a GPU, checked against the evaluator; its kernels with their schedules."""
+    cascade = parse_cascade(text)
+    compiled = check_compiled(cascade, random_inputs(cascade), target=GPU, shuffle=1, **options)
+    return compiled.main
+
+
+def kinds(program):
+    return [schedule.kind for schedule in program.schedule.kernels]
+
+
+ATTENTION = """cascade c(Q: f32[3, 70, 16], K: f32[3, 90, 16], V: f32[3, 90, 8], M: f32[70, 90]) -> (Z) {
+  S: f32[h:3, i:70, j:90] = sum(e:16) Q[h, i, e] * K[h, j, e]
+  T: f32[h:3, i:70, j:90] = S[h, i, j] * 0.25 + M[i, j]
+  G: f32[h:3, i:70] = max(j:90) T[h, i, j]
+  E: f32[h:3, i:70, j:90] = exp(T[h, i, j] - G[h, i])
+  D: f32[h:3, i:70] = sum(j:90) E[h, i, j]
+  P: f32[h:3, i:70, j:90] = E[h, i, j] / D[h, i]
+  Z: f32[h:3, i:70, d:8] = sum(j:90) P[h, i, j] * V[h, j, d]
+}"""
+
+
+def test_attention_becomes_one_pass():
+    program = compile_text(ATTENTION)
+    assert kinds(program) == ["chain"]
+    ((_, kernel),) = program.kernels
+    assert str(kernel).count("for j.1") == 1
+
+
+@pytest.mark.parametrize("dead", [slice(0, 40), slice(0, 90), slice(60, 90)])
+def test_rows_with_masked_keys_are_as_in_three_passes(dead):
+    cascade = parse_cascade(ATTENTION)
+    inputs = random_inputs(cascade)
+    inputs["M"][5:60:3, dead] = -numpy.inf
+    inputs["M"][7, 3] = numpy.nan
+    inputs["V"][1, 2, 3] = numpy.inf
+    check_compiled(cascade, inputs, target=GPU)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("exp(T[h, i, j] - G[h, i])", "abs(T[h, i, j] - G[h, i])"),
+        ("exp(T[h, i, j] - G[h, i])", "exp(T[h, i, j] * 2.0 - G[h, i])"),
+        ("max(j:90) T[h, i, j]", "min(j:90) T[h, i, j]"),
+        ("E[h, i, j] / D[h, i]", "E[h, i, j] - D[h, i]"),
+        ("E[h, i, j] / D[h, i]", "D[h, i] / E[h, i, j]"),
+    ],
+)
+def test_what_does_not_split_is_not_forced_into_one_pass(old, new):
+    text = ATTENTION.replace(old, new)
+    assert text != ATTENTION
+    assert "chain" not in kinds(compile_text(text))
+
+
+def test_long_sums_with_few_results_are_split():
+    program = compile_text("cascade c(X: f32[16, 4096], W: f32[4096, 32]) -> (Y) { Y: f32[m:16, n:32] = sum(k:4096) X[m, k] * W[k, n] }")
+    assert kinds(program) == ["contract", "nest"]
+    assert compile_text("cascade c(X: f32[65536]) -> (Y) { Y: f32 [] = sum(k:65536) X[k] * X[k] }".replace("f32 []", "f32[]")).steps
+    text = "cascade c(I: i64[4096], V: f32[4096], B: f32[50]) -> (Y) { Y: f32[I[i]:50] = sum(i:4096) V[i] from B[_0] }"
+    program = compile_text(text)
+    assert kinds(program) == ["fill", "scatter", "nest"]
+    assert kinds(compile_text(text, atomic=True)) == ["fill", "scatter"]
+
+
+def test_tiles_of_rows_are_grouped_and_decoded():
+    text = "cascade c(X: f32[520, 70], W: f32[300, 70], b: f32[300]) -> (Z) {"
+    text += "Y: f32[m:520, n:300] = sum(k:70) X[m, k] * W[n, k] Z: f32[m:520, n:300] = maximum(Y[m, n] + b[n], 0.0) }"
+    (schedule,) = compile_text(text).schedule.kernels
+    assert schedule.group > 1
+    assert schedule.warps in (4, 8)
+
+
+def test_a_convolution_joins_what_it_slides_over():
+    text = "cascade c(X: f32[2, 5, 12, 11], W: f32[7, 5, 3, 3]) -> (Y) {"
+    text += "Y: f32[n:2, k:7, p:12, q:11] = sum(c:5, r:3, s:3) (X[n, c, p + r - 1, q + s - 1] else 0.0) * W[k, c, r, s] }"
+    (schedule,) = compile_text(text).schedule.kernels
+    assert [ranks for _, ranks in schedule.joined] == [("n", "p", "q"), ("c", "r", "s")]
+
+
+def test_a_long_row_is_walked_once_in_each_phase():
+    body = "G: f32[p:3] = max(m:20000) X[p, m] E: f32[p:3, m:20000] = exp(X[p, m] - G[p]) D: f32[p:3] = sum(m:20000) E[p, m]"
+    program = compile_text(f"cascade c(X: f32[3, 20000]) -> (Z) {{ {body} Z: f32[p:3, m:20000] = E[p, m] / D[p] }}")
+    ((_, kernel),) = program.kernels
+    assert str(kernel).count("for m.1") == 3
+    assert "buffer" not in str(kernel)
+
+
+@pytest.mark.parametrize("extent", [5, 300])
+@pytest.mark.parametrize("monoid", ["argmax", "argmin"])
+def test_states_side_by_side_become_one(monoid, extent):
+    compile_text(f"cascade c(X: f32[40, {extent}]) -> (P) {{ (A: f32, P: i64)[i:40] = {monoid}(j:{extent}) X[i, j] }}")
+
+
+def test_welford_states_side_by_side_become_one():
+    compile_text("cascade c(X: f32[4, 300]) -> (M, S) { (M: f32, S: f32, C: f32)[i:4] = welford(j:300) X[i, j] }")

@@ -1,0 +1,174 @@
+"""Derive one-pass forms: reductions that depend on earlier reductions over the same rank become running ones with a correction.
+
+    G[p] = max(m) S[p, m]; D[p] = sum(m) exp(S[p, m] - G[p]); Z[p, f] = sum(m) exp(S[p, m] - G[p]) / D[p] * V[m, f]
+      =>
+    G running; D <- D * exp(G' - G) + ...; Z <- Z * exp(G' - G) + ..., and after the last m: Z / D
+
+A reduction op(m) F(x, d), d being earlier results, is incremental if F splits into a part of x and a part of d. What is written here as
+a product splits factor by factor:
+
+    without m                                   deferred: multiplied in after the reduction
+    without d                                   part of every term
+    exp(a - d)     a without d, d = max(m) a    exp(a - d'), and what was summed so far is scaled by exp(d' - d) when d moves
+
+so a - d is never above zero and no correction above one: rounding errors are not amplified. Every other factor refuses. Sums alone take
+factors with d. After Nayak et al. (FuseMax, MICRO 2024); the conditions are those of RedFuser (ASPLOS 2026).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tcomp.ir.cascade import Einsum
+from tcomp.ir.dtypes import DType
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, loads, map_load_indices, map_loads, variables
+from tcomp.ir.monoids import MONOIDS
+from tcomp.passes.group import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A reduction in one-pass form.
+
+    `core` is one term, in which a load of `reference` stands for that reduction's running value; `scale` is multiplied in at the end.
+    """
+
+    einsum: Einsum
+    core: Expr
+    reference: str | None = None
+    scale: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """A product of factors, each with whether it divides."""
+
+    factors: tuple[tuple[Expr, bool], ...]
+
+
+def find_one_pass(middle: Group, tail: Einsum, weights: str) -> tuple[Running, ...] | None:
+    """One-pass forms of all reductions of a nest and of the sum that reads its result `weights`; None if one of them has none."""
+    (inner,) = (r.name for r in middle.inner)
+    found: dict[str, Running] = {}
+    maps = {e.name: e for e in middle.members if e.reduce is None}
+    reduced = {e.name for e in middle.members if e.reduce is not None}
+    for einsum in middle.members:
+        if einsum.reduce is None:
+            continue
+        if MONOIDS[einsum.reduce].arity > 1 or einsum.where is not None or einsum.reduce == "last":
+            return None
+        running = _derive(einsum, _inline(einsum.expression, maps), inner, reduced, found)
+        if running is None:
+            return None
+        found[einsum.name] = running
+    last = _derive_tail(tail, weights, maps, inner, reduced, found)
+    return None if last is None else (*found.values(), last)
+
+
+def _derive_tail(
+    tail: Einsum, weights: str, maps: Mapping[str, Einsum], inner: str, reduced: set[str], found: Mapping[str, Running]
+) -> Running | None:
+    """The form of a sum of products of the nest's result and another operand, which is left as it is."""
+    product = tail.expression
+    if not isinstance(product, Apply) or product.operator != "mul":
+        return None
+    left, right = (product.arguments[k] for k in ((0, 1) if _reads(product.arguments[0], {weights}) else (1, 0)))
+    running = _derive(tail, _inline(left, maps), inner, reduced, found)
+    if running is None or _reads(right, reduced | set(maps)):
+        return None
+    narrow = maps[weights].dtype
+    core = running.core
+    if narrow.is_float and narrow.bits < 32:
+        # Multiplied as it would have been stored, so that tensor cores take it.
+        core = Cast(tail_dtype(left), Cast(narrow, core))
+    return Running(tail, apply("mul", core, right), running.reference, running.scale)
+
+
+def tail_dtype(operand: Expr) -> DType:
+    """The type that an operand is converted to before it is multiplied."""
+    assert isinstance(operand, Cast)
+    return operand.dtype
+
+
+def _derive(einsum: Einsum, term: Expr, inner: str, reduced: set[str], found: Mapping[str, Running]) -> Running | None:
+    """The form of one reduction; None if a factor of its term does not split."""
+    if not _reads(term, reduced):
+        return Running(einsum, term)
+    if einsum.reduce != "sum":
+        return None
+    core: list[tuple[Expr, bool]] = []
+    scale: list[tuple[Expr, bool]] = []
+    references: set[str] = set()
+    for factor, divides in _factors(term):
+        if inner not in variables(factor):
+            scale.append((factor, divides))
+        elif not _reads(factor, reduced):
+            core.append((factor, divides))
+        else:
+            reference = None if divides else _find_reference(factor, found)
+            if reference is None:
+                return None
+            references.add(reference)
+            core.append((factor, divides))
+    if len(references) > 1 or not core:
+        return None
+    return Running(einsum, _multiply(core), next(iter(references), None), _multiply(scale) if scale else None)
+
+
+def _find_reference(factor: Expr, found: Mapping[str, Running]) -> str | None:
+    """The maximum d in exp(a - d), if d is the maximum of a."""
+    if not isinstance(factor, Apply) or factor.operator != "exp":
+        return None
+    difference = _without_casts(factor.arguments[0])
+    if not isinstance(difference, Apply) or difference.operator != "sub":
+        return None
+    value, reference = (_without_casts(a) for a in difference.arguments)
+    if not isinstance(reference, Load) or reference.tensor not in found:
+        return None
+    running = found[reference.tensor]
+    is_maximum = running.einsum.reduce == "max" and running.reference is None and _without_casts(running.core) == value
+    return reference.tensor if is_maximum else None
+
+
+def _factors(term: Expr) -> tuple[tuple[Expr, bool], ...]:
+    """The factors of products and quotients, roundings between them left out."""
+    bare = _without_casts(term)
+    if isinstance(bare, Apply) and bare.operator in ("mul", "div"):
+        left, right = (_factors(a) for a in bare.arguments)
+        return (*left, *((factor, divides != (bare.operator == "div")) for factor, divides in right))
+    return ((term if bare is term else bare if _is_wide(bare) else term, False),)
+
+
+def _is_wide(expression: Expr) -> bool:
+    """Whether an expression computes in a type in which the conversions around it only round."""
+    return isinstance(expression, Apply)
+
+
+def _multiply(factors: list[tuple[Expr, bool]]) -> Expr:
+    (first, divides), *rest = sorted(factors, key=lambda pair: pair[1])
+    product: Expr = apply("reciprocal", first) if divides else first
+    for factor, inverse in rest:
+        product = apply("div" if inverse else "mul", product, factor)
+    return product
+
+
+def _without_casts(expression: Expr) -> Expr:
+    while isinstance(expression, Cast) and expression.dtype.is_float:
+        expression = expression.argument
+    return expression
+
+
+def _inline(expression: Expr, maps: Mapping[str, Einsum]) -> Expr:
+    """Read maps of the group through."""
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        made = maps.get(load.tensor)
+        return load if made is None else map_loads(made.expression, read)
+
+    return map_loads(expression, read)
+
+
+def _reads(expression: Expr, names: set[str]) -> bool:
+    return any(load.tensor in names for load in loads(expression))
