@@ -8,6 +8,7 @@ cascade, for which the prelude's results are weights.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
@@ -17,18 +18,22 @@ from tcomp.passes.operands import static_tensors
 from tcomp.passes.rebuild import statement_einsums
 
 
-def fold_weights(cascade: Cascade) -> tuple[Cascade, Cascade]:
-    """Split into (prelude, main). Outputs that need no input are copied by the main cascade, so that each run returns new memory."""
+def fold_weights(cascade: Cascade, late: Collection[str] = ()) -> tuple[Cascade, Cascade]:
+    """Split into (prelude, main); what is named in `late` is not folded.
+
+    Outputs that need no input are copied by the main cascade, so that each run returns new memory.
+    """
     static = static_tensors(cascade)
     early: list[Statement] = []
-    late: list[Statement] = []
+    rest: list[Statement] = []
     for statement in cascade.statements:
         names = [name for e in statement_einsums(statement) for name, _ in e.targets]
-        (early if all(static[n] for n in names) and not _is_symbolic(statement) else late).append(statement)
+        is_early = all(static[n] and n not in late for n in names) and not _is_symbolic(statement)
+        (early if is_early else rest).append(statement)
     known = {name for s in early for name in _targets(s)}
     made = {name: t for name, t in cascade.tensors().items() if name in known}
-    late = _copy_outputs(cascade, late, made)
-    read = {name for s in late for e in statement_einsums(s) for name in e.reads()}
+    rest = _copy_outputs(cascade, rest, made)
+    read = {name for s in rest for e in statement_einsums(s) for name in e.reads()}
     folded = tuple(name for name in made if name in read)
     weights = tuple(t for t in cascade.inputs if t.weight)
     prelude = drop_dead(Cascade(f"{cascade.name}_prelude", weights, tuple(early), folded))
@@ -39,7 +44,7 @@ def fold_weights(cascade: Cascade) -> tuple[Cascade, Cascade]:
         *(Tensor(name, made[name].dtype, made[name].shape, weight=True) for name in folded),
     )
     renamed = tuple(f"{name}.out" if name in made else name for name in cascade.outputs)
-    main = Cascade(cascade.name, inputs, tuple(late), renamed, cascade.symbols)
+    main = Cascade(cascade.name, inputs, tuple(rest), renamed, cascade.symbols)
     return prelude, main
 
 

@@ -104,7 +104,7 @@ class _Joining:
         """Memory seen with neighbouring dimensions as one wherever that spares a division."""
         shape, strides = list(memory.shape), list(memory.strides)
         walked = [self._decode(i) for i in index]
-        plain = list(index)
+        plain = [self._shorter(i, joint) for i, joint in zip(index, walked)]
         dimension = 0
         while dimension + 1 < len(shape):
             below = dimension + 1
@@ -120,9 +120,11 @@ class _Joining:
             walked[dimension : below + 1] = [joint]
             plain[dimension : below + 1] = [joint]
             dimension = max(0, dimension - 1)
-        if len(shape) == len(memory.shape):
-            return memory, index
         return replace(memory, shape=tuple(shape), strides=tuple(strides)), tuple(plain)
+
+    def _shorter(self, index: Index, decoded: Index) -> Index:
+        """The index over joint ranks if they spare a division, else as it is."""
+        return decoded if _divisions(decoded) < _divisions(substitute_index(index, self.places)) else index
 
     def _decode(self, index: Index) -> Index:
         return simplify_index(substitute_index(index, self.places), self.bounds)

@@ -56,7 +56,7 @@ def _order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static:
         return dims
     names = [i.as_variable or "" for i in einsum.index]
     if group.kind == "contract":
-        contraction = find_contraction(group.members[0], static)
+        contraction = find_contraction(group.root, static)
         assert contraction is not None
         rows = {r.name for r in contraction.rows}
         lane = contraction.lanes.name

@@ -24,7 +24,11 @@ from tcomp.passes.lowering import Lowering, Split, accumulator_dtype, bare, iden
 def lower_gpu_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
     """Lower a contraction and its epilogue."""
     group, schedule = lowering.bound.group, lowering.schedule
-    root, *epilogue = group.members
+    root = group.root
+    position = group.members.index(root)
+    epilogue = list(group.members[position + 1 :])
+    # What comes before the contraction is part of its factors.
+    lowering.inlined.update((e.name, e) for e in group.members[:position])
     lowering.cut(group.outer)
     walk = _plan_walk(lowering)
     order = [name for name in schedule.order if name in {r.name for r in root.reduced}]

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from tcomp.ir.cascade import Cascade, Tensor
+from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.plan import ARENA, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
@@ -37,6 +37,7 @@ from tcomp.passes.lower import lower_group
 from tcomp.passes.lower_gpu_scatter import expand_scatters
 from tcomp.passes.memory import Lifetime, place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
+from tcomp.passes.prologue import attach_prologues, find_prologues, without
 from tcomp.passes.reroll import reroll
 from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
@@ -130,12 +131,23 @@ def compile_cascade(
         cascade, pinned = prepare_operands(cascade, target)
         cascade = drop_dead(cascade)
         observe("prepare_operands", cascade)
-    prelude, main = fold_weights(cascade)
+    prologues = find_prologues(cascade) if isinstance(target, Gpu) else {}
+    cascade = drop_dead(_with_expanded(cascade, prologues))
+    prelude, main = fold_weights(cascade, prologues)
     observe("prelude", prelude)
     observe("main", main)
     outside.update({f"{n}.out": s for n, s in outside.items() if f"{n}.out" in main.outputs})
-    first, second = (build(part, outside, target, pinned, observe, strict=strict, atomic=atomic) for part in (prelude, main))
+    first, second = (
+        build(part, outside, target, pinned, observe, strict=strict, atomic=atomic, prologues=prologues) for part in (prelude, main)
+    )
     return Compiled(source, first, second)
+
+
+def _with_expanded(cascade: Cascade, prologues: Mapping[str, Einsum]) -> Cascade:
+    """The cascade with the expressions of prologues over weights alone."""
+    if not prologues:
+        return cascade
+    return cascade.with_statements(tuple(prologues.get(s.name, s) if isinstance(s, Einsum) else s for s in cascade.statements))
 
 
 def _external(cascade: Cascade) -> dict[str, Tensor]:
@@ -152,14 +164,20 @@ def build(
     *,
     strict: bool = False,
     atomic: bool = False,
+    prologues: Mapping[str, Einsum] | None = None,
 ) -> Program:
-    """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory."""
+    """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory.
+
+    Maps in `prologues` are computed where contractions read them.
+    """
     memories = {
         name: Memory(t.dtype, t.shape, strides.get(name) or contiguous_strides(t.shape))
         for name, t in _external(cascade).items()
     }
     external = set(memories)
-    groups = fuse(cascade) if strict else widen_groups(fuse(cascade), cascade)
+    expanded = prologues or {}
+    groups = attach_prologues(fuse(without(cascade, expanded)), expanded)
+    groups = groups if strict else widen_groups(groups, cascade)
     groups = chain_groups(groups, cascade.outputs, target)
     if isinstance(target, Gpu):
         groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))

@@ -142,3 +142,24 @@ def test_states_side_by_side_become_one(monoid, extent):
 
 def test_welford_states_side_by_side_become_one():
     compile_text("cascade c(X: f32[4, 300]) -> (M, S) { (M: f32, S: f32, C: f32)[i:4] = welford(j:300) X[i, j] }")
+
+
+def test_weights_of_four_bits_are_expanded_where_they_are_multiplied():
+    program = compile_text(
+        """cascade c(X: f32[70, 128], weight P: u8[48, 64], weight s: f32[48, 4]) -> (Z) {
+          U: i32[n:48, k:128] = and(shr(i32(P[n, k // 2]), i32[4*(k % 2)]), 15:i32)
+          W: f32[n:48, k:128] = (f32(U[n, k]) - 8.0) * s[n, k // 32]
+          Z: f32[m:70, n:48] = sum(k:128) X[m, k] * W[n, k]
+        }"""
+    )
+    ((_, kernel),) = program.kernels
+    assert [a.dtype.name for a in kernel.arguments if a.role == "in"] == ["u8", "f32", "f32"]
+    (update,) = [line for line in str(kernel).splitlines() if "sum=" in line]
+    assert update.count("//") - update.count("tile //") <= 2
+
+
+def test_weights_that_do_not_grow_are_folded():
+    text = "cascade c(X: f32[70, 64], weight P: f32[48, 64]) -> (Z) { W: f32[n:48, k:64] = exp(P[n, k]) "
+    program = compile_text(text + "Z: f32[m:70, n:48] = sum(k:64) X[m, k] * W[n, k] }")
+    ((_, kernel),) = program.kernels
+    assert "exp" not in str(kernel)

@@ -1,0 +1,124 @@
+"""Prologues: weights that are stored in fewer bits than they are multiplied in are expanded where they are multiplied.
+
+    W: f32[n:N, k:K] = (f32((P[n, k // 2] >> 4 * (k % 2)) & 15) - 8.0) * scale[n, k // 32]
+    Y: f32[m:M, n:N] = sum(k:K) X[m, k] * W[n, k]
+      =>
+    one group (W, Y): W is an expression of the products, and P is what memory is read of
+
+Without this pass W would be folded once (`tcomp.passes.fold`), and every call would read eight times as many bytes. A map qualifies if it
+depends on weights alone, takes more bytes than all it is made of, and is read by contractions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+
+from tcomp.ir.cascade import Cascade, Einsum, Tensor
+from tcomp.ir.expressions import Expr, Load, loads, map_load_indices, map_loads, substitute
+from tcomp.ir.index import is_data
+from tcomp.passes.contraction import find_contraction
+from tcomp.passes.group import Group, rename_ranks
+from tcomp.passes.lowering import cost
+from tcomp.passes.operands import static_tensors
+from tcomp.passes.rebuild import statement_einsums
+from tcomp.passes.tiles import typical
+
+MOST_COST = 48
+"""Arithmetic of one expanded weight, in instructions: more would outlast the memory traffic it saves."""
+
+GROWTH = 1.5
+"""How many times the bytes of what it is made of an expanded weight takes at least."""
+
+
+def find_prologues(cascade: Cascade) -> dict[str, Einsum]:
+    """The maps to expand inside contractions, by name, as expressions over weights."""
+    static = static_tensors(cascade)
+    tensors = cascade.tensors()
+    maps = {s.name: s for s in cascade.statements if isinstance(s, Einsum) and s.is_map and static[s.name]}
+    found: dict[str, Einsum] = {}
+    for name, einsum in maps.items():
+        if name in cascade.outputs or not _is_operand(name, cascade, static):
+            continue
+        whole = replace(einsum, expression=_expand(einsum.expression, maps))
+        sources = {load.tensor: tensors[load.tensor] for load in loads(whole.expression)}
+        grows = _bytes(tensors[name]) >= GROWTH * sum(map(_bytes, sources.values()))
+        plain = not any(is_data(i) for load in loads(whole.expression) for i in load.index)
+        if sources and grows and plain and cost(whole.expression) <= MOST_COST:
+            found[name] = whole
+    return found
+
+
+def _is_operand(name: str, cascade: Cascade, static: Mapping[str, bool]) -> bool:
+    """Whether a tensor is read, and by contractions only, at bare ranks."""
+    is_read = False
+    for statement in cascade.statements:
+        for einsum in statement_einsums(statement):
+            if name not in einsum.reads():
+                continue
+            is_read = True
+            if statement is not einsum or find_contraction(einsum, static) is None:
+                return False
+            for load in loads(einsum.expression):
+                names = [i.as_variable for i in load.index]
+                if load.tensor == name and (None in names or len(set(names)) < len(names) or load.outside is not None):
+                    return False
+    return is_read
+
+
+def _expand(expression: Expr, maps: Mapping[str, Einsum]) -> Expr:
+    """Read maps over weights through."""
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        made = maps.get(load.tensor)
+        if made is None or load.outside is not None:
+            return load
+        place = {str(slot.as_variable): index for slot, index in zip(made.index, load.index)}
+        return map_loads(substitute(made.expression, place), read)
+
+    return map_loads(expression, read)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.dtype.bytes * prod(typical(extent) for extent in tensor.shape)
+
+
+def attach_prologues(groups: tuple[Group, ...], prologues: Mapping[str, Einsum]) -> tuple[Group, ...]:
+    """Put the maps into the groups of the contractions that read them, before the contraction."""
+    if not prologues:
+        return groups
+    return tuple(_attach(group, prologues) if group.kind == "contract" else group for group in groups)
+
+
+def _attach(group: Group, prologues: Mapping[str, Einsum]) -> Group:
+    root = group.root
+    before: list[Einsum] = []
+    for load in loads(root.expression):
+        einsum = prologues.get(load.tensor)
+        if einsum is None or any(e.name == einsum.name for e in before):
+            continue
+        own = _unnamed(einsum, {r.name for r in root.ranks})
+        before.append(rename_ranks(own, {str(slot.as_variable): str(i.as_variable) for slot, i in zip(own.index, load.index)}))
+    return replace(group, members=(*before, *group.members)) if before else group
+
+
+def _unnamed(einsum: Einsum, taken: set[str]) -> Einsum:
+    """The map over ranks that have none of the names which they will be given."""
+    names: dict[str, str] = {}
+    for slot in einsum.index:
+        name = str(slot.as_variable)
+        new = name
+        while new in taken:
+            new += "x"
+        names[name] = new
+    return rename_ranks(einsum, names)
+
+
+def without(cascade: Cascade, prologues: Mapping[str, Einsum]) -> Cascade:
+    """The cascade less the maps that are expanded elsewhere."""
+    if not prologues:
+        return cascade
+    return cascade.with_statements(tuple(s for s in cascade.statements if not (isinstance(s, Einsum) and s.name in prologues)))
+
