@@ -8,12 +8,15 @@
     address  := "address" NAME index
 
 The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
-whose ranks the nest runs over. `join` walks several ranks as one, from which they are decoded by division. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
-`order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes,
-`prefetch` which packed operands are fetched a panel ahead. On a GPU the tile of a reduced rank is an axis of the block as
-well; `warps` run one tile together, and the loads of `stages` steps overlap; `instances` limits how many run at once, each of which
-then walks several tiles; `group` tiles of rows are walked before the next lanes, so that both operands stay in the cache. A layout gives a tensor's dimensions in memory order, outermost first;
-an address is a byte offset in the arena.
+whose ranks the nest runs over. `join` walks several ranks as one, from which they are decoded by division. `tile` gives the sizes
+of a rank's pieces, a larger one before the smaller one it is cut into, `order` the loops, outermost first; `parallel` tells which of
+them run at once, `lanes` which rank lies on vector lanes, `prefetch` which packed operands are fetched a panel ahead.
+
+On a GPU the tile of a reduced rank is an axis of the block as well. `warps` run one tile together, and the loads of `stages` steps
+overlap; `instances` limits how many run at once, each of which then walks several tiles; `group` tiles of rows are walked before the
+next lanes, so that both operands stay in the cache.
+
+A layout gives a tensor's dimensions in memory order, outermost first; an address is a byte offset in the arena.
 
     schedule for "avx512 2 cores" {
       kernel linear = contract(mm, add, relu) tile (m:12, n:32, k:1) order (n, m, k) parallel (n, m) lanes n prefetch (x1)

@@ -74,6 +74,7 @@ def lower_phases(lowering: Lowering, largest_buffer: int = LARGEST_BUFFER) -> tu
 
 
 def walks_inner(lowering: Lowering, einsum: Einsum) -> bool:
+    """Whether an einsum has an inner rank of its group."""
     inner = {r.name for r in lowering.bound.group.inner}
     return bool(inner) and bool(inner & {r.name for r in einsum.ranks})
 

@@ -194,13 +194,15 @@ def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list
     names = tuple(i.as_variable or f"_{p}" for p, i in enumerate(einsum.index))
     free: tuple[Index, ...] = tuple(map(as_index, names))
     if einsum.initial is None:
-        whole = Load(name, (as_index(part), *free))
-        return [parts, Einsum(einsum.targets, free, einsum.shape, whole, einsum.reduce, (Rank(part, as_index(count)),), source=einsum.source)]
+        return [parts, _fold(einsum, einsum.name, Load(name, (as_index(part), *free)), Rank(part, as_index(count)))]
     total = _fresh(f"{einsum.name}.{einsum.reduce}", taken)
-    whole = Load(name, (as_index(part), *free))
-    fold = replace(parts, targets=((total, einsum.dtype),), index=free, shape=einsum.shape, expression=whole)
-    fold = replace(fold, reduced=(Rank(part, as_index(count)),), where=None)
+    fold = _fold(einsum, total, Load(name, (as_index(part), *free)), Rank(part, as_index(count)))
     return [parts, fold, replace(fold, targets=einsum.targets, expression=_join(einsum, Load(total, free)), reduce=None, reduced=())]
+
+
+def _fold(einsum: Einsum, name: str, parts: Load, part: Rank) -> Einsum:
+    """What folds the parts into a tensor of the given name."""
+    return Einsum(((name, einsum.dtype),), parts.index[1:], einsum.shape, parts, einsum.reduce, (part,), source=einsum.source)
 
 
 def _join(einsum: Einsum, total: Expr) -> Expr:

@@ -98,8 +98,8 @@ def _tiles(problem: Problem) -> list[Tile]:
     # Four warps multiply 64 rows together, which is the fast way; fewer only where there are no more.
     rows = [side for side in rows if side >= WARPGROUP_ROWS] or rows
     lanes = _sides(problem.lanes)
-    depths = DEPTHS if rows != [1] and lanes != [1] else VECTOR_DEPTHS
-    depths = tuple(d for d in depths if d <= max(SMALLEST_SIDE, power_above(problem.depth))) or depths[:1]
+    steps: tuple[int, ...] = DEPTHS if rows != [1] and lanes != [1] else VECTOR_DEPTHS
+    depths = [d for d in steps if d <= max(SMALLEST_SIDE, power_above(problem.depth))] or list(steps[:1])
     return [Tile(r, n, d, w, s) for r in rows for n in lanes for d in depths for w in WARPS for s in STAGES]
 
 
