@@ -6,7 +6,7 @@
     scan      `outer` ranks; a serial loop over the iterative rank; the body einsum by einsum
     scatter   `outer` ranks (the bare slots); serial loops over the reduced ranks, folding into memory
     fill      a map that fills the target of a scatter
-    chain     `outer` ranks, one of them a tile of rows; `parts` one after another, what passes between them in a buffer
+    chain     `outer` ranks, one of them a tile of rows; `parts` one after another through a buffer, or on a GPU all in one pass
 """
 
 from __future__ import annotations

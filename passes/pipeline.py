@@ -2,9 +2,9 @@
 
     cascade  -> simpler cascade     CASCADE_PASSES, in order, each on the result of the one before
              -> ranks normalised    unit dimensions dropped, divided ranks split
-             -> operands prepared   padding and packing made explicit
+             -> operands prepared   for a CPU: padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
-             -> groups              one per kernel, wide inside
+             -> groups              one per kernel, wide inside; for a GPU long sums split, packed weights expanded inside
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
              -> plan                order of kernels, addresses in the arena

@@ -6,6 +6,7 @@ then; `pytest tests/test_documentation.py --update-golden` writes it anew.
 
 import inspect
 import re
+from pathlib import Path
 from textwrap import dedent
 from typing import get_args
 
@@ -14,6 +15,7 @@ import pytest
 from tcomp.ir.schedule import KernelKind
 from tcomp.passes import group as group_module
 from tcomp.passes import pipeline as pipeline_module
+from tcomp.passes.lower import CPU_KINDS, GPU_KINDS
 from tcomp.passes.pipeline import CASCADE_PASSES, STRICT_PASSES
 from tests.documentation import (
     PAGES,
@@ -101,9 +103,15 @@ def make_kinds():
     kinds = [line.split(maxsplit=1) for line in lines]
     assert head.split() == ["kind", "loops"]
     assert tuple(kind for kind, _ in kinds) == get_args(KernelKind)
-    files = {kind: f"passes/lower_{'scan' if kind == 'scatter' else kind}.py" for kind, _ in kinds}
-    assert all((ROOT / path).is_file() for path in files.values())
-    return make_table(["kind", "loops", "lowered by"], *([f"`{k}`", loops, f"[`{files[k]}`](../{files[k]})"] for k, loops in kinds))
+    rows = ([f"`{kind}`", loops, link_lowering(CPU_KINDS, kind), link_lowering(GPU_KINDS, kind)] for kind, loops in kinds)
+    return make_table(["kind", "loops", "lowered on a CPU by", "on a GPU by"], *rows)
+
+
+def link_lowering(kinds, kind):
+    if kind not in kinds:
+        return ""
+    path = Path(inspect.getfile(kinds[kind])).relative_to(ROOT).as_posix()
+    return f"[`{path}`](../{path})"
 
 
 def make_stages():
