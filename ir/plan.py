@@ -12,10 +12,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Symbol
+from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Index
 from tcomp.ir.text import print_index, print_symbols
 
 ARENA = "arena"
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """An argument of a kernel, by its number, as a batch of matrices: (batch, rows, columns), strides in elements."""
+
+    argument: int
+    shape: tuple[Index, ...]
+    strides: tuple[Index, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixProduct:
+    """`out = left @ right`, all of one element type: what a library may compute in place of a kernel."""
+
+    dtype: DType
+    left: Matrix
+    right: Matrix
+    out: Matrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
     schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
     kernel   := "kernel" NAME "=" KIND "(" einsums ")" {"join" NAME "(" ranks ")"} ["tile" "(" NAME ":" INT, ... ")"]
                 ["order" "(" ranks ")"] ["parallel" "(" ranks ")"] ["lanes" NAME] ["prefetch" "(" names ")"]
-                ["instances" INT] ["group" INT] ["warps" INT "stages" INT]
+                ["instances" INT] ["group" INT] ["warps" INT "stages" INT] ["library"]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
 
@@ -14,7 +14,7 @@ them run at once, `lanes` which rank lies on vector lanes, `prefetch` which pack
 
 On a GPU the tile of a reduced rank is an axis of the block as well. `warps` run one tile together, and the loads of `stages` steps
 overlap; `instances` limits how many run at once, each of which then walks several tiles; `group` tiles of rows are walked before the
-next lanes, so that both operands stay in the cache.
+next lanes, so that both operands stay in the cache. What is marked `library` is computed by a library of matrix products instead.
 
 A layout gives a tensor's dimensions in memory order, outermost first; an address is a byte offset in the arena.
 
@@ -59,6 +59,7 @@ class KernelSchedule:
     group: int = 0
     warps: int = 0
     stages: int = 0
+    is_library: bool = False
 
     @property
     def loops(self) -> str:
@@ -80,6 +81,8 @@ class KernelSchedule:
             clauses.append(f"group {self.group}")
         if self.warps:
             clauses.append(f"warps {self.warps} stages {self.stages}")
+        if self.is_library:
+            clauses.append("library")
         return " ".join(clauses)
 
     def __str__(self) -> str:
@@ -154,7 +157,22 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
         warps = cursor.expect_integer("the number of warps")
         cursor.expect("stages")
         stages = cursor.expect_integer("the number of stages")
-    return KernelSchedule(name, einsums, kind, tiles, order, parallel, lanes, prefetch, tuple(joined), instances, group, warps, stages)
+    return KernelSchedule(
+        name,
+        einsums,
+        kind,
+        tiles,
+        order,
+        parallel,
+        lanes,
+        prefetch,
+        tuple(joined),
+        instances,
+        group,
+        warps,
+        stages,
+        cursor.accept("library"),
+    )
 
 
 def _read_ranks(cursor: Cursor) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import Index, as_index
-from tcomp.ir.plan import ARENA, Place, Plan, Step
+from tcomp.ir.plan import ARENA, MatrixProduct, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel, contiguous_strides
@@ -26,6 +26,7 @@ from tcomp.passes.absorb import absorb_maps
 from tcomp.passes.affine import fold_affine
 from tcomp.passes.arguments import Memory, Operand, bind_arguments, merge_ranks
 from tcomp.passes.chain import chain_groups
+from tcomp.passes.choose import Candidate, Chooser, Measure
 from tcomp.passes.contraction_order import order_contractions
 from tcomp.passes.dead import drop_dead
 from tcomp.passes.fold import fold_weights
@@ -44,7 +45,6 @@ from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.split_groups import split_groups
 from tcomp.passes.tiling import choose_schedule
-from tcomp.passes.tiling_gpu import choose_gpu_schedule
 from tcomp.passes.widen import widen_groups
 
 CascadePass = Callable[[Cascade], Cascade]
@@ -91,6 +91,8 @@ class Program:
     plan: Plan
     steps: tuple[str, ...]
     """The kernel of each group, in order."""
+    products: tuple[tuple[str, MatrixProduct], ...] = ()
+    """Kernels that a library of matrix products computes, by name, and what it is to compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,12 @@ def compile_cascade(
     *,
     strict: bool = False,
     atomic: bool = False,
+    measure: Measure | None = None,
 ) -> Compiled:
     """Compile a cascade whose inputs and outputs have the given strides (in elements; contiguous if not stated).
 
     With `atomic` sums of floats into places that are data may be added in any order, where the target has atomic additions.
+    With `measure`, which times kernels on the target, the fastest of several candidates are taken instead of the most promising.
     With `strict` no pass may change a rounding, sums excepted, which associate in any order.
     Raises VerifyError when `observe` verifies and a pass broke the cascade.
     """
@@ -138,7 +142,9 @@ def compile_cascade(
     observe("main", main)
     outside.update({f"{n}.out": s for n, s in outside.items() if f"{n}.out" in main.outputs})
     first, second = (
-        build(part, outside, target, pinned, observe, strict=strict, atomic=atomic, prologues=prologues) for part in (prelude, main)
+        build(part, outside, target, pinned, observe, strict=strict, atomic=atomic, prologues=prologues, measure=timed)
+        # The prelude runs once: measuring its kernels would take longer than they ever will.
+        for part, timed in ((prelude, None), (main, measure))
     )
     return Compiled(source, first, second)
 
@@ -165,10 +171,11 @@ def build(
     strict: bool = False,
     atomic: bool = False,
     prologues: Mapping[str, Einsum] | None = None,
+    measure: Measure | None = None,
 ) -> Program:
     """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory.
 
-    Maps in `prologues` are computed where contractions read them.
+    Maps in `prologues` are computed where contractions read them. Kernels for a GPU are chosen by what `measure` says of them.
     """
     memories = {
         name: Memory(t.dtype, t.shape, strides.get(name) or contiguous_strides(t.shape))
@@ -184,28 +191,48 @@ def build(
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}
-    known: dict[Kernel, str] = {}
+    known: dict[tuple[Kernel, MatrixProduct | None], str] = {}
     schedules: list[KernelSchedule] = []
     steps: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
-    for group in groups:
-        bound = merge_ranks(bind_arguments(group, memories))
-        if isinstance(target, Cpu):
-            schedule = choose_schedule(bound, target, "kernel")
-        else:
-            schedule = choose_gpu_schedule(bound, target, "kernel", is_atomic=atomic)
-        kernel, operands = lower_group(bound, schedule, cascade.symbols)
-        name = known.get(kernel) or _unique_name(kernel, kernels)
+    products: dict[str, MatrixProduct] = {}
+    chosen = _choose(groups, cascade, memories, target, atomic, measure)
+    for found in chosen:
+        key = found.kernel, found.product
+        name = known.get(key) or _unique_name(found.kernel, kernels)
         if name not in kernels:
-            known[kernel] = name
-            kernels[name] = replace(kernel, name=name)
+            known[key] = name
+            kernels[name] = replace(found.kernel, name=name)
+            products.update({name: found.product} if found.product is not None else {})
             observe("kernel", kernels[name])
-        schedules.append(replace(schedule, name=name))
-        steps.append((name, tuple(_place_of(operand) for operand in operands)))
+        schedules.append(replace(found.schedule, name=name))
+        steps.append((name, tuple(_place_of(operand) for operand in found.operands)))
     plan, addresses = _plan(cascade, steps, memories, external)
     schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
     observe("schedule", schedule_text)
     observe("plan", plan)
-    return Program(cascade, groups, schedule_text, tuple(kernels.items()), plan, tuple(name for name, _ in steps))
+    groups = tuple(found.group for found in chosen)
+    names = tuple(name for name, _ in steps)
+    return Program(cascade, groups, schedule_text, tuple(kernels.items()), plan, names, tuple(products.items()))
+
+
+def _choose(
+    groups: tuple[Group, ...],
+    cascade: Cascade,
+    memories: dict[str, Memory],
+    target: Target,
+    atomic: bool,
+    measure: Measure | None,
+) -> list[Candidate]:
+    """How each group is computed, kernel by kernel."""
+    if isinstance(target, Gpu):
+        chooser = Chooser(target, cascade.symbols, memories, static_tensors(cascade), atomic, measure)
+        return [candidate for group in groups for candidate in chooser.choose(group)]
+    found: list[Candidate] = []
+    for group in groups:
+        bound = merge_ranks(bind_arguments(group, memories))
+        schedule = choose_schedule(bound, target, "kernel")
+        found.append(Candidate(group, schedule, *lower_group(bound, schedule, cascade.symbols)))
+    return found
 
 
 def _place_of(operand: Operand) -> tuple[str, Index]:

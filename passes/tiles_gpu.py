@@ -28,7 +28,9 @@ WARPGROUP_ROWS = 64
 WARPS = (4, 8)
 STAGES = (4, 3, 2)
 
-MOST_CANDIDATES = 6
+MOST_CANDIDATES = 8
+MOST_ALIKE = 2
+"""Candidates, and how many of them have the same rows and lanes."""
 
 LARGEST_INSTANCES = 8
 """Instances that share a multiprocessor, beyond which none is faster."""
@@ -90,7 +92,17 @@ def choose_tiles(problem: Problem, target: Gpu) -> tuple[Tile, ...]:
     """The tiles with the lowest estimated time, the best first; never empty."""
     found = [tile for tile in _tiles(problem) if _fits(tile, problem, target)]
     ranked = sorted(found, key=lambda tile: (cycles(tile, problem, target), tile.warps, -tile.stages))
-    return tuple(ranked[:MOST_CANDIDATES]) or (Tile(SIDES[0], SIDES[0], DEPTHS[0], 4, 2),)
+    kept: list[Tile] = []
+    for tile in ranked:
+        alike = sum(1 for other in kept if (other.rows, other.lanes) == (tile.rows, tile.lanes))
+        if alike < MOST_ALIKE and len(kept) < MOST_CANDIDATES:
+            kept.append(tile)
+    return tuple(kept) or (Tile(SIDES[0], SIDES[0], DEPTHS[0], 4, 2),)
+
+
+def count_tiles(problem: Problem, tile: Tile) -> int:
+    """How many tiles cover all results."""
+    return -(-problem.rows // tile.rows) * -(-problem.lanes // tile.lanes) * problem.batch
 
 
 def _tiles(problem: Problem) -> list[Tile]:
@@ -136,7 +148,7 @@ def instances_at_once(tile: Tile, problem: Problem, target: Gpu) -> int:
 
 def cycles(tile: Tile, problem: Problem, target: Gpu) -> float:
     """Estimated cycles of the whole contraction."""
-    count = -(-problem.rows // tile.rows) * -(-problem.lanes // tile.lanes) * problem.batch
+    count = count_tiles(problem, tile)
     depth = -(-problem.depth // tile.depth) * tile.depth * problem.steps
     together = instances_at_once(tile, problem, target)
     arithmetic = tile.rows * tile.lanes * depth / (RATES[problem.operand.bits] * _efficiency(tile))

@@ -6,6 +6,7 @@ neighbours is joined with them, so that tiles need not end where a rank does.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
@@ -20,7 +21,7 @@ from tcomp.passes.group import Group
 from tcomp.passes.lower_chain import bound_part
 from tcomp.passes.lower_gpu_scatter import is_concurrent
 from tcomp.passes.tiles import typical
-from tcomp.passes.tiles_gpu import WARP, Problem, choose_tiles, group_of, power_above
+from tcomp.passes.tiles_gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
 
 ELEMENTS = 1024
 """Points of a map that one instance computes."""
@@ -43,11 +44,6 @@ CHAIN_TILES_WIDE = ((64, 32, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2))
 
 SIDE = 32
 """Sides of the tile of a map that reads and writes along different ranks."""
-
-
-def choose_gpu_schedule(bound: Bound, target: Gpu, name: str, *, is_atomic: bool = False) -> KernelSchedule:
-    """Choose loops, tiles, warps and stages of a group's kernel."""
-    return gpu_candidates(bound, target, name, is_atomic=is_atomic)[0]
 
 
 def gpu_candidates(bound: Bound, target: Gpu, name: str, *, is_atomic: bool = False) -> tuple[KernelSchedule, ...]:
@@ -93,15 +89,16 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
     order = (*shared, *rows, *lanes)
     heads = [_head(ranks) if ranks else None for ranks in (rows, lanes, inner)]
     found: list[KernelSchedule] = []
-    for tile in choose_tiles(problem, target):
+    tiles = choose_tiles(problem, target)
+    for tile in tiles:
         sizes = (tile.rows, tile.lanes, tile.depth)
-        tiles = tuple((head, size) for head, size in zip(heads, sizes) if head is not None)
+        cut = tuple((head, size) for head, size in zip(heads, sizes) if head is not None)
         found.append(
             KernelSchedule(
                 name,
                 group.names,
                 "contract",
-                tiles,
+                cut,
                 (*(r.name for r in order), *(r.name for r in reduced)),
                 tuple(r.name for r in order),
                 lanes[0].name,
@@ -111,7 +108,13 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
                 stages=tile.stages,
             )
         )
-    return tuple(found)
+    return (*found, *_in_turns(found[:2], tiles, problem, target))
+
+
+def _in_turns(schedules: list[KernelSchedule], tiles: tuple[Tile, ...], problem: Problem, target: Gpu) -> list[KernelSchedule]:
+    """The same tiles walked by as many instances as there are multiprocessors, where each would walk several."""
+    many = 2 * target.multiprocessors
+    return [replace(s, instances=target.multiprocessors) for s, tile in zip(schedules, tiles) if count_tiles(problem, tile) >= many]
 
 
 def _sides(root: Einsum) -> tuple[tuple[Rank, ...], tuple[Rank, ...], tuple[Rank, ...]]:

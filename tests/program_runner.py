@@ -84,10 +84,10 @@ def small_target():
     return Cpu("test", "x86_64", 128, 16, 2, 32 << 10, 1 << 20, 8 << 20, "cc")
 
 
-def check_compiled(cascade, inputs, symbols=None, strides=None, strict=False, shuffle=None, target=None, observe=None, atomic=False):
+def check_compiled(cascade, inputs, symbols=None, strides=None, strict=False, shuffle=None, target=None, observe=None, **options):
     """Assert that a cascade compiled and run in float64 gives what the evaluator gives; return the compiled cascade."""
     observe = observe or verifying_observer()
-    compiled = compile_cascade(cascade, strides or {}, target or small_target(), observe, strict=strict, atomic=atomic)
+    compiled = compile_cascade(cascade, strides or {}, target or small_target(), observe, strict=strict, **options)
     expected = evaluate(cascade, inputs, symbols, float64=True)
     known = {}
     for tensor in cascade.inputs:

@@ -163,3 +163,37 @@ def test_weights_that_do_not_grow_are_folded():
     program = compile_text(text + "Z: f32[m:70, n:48] = sum(k:64) X[m, k] * W[n, k] }")
     ((_, kernel),) = program.kernels
     assert "exp" not in str(kernel)
+
+
+def choose_by(prefer):
+    """A measurement that finds what `prefer` says fastest."""
+    return lambda kernel, product: 0.0 if prefer(kernel, product) else 1.0
+
+
+PRODUCT = """cascade c(X: f32[3, 150, 40], W: f32[3, 40, 70], b: f32[70]) -> (Z) {
+  Y: f32[b:3, m:150, n:70] = sum(k:40) X[b, m, k] * W[b, k, n]
+  Z: f32[b:3, m:150, n:70] = maximum(Y[b, m, n] + b[n], 0.0)
+}""".replace("b: f32[70]", "c: f32[70]").replace("+ b[n]", "+ c[n]")
+
+
+def test_a_product_is_left_to_the_library_where_that_is_faster():
+    program = compile_text(PRODUCT, measure=choose_by(lambda kernel, product: product is not None or "contract" not in str(kernel.notes)))
+    assert kinds(program) == ["contract", "nest"]
+    assert [s.is_library for s in program.schedule.kernels] == [True, False]
+    ((name, product),) = program.products
+    assert name == program.steps[0]
+    assert [str(extent) for extent in product.out.shape] == ["3", "150", "70"]
+    assert [str(stride) for stride in product.left.strides] == ["6000", "40", "1"]
+
+
+def test_kernels_are_chosen_by_what_was_measured():
+    program = compile_text(PRODUCT, measure=choose_by(lambda kernel, product: "m.0:64, n.0:64" in str(kernel)))
+    (schedule,) = program.schedule.kernels
+    assert schedule.tiles[:2] == (("m", 64), ("n", 64))
+    assert not program.products
+
+
+def test_tiles_may_be_walked_in_turns():
+    program = compile_text(PRODUCT, measure=choose_by(lambda kernel, product: "for tile in instance" in str(kernel)))
+    (schedule,) = program.schedule.kernels
+    assert schedule.instances == GPU.multiprocessors

@@ -1,0 +1,58 @@
+"""Recognise contractions that are plain matrix products of strided matrices, which a library can compute as well.
+
+    Y[b, m, n] = sum(k) X[m, b, k] * W[b, k, n]     =>     out[b, m, n] = left[b, m, k] @ right[b, k, n], by strides alone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tcomp.ir.cascade import Rank
+from tcomp.ir.expressions import ONE, ZERO, Index, Load, loads
+from tcomp.ir.plan import Matrix, MatrixProduct
+from tcomp.passes.arguments import Bound, Memory
+from tcomp.passes.contraction import find_contraction
+
+
+def find_product(bound: Bound, arguments: Sequence[str]) -> MatrixProduct | None:
+    """The product that a group computes; None if it is another contraction, or does more than that.
+
+    `arguments` names the group's operands in the order of its kernel's arguments.
+    """
+    group = bound.group
+    if group.kind != "contract" or len(group.members) != 1:
+        return None
+    (root,) = group.members
+    contraction = find_contraction(root, {})
+    if contraction is None or len(root.reduced) != 1 or len(contraction.rows) != 1 or len(contraction.shared) > 1:
+        return None
+    operands = (contraction.left, contraction.right)
+    memories = [bound.operands[load.tensor].memory for load in operands if load.tensor in bound.operands]
+    out = bound.operands[root.name].memory
+    if len(loads(root.expression)) != 2 or len(memories) != 2 or len({m.dtype for m in (*memories, out)}) != 1 or not out.dtype.is_float:
+        return None
+    batch = contraction.shared[0] if contraction.shared else None
+    rows, lanes, depth = contraction.rows[0], contraction.lanes, root.reduced[0]
+    left = _view(contraction.left, memories[0], arguments.index(contraction.left.tensor), (batch, rows, depth))
+    right = _view(contraction.right, memories[1], arguments.index(contraction.right.tensor), (batch, depth, lanes))
+    result = _view(Load(root.name, root.index), out, arguments.index(root.name), (batch, rows, lanes))
+    if left is None or right is None or result is None:
+        return None
+    return MatrixProduct(out.dtype, left, right, result)
+
+
+def _view(access: Load, memory: Memory, argument: int, ranks: tuple[Rank | None, Rank, Rank]) -> Matrix | None:
+    """An operand as a batch of matrices over the given ranks; None if an index is no bare rank."""
+    if access.outside is not None:
+        return None
+    strides: dict[str, Index] = {}
+    for index, stride in zip(access.index, memory.strides):
+        name = index.as_variable
+        if name is None or name in strides:
+            return None
+        strides[name] = stride
+    names = {r.name for r in ranks if r is not None}
+    if not set(strides) <= names:
+        return None
+    shape = tuple(ONE if r is None else r.extent for r in ranks)
+    return Matrix(argument, shape, tuple(ZERO if r is None else strides.get(r.name, ZERO) for r in ranks))
