@@ -85,7 +85,7 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
     inner = tuple(reduced) if whole else (reduced[-1],)
     steps = 1 if whole else prod(typical(r.extent) for r in reduced[:-1])
     operand = _operand_dtype(bound, root)
-    problem = Problem(_extent(rows), _extent(lanes), _extent(inner), _extent(shared) if shared else 1, steps, operand)
+    problem = Problem(_extent(rows), _extent(lanes), _extent(inner), _extent(shared), steps, operand, is_decoded=len(inner) > 1)
     order = (*shared, *rows, *lanes)
     heads = [_head(ranks) if ranks else None for ranks in (rows, lanes, inner)]
     found: list[KernelSchedule] = []
