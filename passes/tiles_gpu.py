@@ -70,8 +70,8 @@ class Problem:
     batch: int
     steps: int
     operand: DType
-    is_decoded: bool = False
-    """Whether places along the depth are decoded by division, for which registers are needed as well."""
+    is_heavy: bool = False
+    """Whether registers are needed besides: for places that are decoded by division, or for functions of the results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def shared_bytes(tile: Tile, problem: Problem) -> int:
 def _fits(tile: Tile, problem: Problem, target: Gpu) -> bool:
     threads = tile.warps * WARP
     most = SPLIT_ACCUMULATORS if problem.operand.bits >= 32 else ACCUMULATORS
-    most = most // 2 if problem.is_decoded else most
+    most = most // 2 if problem.is_heavy else most
     if tile.rows == 1 or tile.lanes == 1:
         # Nothing for tensor cores: products lie side by side in registers.
         return 4 <= tile.rows * tile.lanes * tile.depth // threads <= VECTOR_PRODUCTS and tile.stages == 2

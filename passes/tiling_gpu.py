@@ -42,6 +42,9 @@ CHAIN_TILES = ((128, 64, 8, 3), (64, 64, 4, 3), (128, 128, 8, 2), (64, 32, 4, 2)
 CHAIN_TILES_WIDE = ((64, 32, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2))
 """Rows, steps, warps and stages of chains, the most promising first: of operands of 16 bits, and of 32."""
 
+CHEAP_EPILOGUE = 12
+"""Arithmetic on a result, in instructions, that needs no registers to speak of."""
+
 SIDE = 32
 """Sides of the tile of a map that reads and writes along different ranks."""
 
@@ -85,7 +88,8 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
     inner = tuple(reduced) if whole else (reduced[-1],)
     steps = 1 if whole else prod(typical(r.extent) for r in reduced[:-1])
     operand = _operand_dtype(bound, root)
-    problem = Problem(_extent(rows), _extent(lanes), _extent(inner), _extent(shared), steps, operand, is_decoded=len(inner) > 1)
+    heavy = len(inner) > 1 or _cost(group) > CHEAP_EPILOGUE
+    problem = Problem(_extent(rows), _extent(lanes), _extent(inner), _extent(shared), steps, operand, heavy)
     order = (*shared, *rows, *lanes)
     heads = [_head(ranks) if ranks else None for ranks in (rows, lanes, inner)]
     found: list[KernelSchedule] = []
