@@ -80,6 +80,8 @@ class Pool:
 
     def close(self) -> None:
         """End all."""
+        for worker in self.workers:
+            worker.kill()
         while self.workers:
             self.remove(self.workers[-1])
 
@@ -157,7 +159,7 @@ def _listen(worker: Worker, pool: Pool, waiting: Waiting, keep: Keep) -> None:
         _give_up(worker, pool, waiting, keep, worker.describe_end())
     elif message[0] == "ready":
         pool.describe(message[1])
-    elif message[0] == "done":
+    elif message[0] in ("done", "last"):
         pool.starts = 0
         keep(message[1])
 

@@ -2,6 +2,7 @@
 
     to a worker    ("start", label, left out) | ("resume",)
     from a worker  ("ready", about) | ("trying", peer) | ("parked", result so far) | ("done", result)
+                   | ("last", result), done, and the process ends
 
 A row is a function that returns a result; or, where it has two parts, to prepare and to measure, a generator, which yields its result
 so far between them, waits there until it is resumed when nothing else runs, and returns its result.
@@ -91,7 +92,7 @@ def serve(connection: Any, open_table: Callable[[], Table], log: Path) -> None:
             kind, row = _attempt(current, _advance)
         fault = table.finish_part()
         if fault:
-            kind, row = "done", replace(row, status="failed", detail=f"{fault}\n{row.detail}".strip())
+            kind, row = "last", replace(row, status="failed", detail=f"{fault}\n{row.detail}".strip())
         connection.send((kind, row))
         if fault:
             return
@@ -199,15 +200,21 @@ class Worker:
                 self.is_parked, self.so_far = True, message[1]
             case "done":
                 self.label = ""
+            case "last":
+                self.label, self.is_ready = "", False
         return message
 
-    def stop(self) -> None:
-        """End the process and all it started, at once."""
+    def kill(self) -> None:
+        """End the process and all it started, without waiting for that."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             # It has ended, or has not come to make a group of its own.
             self.process.kill()
+
+    def stop(self) -> None:
+        """End the process and all it started."""
+        self.kill()
         self.process.join(10)
         self.connection.close()
 

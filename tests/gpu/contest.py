@@ -1,0 +1,150 @@
+"""tcomp and its peers at one module."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from tcomp.reference import list_tensors, run_reference
+from tests.gpu.case import Inputs
+from tests.gpu.check import Bed, judge
+from tests.gpu.measure import Call, DeviceClock, HostClock, find_ratio, find_times, record_call, take_turns
+from tests.gpu.results import Kernel, Peer, Row
+from tests.gpu.worker import Task, describe_error
+
+ROUNDS = 12
+
+
+class Contest:
+    """tcomp and its peers at one module: prepared, compared with float64, measured in turns."""
+
+    def __init__(self, bed: Bed, section: str, name: str, module: nn.Module, inputs: Inputs, task: Task) -> None:
+        self.bed, self.section, self.name, self.module, self.inputs, self.task = bed, section, name, module, inputs, task
+        self.peers: dict[str, Peer] = {}
+        self.calls: dict[str, Call] = {}
+        self.replays: dict[str, Call] = {}
+        self.row = Row(section, name, "failed", "not prepared")
+
+    def prepare(self, peers: Sequence[str], others: Mapping[str, Callable[..., object]], options: Mapping[str, Any]) -> None:
+        """Compile with all; tcomp's results are compared with float64."""
+        module, inputs = self.module, self.inputs
+        start = time.perf_counter()
+        compiled = self.bed.compile(module, inputs, **options)
+        outputs = [output.clone() for output in list_tensors(compiled(*inputs))]
+        self._wait()
+        seconds = time.perf_counter() - start
+        self.calls["tcomp"] = lambda: compiled(*inputs)
+        self.peers["tcomp"] = Peer("tcomp", compile_seconds=seconds)
+        eager = list_tensors(module(*inputs))
+        verdict = judge(outputs, eager, run_reference(module, inputs))
+        self.row = Row(
+            self.section,
+            self.name,
+            "right" if verdict.is_right else "wrong",
+            verdict.detail,
+            error=verdict.error,
+            eager_error=verdict.eager_error,
+            compile_seconds=seconds,
+            kernels=list_kernels(compiled),
+            bytes=float(count_bytes([*inputs, *module.parameters(), *module.buffers(), *outputs])),
+        )
+        for name in peers:
+            self._prepare(name, partial(PEERS[name], module, inputs))
+        for name, function in others.items():
+            self._prepare(name, lambda function=function: lambda: function(*inputs))
+
+    def record(self) -> None:
+        """Record all as CUDA graphs; who cannot be recorded is measured without."""
+        for name, call in self.calls.items():
+            reason = self.task.left_out.get(f"graph of {name}", "")
+            if not reason:
+                self.task.trying(f"graph of {name}")
+                try:
+                    self.replays[name] = record_call(call)
+                except Exception as error:  # noqa: BLE001 (whatever keeps it from being recorded is its note)
+                    reason = describe_error(error)
+            if reason:
+                self.peers[name] = replace(self.peers[name], note=f"not recorded: {reason}")
+        self.task.trying("")
+
+    def measure(self, clock: DeviceClock | HostClock, seconds: float) -> None:
+        """Measure calls, then replays, in turns."""
+        parts = 2 if self.replays else 1
+        times = take_turns({name: clock.make_block(call) for name, call in self.calls.items()}, ROUNDS, seconds / parts)
+        for name, sample in times.items():
+            self.peers[name] = replace(self.peers[name], seconds=find_times(sample), ratio=find_ratio(sample, times["tcomp"]))
+        if not self.replays:
+            return
+        replays = take_turns({name: clock.make_block(call) for name, call in self.replays.items()}, ROUNDS, seconds / parts)
+        candidate = replays.get("tcomp")
+        for name, sample in replays.items():
+            ratio = find_ratio(sample, candidate) if candidate else None
+            self.peers[name] = replace(self.peers[name], replay_seconds=find_times(sample), replay_ratio=ratio)
+
+    def make_row(self, operations: float | None = None) -> Row:
+        """The result so far."""
+        return replace(self.row, peers=tuple(self.peers.values()), operations=operations)
+
+    def _prepare(self, name: str, prepare: Callable[[], Call]) -> None:
+        if name in self.task.left_out:
+            self.peers[name] = Peer(name, failure=self.task.left_out[name])
+            return
+        self.task.trying(name)
+        start = time.perf_counter()
+        try:
+            call = prepare()
+            call()
+            self._wait()
+        except Exception as error:  # noqa: BLE001 (whatever a peer raises is what is said of it)
+            self.peers[name] = Peer(name, failure=describe_error(error))
+        else:
+            self.calls[name], self.peers[name] = call, Peer(name, compile_seconds=time.perf_counter() - start)
+        self.task.trying("")
+
+    def _wait(self) -> None:
+        if self.bed.has_cuda:
+            torch.cuda.synchronize()
+
+
+def prepare_eager(module: nn.Module, inputs: Inputs) -> Call:
+    """PyTorch without a compiler."""
+    return lambda: module(*inputs)
+
+
+def prepare_inductor(module: nn.Module, inputs: Inputs, **options: Any) -> Call:
+    """PyTorch's own compiler."""
+    compiled = torch.compile(module, dynamic=False, **options)
+    return lambda: compiled(*inputs)
+
+
+def prepare_copy(module: nn.Module, inputs: Inputs) -> Call:
+    """A copy that reads and writes as many bytes as the module reads and writes, together."""
+    outputs = list_tensors(module(*inputs))
+    count = count_bytes([*inputs, *module.parameters(), *module.buffers(), *outputs]) // 2
+    source, target = (torch.empty(count, dtype=torch.uint8, device=outputs[0].device) for _ in range(2))
+    return lambda: target.copy_(source)
+
+
+PEERS: Mapping[str, Callable[[nn.Module, Inputs], Call]] = {
+    "eager": prepare_eager,
+    "inductor": prepare_inductor,
+    # Recordings are made of everybody alike, by record_call.
+    "inductor-max": partial(prepare_inductor, mode="max-autotune-no-cudagraphs"),
+    "copy": prepare_copy,
+}
+
+
+def count_bytes(values: Sequence[Any]) -> int:
+    """The bytes of tensors."""
+    return sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
+
+
+def list_kernels(compiled: Any) -> tuple[Kernel, ...]:
+    """The kernels that run at every call."""
+    return tuple(Kernel(kernel.name, kernel.kind, kernel.calls) for kernel in compiled.kernels if not kernel.is_prelude)
