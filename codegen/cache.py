@@ -61,7 +61,7 @@ class BuildCache:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """A temporary folder next to the entries, so that files built in it can be renamed into place."""
-        self._open()
+        self.open()
         with _explained(self.directory):
             folder = tempfile.TemporaryDirectory(prefix="building-", dir=self.directory)
         with folder as name:
@@ -86,7 +86,7 @@ class BuildCache:
     def _shelf(self, key: str) -> Path:
         return self.directory / key[:2]
 
-    def _open(self) -> None:
+    def open(self) -> None:
         """Make the folder if need be, and refuse one that others can write: its entries are loaded into this process."""
         with _explained(self.directory):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
