@@ -3,8 +3,12 @@
 Peers take turns. In each round every peer is called once untimed, which brings its weights back into the caches, and
 then for a block of calls long enough for the clock; the median call of the block is that peer's time in that round.
 A ratio is taken inside a round, so that what slows the machine down for a while slows down both of its terms.
+
+On a GPU calls return before they are done. There one waits until the device is idle, makes a block of calls, and waits again: the
+time of a call is its share of the block, in which the host may run ahead of the device as it does in use.
 """
 
+import functools
 import gc
 import math
 import statistics
@@ -17,10 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.peers import Call, Inputs, Prepare, empty_caches, prepare_eager
+from tcomp.peers import Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 
 CANDIDATE = "tcomp"
+
+Wait = Callable[[], None]
+"""Returns when the device is idle."""
+
+
+def do_not_wait() -> None:
+    """Nothing: on the CPU what returns is done."""
+
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, and how many steps of how many are done."""
@@ -76,13 +88,16 @@ class Result:
 class _OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the time of the operators that PyTorch runs while it is active."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Wait) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seconds = 0.0
+        self._wait = wait
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._wait()
         start = time.perf_counter()
         result = func(*args, **(kwargs or {}))
+        self._wait()
         self.seconds += time.perf_counter() - start
         return result
 
@@ -110,6 +125,8 @@ def bench_model(
     A peer that cannot compile or run the module becomes a row that says so.
     """
     total = len(peers) + rounds + 1
+    is_late = find_kind(module, inputs) == "cuda"
+    wait = torch.cuda.synchronize if is_late else do_not_wait
     report("float64 reference", 0, total)
     reference = run_reference(module, inputs)
     rows: dict[str, Row] = {}
@@ -118,19 +135,20 @@ def bench_model(
         eager_outputs = list_tensors(prepare_eager(module, inputs)(*inputs))
         for step, (name, prepare) in enumerate(peers.items()):
             report(f"compiling with {name}", step + 1, total)
-            prepared = _prepare(name, prepare, module, inputs)
+            prepared = _prepare(name, prepare, module, inputs, wait)
             if isinstance(prepared, Row):
                 rows[name] = prepared
             else:
                 runners.append(prepared)
-        times = _measure_rounds(runners, inputs, rounds, lambda done: report("timing", len(peers) + 1 + done, total))
+        measure = functools.partial(_time_block_late, wait=wait) if is_late else _time_block
+        times = _measure_rounds(runners, inputs, rounds, measure, lambda done: report("timing", len(peers) + 1 + done, total))
         eager_error = measure_error(eager_outputs, reference)
         for runner in runners:
             error = measure_error(runner.outputs, reference)
             again = share = None
             if runner.name == CANDIDATE:
-                share = measure_fallback_share(runner.call, inputs)
-                again = _time(lambda: peers[CANDIDATE](module, inputs)(*inputs))
+                share = measure_fallback_share(runner.call, inputs, wait)
+                again = _time(lambda: peers[CANDIDATE](module, inputs)(*inputs), wait)
             rows[runner.name] = Row(
                 peer=runner.name,
                 seconds=measure_spread(times[runner.name]),
@@ -159,12 +177,12 @@ def measure_ratio(times: Sequence[float], candidate: Sequence[float] | None) -> 
     return measure_spread([a / b for a, b in zip(times, candidate, strict=True)]) if candidate else None
 
 
-def measure_fallback_share(call: Call, inputs: Inputs) -> float:
+def measure_fallback_share(call: Call, inputs: Inputs, wait: Wait = do_not_wait) -> float:
     """Return the share of a call's time that is spent inside PyTorch's operators, of the shortest of three calls."""
     calls: list[tuple[float, float]] = []
     for _ in range(3):
-        with _OperatorClock() as clock:
-            seconds = _time(lambda: call(*inputs))
+        with _OperatorClock(wait) as clock:
+            seconds = _time(lambda: call(*inputs), wait)
         calls.append((seconds, clock.seconds))
     seconds, inside = min(calls)
     return inside / seconds
@@ -176,21 +194,26 @@ def describe_dtype(module: nn.Module) -> str:
     return "+".join(sorted(names)) or "none"
 
 
-def _prepare(name: str, prepare: Prepare, module: nn.Module, inputs: Inputs) -> _Runner | Row:
+def _prepare(name: str, prepare: Prepare, module: nn.Module, inputs: Inputs, wait: Wait) -> _Runner | Row:
     start = time.perf_counter()
     try:
         call = prepare(module, inputs)
         # Cloned: a peer may hand out the same buffers at every call.
         outputs = tuple(output.clone() for output in list_tensors(call(*inputs)))
+        wait()
         compile_seconds = time.perf_counter() - start
-        block_seconds = min(_time(lambda: call(*inputs)) for _ in range(2))
+        block_seconds = min(_time(lambda: call(*inputs), wait) for _ in range(2))
     except Exception as error:  # noqa: BLE001 (whatever a peer raises is what its row says)
         return Row(name, failure=f"{type(error).__name__}: {error}")
     return _Runner(name, call, compile_seconds, outputs, repeats=max(1, math.ceil(_BLOCK_SECONDS / block_seconds)))
 
 
 def _measure_rounds(
-    runners: Sequence[_Runner], inputs: Inputs, rounds: int, report: Callable[[int], None]
+    runners: Sequence[_Runner],
+    inputs: Inputs,
+    rounds: int,
+    measure: Callable[[_Runner, Inputs], float],
+    report: Callable[[int], None],
 ) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {runner.name: [] for runner in runners}
     gc.collect()
@@ -202,7 +225,7 @@ def _measure_rounds(
             turn = index % max(1, len(runners))
             for runner in (*runners[turn:], *runners[:turn]):
                 runner.call(*inputs)
-                times[runner.name].append(_time_block(runner, inputs))
+                times[runner.name].append(measure(runner, inputs))
     finally:
         gc.enable()
     return times
@@ -212,9 +235,21 @@ def _time_block(runner: _Runner, inputs: Inputs) -> float:
     return statistics.median(_time(lambda: runner.call(*inputs)) for _ in range(runner.repeats))
 
 
-def _time(call: Callable[[], object]) -> float:
+def _time_block_late(runner: _Runner, inputs: Inputs, wait: Wait) -> float:
+    """The time of a call of a block, between two moments when the device is idle."""
+
+    def call_all() -> None:
+        for _ in range(runner.repeats):
+            runner.call(*inputs)
+
+    return _time(call_all, wait) / runner.repeats
+
+
+def _time(call: Callable[[], object], wait: Wait = do_not_wait) -> float:
+    wait()
     start = time.perf_counter()
     call()
+    wait()
     return time.perf_counter() - start
 
 

@@ -2,22 +2,29 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
 
 import tcomp
 from tcomp import zoo
 from tcomp.bench import CANDIDATE, Result, Row, bench_model
+from tcomp.compiled_module import CompiledModule
+from tcomp.devices import SERVED
 from tcomp.doctor import run_checks
+from tcomp.gpus import DEFAULT, DESCRIBED
 from tcomp.ir.errors import TcompError
-from tcomp.models import Model, expand_specs, load_model
+from tcomp.models import Model, expand_specs, load_model, move_model
+from tcomp.options import Backend, Precision, Scatter
 from tcomp.peers import PEERS, find_peers, make_tcomp
+from tcomp.progress import watch_progress
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 from tcomp.tables import make_bench_table, make_check_table, show, summarise, write_results
 
@@ -62,6 +69,41 @@ def _take_compile_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that choose how a model is compiled; they reach the command as keyword arguments."""
     decorators = (
         click.option("--dtype", type=click.Choice(list(_DTYPES)), help="Convert weights and inputs to this type."),
+        click.option("--device", type=click.Choice(SERVED), help="Move the model and its inputs there."),
+        click.option(
+            "--backend",
+            type=click.Choice(get_args(Backend)),
+            default="auto",
+            show_default=True,
+            help="What kernels are written in: auto means C on the CPU, Triton on a GPU.",
+        ),
+        click.option(
+            "--interpret",
+            is_flag=True,
+            help="With --backend triton, on the CPU: run kernels in Triton's interpreter. For debugging, and very slow: take small models.",
+        ),
+        click.option(
+            "--target",
+            metavar="ARCHITECTURE",
+            help=f"With --backend triton: the GPU to compile for, of {', '.join(DESCRIBED)}; by default the one here, or else {DEFAULT}.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(get_args(Precision)),
+            default="auto",
+            show_default=True,
+            help="How Triton kernels multiply float32 matrices: auto does what PyTorch was told, and tf32x3 if it was told nothing.",
+        ),
+        click.option(
+            "--scatter",
+            type=click.Choice(get_args(Scatter)),
+            default="deterministic",
+            show_default=True,
+            help="atomic lets Triton kernels add up scattered elements in any order: faster, and rounded differently from run to run.",
+        ),
+        click.option(
+            "--cuda-graphs/--no-cuda-graphs", default=None, help="Whether kernels are recorded and replayed; by default if it saves time."
+        ),
         click.option(
             "--numerics",
             type=click.Choice(["default", "strict"]),
@@ -105,7 +147,7 @@ def compile_command(model: str, output: Path, **options: Any) -> None:
     """
     module, inputs = _load(model, options)
     start = time.perf_counter()
-    compiled = tcomp.compile(module, inputs, **_make_arguments(options))
+    compiled = _compile(module, inputs, options)
     compiled.save(output)
     click.echo(f"{output}: {len(compiled.kernels)} kernels, {time.perf_counter() - start:.1f} s")
 
@@ -128,8 +170,7 @@ def run_command(model: str, program: Path | None, **options: Any) -> None:
       tcomp run zoo:mlp --dtype bfloat16
     """
     module, inputs = _load(model, options)
-    arguments = _make_arguments(options)
-    compiled = tcomp.load(program, module) if program else tcomp.compile(module, inputs, **arguments)
+    compiled = tcomp.load(program, module) if program else _compile(module, inputs, options)
     with torch.no_grad():
         eager, outputs = list_tensors(module(*inputs)), list_tensors(compiled(*inputs))
     reference = run_reference(module, inputs)
@@ -195,31 +236,35 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
 @click.option("--cascade", "part", flag_value="cascade", help="Print the cascade as captured, with modules and lines.")
 @click.option("--optimised", "part", flag_value="optimised", help="Print the cascade after all passes.")
 @click.option("--schedule-text", "part", flag_value="schedule", help="Print the schedule alone.")
-@click.option("--source", metavar="KERNEL", help="Print the C of one kernel, or of `all`.")
+@click.option("--source", metavar="KERNEL", help="Print the source of one kernel, or of `all`.")
 @_take_compile_options
 def explain_command(model: str, part: str | None, source: str | None, **options: Any) -> None:
     """Show what MODEL was compiled to: memory, fallbacks, and each kernel with its einsums and why it fused them.
 
-    Layers that are alike share their kernels, and are shown once. The options show the parts in full.
+    Layers that are alike share their kernels, and are shown once. The options show the parts in full. Of Triton kernels it
+    shows what they use of a GPU as well, which need not be here.
 
     \b
     Examples:
       tcomp explain zoo:bert
       tcomp explain zoo:bert --source all
+      tcomp explain zoo:bert --backend triton --target sm_80
     """
     module, inputs = _load(model, options)
-    compiled = tcomp.compile(module, inputs, **_make_arguments(options))
+    compiled = _compile(module, inputs, options)
     if source:
         click.echo(_find_source(compiled, source))
     elif part:
         click.echo(str(getattr(compiled, part)))
     else:
-        click.echo(tcomp.explain(compiled))
+        with _show_progress():
+            text = tcomp.explain(compiled)
+        click.echo(text)
 
 
 @main.command("doctor")
 def doctor_command() -> None:
-    """Check compiler, vector instructions, threads, OpenMP and cache, with a fix for each problem.
+    """Check compiler, vector instructions, threads, OpenMP, cache, GPU and Triton, with a fix for each problem.
 
     The exit code is 1 if tcomp cannot work here.
 
@@ -236,12 +281,17 @@ def doctor_command() -> None:
 def _load(spec: str, options: dict[str, Any]) -> Model:
     if options["threads"]:
         torch.set_num_threads(options["threads"])
-    return load_model(spec, _DTYPES.get(options["dtype"]))
+    return move_model(load_model(spec, _DTYPES.get(options["dtype"])), options["device"])
+
+
+def _compile(module: nn.Module, inputs: tuple[object, ...], options: dict[str, Any]) -> CompiledModule:
+    with _show_progress():
+        return tcomp.compile(module, inputs, **_make_arguments(options))
 
 
 def _make_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Turn the options of a command into keyword arguments of tcomp.compile."""
-    arguments = {name: value for name, value in options.items() if name != "dtype"}
+    arguments = {name: value for name, value in options.items() if name not in ("dtype", "device")}
     if arguments["schedule"]:
         arguments["schedule"] = arguments["schedule"].read_text()
     return arguments
@@ -254,6 +304,23 @@ def _find_source(compiled: Any, name: str) -> str:
     if name not in kernels:
         raise TcompError(f"there is no kernel {name!r}", help=f"kernels are: {', '.join(kernels)}")
     return str(kernels[name])
+
+
+@contextmanager
+def _show_progress() -> Iterator[None]:
+    """Show how far the compilation of kernels has come, once there is something to show."""
+    progress = _make_progress()
+    tasks: list[TaskID] = []
+    with ExitStack() as stack:
+
+        def show(text: str, done: int, total: int) -> None:
+            if not tasks:
+                stack.enter_context(progress)
+                tasks.append(progress.add_task(""))
+            progress.update(tasks[0], description=text, completed=done, total=total)
+
+        with watch_progress(show):
+            yield
 
 
 def _make_progress() -> Progress:

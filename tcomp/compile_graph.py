@@ -26,6 +26,7 @@ from tcomp.capture_types import (
     ViewStep,
 )
 from tcomp.compile_stage import StageInput, StageOutput, compile_stage
+from tcomp.devices import CPU, find_device
 from tcomp.ir.errors import Unsupported
 from tcomp.lower_graph import find_unsupported
 from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
@@ -49,7 +50,6 @@ from tcomp.program import (
 )
 from tcomp.settings import read_settings
 from tcomp.sizes import TensorSpec, read_condition, spec_of
-from tcomp.weights import check_device
 
 
 def compile_captured(captured: Captured, options: Options) -> Program:
@@ -59,24 +59,25 @@ def compile_captured(captured: Captured, options: Options) -> Program:
     """
     inputs: list[TensorSpec | Given] = []
     slots: dict[Node, Operand] = {}
+    tensors: list[tuple[str, Tensor]] = []
     for index, given in enumerate(captured.inputs):
         match given:
             case TensorInput(node):
-                check_device(node.meta["val"], f"flattened input {index}")
+                tensors.append((f"flattened input {index}", node.meta["val"]))
                 inputs.append(spec_of(node.meta["val"]))
                 slots[node] = Slot(index)
             case ValueInput(value):
                 inputs.append(Given(value))
-    for name, tensor in captured.constants.items():
-        check_device(tensor, name)
+    device, moved = _find_place(tensors, captured.constants)
     mutated = frozenset(m.of.name for m in captured.mutations if isinstance(m.of, ConstantOrigin))
     outputs = [output for output in captured.outputs if isinstance(output, NodeOutput)]
     wanted = {mutation.node: spec_of(mutation.node.meta["val"]) for mutation in captured.mutations}
     wanted.update((output.node, spec_of(output.val)) for output in outputs)
-    maker = _StageMaker(captured.graph, slots, len(inputs), mutated, options)
+    maker = _StageMaker(captured.graph, slots, len(inputs), mutated, device, options)
     maker.compile(wanted)
     taken: set[Operand] = set()
     return Program(
+        device=device,
         inputs=tuple(inputs),
         in_spec=captured.in_spec,
         out_spec=captured.out_spec,
@@ -84,6 +85,7 @@ def compile_captured(captured: Captured, options: Options) -> Program:
         guards=tuple(read_condition(guard) for guard in captured.guards),
         constants={name: spec_of(tensor) for name, tensor in captured.constants.items()},
         mutated=mutated,
+        moved=moved,
         stages=tuple(maker.stages),
         mutations=tuple((_operand_of(m.of), maker.operands[m.node]) for m in captured.mutations),
         results=tuple(_read_output(output, maker, taken) for output in captured.outputs),
@@ -100,17 +102,18 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
     inputs: list[TensorSpec | Given] = []
     slots: dict[Node, Operand] = {}
     constants: dict[str, Tensor] = {}
+    tensors: list[tuple[str, Tensor]] = []
     for node in gm.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder":
             slots[node] = Slot(len(inputs))
             if isinstance(value, Tensor):
-                check_device(value, f"input {node.name}")
+                tensors.append((f"input {node.name}", value))
             inputs.append(spec_of(value) if isinstance(value, Tensor) else Given(None))
         elif node.op == "get_attr":
             constants[str(node.target)] = found = _find_attribute(gm, str(node.target))
-            check_device(found, str(node.target))
             node.meta.setdefault("val", found)
+    device, moved = _find_place(tensors, constants)
     symbols = _find_symbols(gm)
     output = next(node for node in gm.graph.nodes if node.op == "output")
     given = output.args
@@ -118,7 +121,7 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
     views = {node: _find_view(node) for node in flat if isinstance(node, Node)}
     computed = [n for n in views if views[n] is None and n not in slots and not is_size(n)]
     output.args = (tuple(computed),)
-    maker = _StageMaker(gm, slots, len(inputs), frozenset(), options)
+    maker = _StageMaker(gm, slots, len(inputs), frozenset(), device, options)
     try:
         maker.compile({})
     finally:
@@ -135,6 +138,7 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
         else:
             results.append(Returned(maker.operands[leaf]))
     program = Program(
+        device=device,
         inputs=tuple(inputs),
         in_spec=None,
         out_spec=None,
@@ -142,6 +146,7 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
         guards=(),
         constants={name: spec_of(tensor) for name, tensor in constants.items()},
         mutated=frozenset(),
+        moved=moved,
         stages=tuple(maker.stages),
         mutations=(),
         results=tuple(results),
@@ -154,7 +159,13 @@ class _StageMaker:
     """Compiles a graph part by part, and remembers where the value of each node is found."""
 
     def __init__(
-        self, graph: GraphModule, slots: dict[Node, Operand], first_slot: int, mutated: frozenset[str], options: Options
+        self,
+        graph: GraphModule,
+        slots: dict[Node, Operand],
+        first_slot: int,
+        mutated: frozenset[str],
+        device: torch.device,
+        options: Options,
     ) -> None:
         self.graph = graph
         self.stages: list[Stage] = []
@@ -162,6 +173,7 @@ class _StageMaker:
         self.fresh: set[Node] = set()
         self.operands = dict(slots)
         self._mutated = mutated
+        self._device = device
         self._options = options
         self._settings = read_settings()
         for node in graph.graph.nodes:
@@ -199,11 +211,14 @@ class _StageMaker:
     def _compile(
         self, graph: GraphModule, inputs: Sequence[Node], outputs: Sequence[Node], wanted: Mapping[Node, TensorSpec]
     ) -> None:
+        for node in outputs:
+            self._check_result(node)
         result = compile_stage(
             graph,
             [StageInput(self.operands[node], spec_of(node.meta["val"]), self._is_weight(node)) for node in inputs],
             [StageOutput(node, wanted.get(node) or spec_of(node.meta["val"])) for node in outputs],
             self.slots,
+            self._device,
             self._options,
             self._settings,
         )
@@ -214,6 +229,15 @@ class _StageMaker:
                 self.operands[node] = operand
                 if is_fresh:
                     self.fresh.add(node)
+
+    def _check_result(self, node: Node) -> None:
+        device = node.meta["val"].device
+        if device.type != self._device.type:
+            raise Unsupported(
+                f"a result on {device} of a program on {self._device}",
+                where=f"{node.meta.get('source', '')} ({node.format_node()})".lstrip(),
+                help="leave results where they are computed, and move them outside the module",
+            )
 
     def _is_weight(self, node: Node) -> bool:
         return node.op == "get_attr" and str(node.target) not in self._mutated
@@ -245,6 +269,12 @@ class _StageMaker:
             return self.operands[argument] if argument in self.operands else _freeze(argument.meta["val"])
 
         return map_aggregate(arguments, read)
+
+
+def _find_place(inputs: Sequence[tuple[str, Tensor]], constants: Mapping[str, Tensor]) -> tuple[torch.device, frozenset[str]]:
+    """Where a program is, and the constants that are on the CPU instead: PyTorch would have moved them, or they are single numbers."""
+    device = find_device((*inputs, *((name, tensor) for name, tensor in constants.items() if tensor.device != CPU)))
+    return device, frozenset(name for name, tensor in constants.items() if tensor.device != device)
 
 
 def report_fallbacks(refused: Mapping[Node, Unsupported], fallback: str) -> None:

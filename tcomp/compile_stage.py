@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import functools
-import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+import torch
 from torch.fx import GraphModule, Node
 
-from tcomp.codegen.build import build_program
 from tcomp.codegen.c_checks import indexes_by_data
-from tcomp.codegen.c_kernel import instances
 from tcomp.codegen.c_program import program_checks
 from tcomp.debug import Dump
+from tcomp.devices import choose_backend
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA
 from tcomp.lower_graph import lower_graph
+from tcomp.makers import CMaker, TritonMaker
 from tcomp.options import Options
 from tcomp.passes.pipeline import Program as Kernels
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.program import Check, CompiledStage, Constant, Library, Operand, Slot
+from tcomp.program import AnyLibrary, Check, CompiledStage, Constant, Operand, Slot
 from tcomp.settings import Settings
 from tcomp.sizes import TensorSpec
 from tcomp.stage_report import make_report
-from tcomp.toolchains import find_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +61,13 @@ def compile_stage(
     inputs: Sequence[StageInput],
     outputs: Sequence[StageOutput],
     first_slot: int,
+    device: torch.device,
     options: Options,
     settings: Settings,
 ) -> StageResult:
     """Compile a graph whose tensor inputs and outputs are described in its order; results go to slots from `first_slot` on.
 
-    Raises Unsupported for the first operator that has no lowering, ToolchainError and BudgetError.
+    `device` is where all tensors are. Raises Unsupported for the first operator that has no lowering, ToolchainError and BudgetError.
     """
     cascade = lower_graph(graph)
     cascade = replace(
@@ -90,7 +88,8 @@ def compile_stage(
     cascade = replace(cascade, outputs=tuple(made))
     strides = {name: spec.strides for name, spec in specs.items()}
     strides.update((name, spec.strides) for name, (_, spec) in made.items())
-    stage = _build_stage(cascade, strides, sources, specs, made, options, settings)
+    maker = TritonMaker(device, options, settings) if choose_backend(options, device) == "triton" else CMaker(options, settings)
+    stage = _build_stage(cascade, strides, sources, specs, made, maker, options, settings)
     return StageResult(stage, tuple(operands), tuple(fresh))
 
 
@@ -100,22 +99,23 @@ def _build_stage(
     sources: Mapping[str, Operand],
     specs: Mapping[str, TensorSpec],
     made: Mapping[str, tuple[int, TensorSpec]],
+    maker: CMaker | TritonMaker,
     options: Options,
     settings: Settings,
 ) -> CompiledStage:
-    toolchain, target = find_machine(settings.compiler)
     dump = Dump(settings.debug_dir)
-    compiled = compile_cascade(cascade, strides, target, observe=dump.write, strict=options.numerics == "strict")
+    strict, atomic = options.numerics == "strict", options.scatter == "atomic"
+    compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic)
     _check_budget(compiled.main, options.memory_budget)
     inputs = {name: source.name if isinstance(source, Constant) else name for name, source in sources.items()}
     with ThreadPoolExecutor(max_workers=2) as pool:
-        prelude = pool.submit(_build, compiled.prelude, inputs, options, settings)
-        main = pool.submit(_build, compiled.main, inputs, options, settings)
+        prelude = pool.submit(_build, compiled.prelude, inputs, maker)
+        main = pool.submit(_build, compiled.main, inputs, maker)
         libraries = prelude.result(), main.result()
-    report = functools.cache(functools.partial(make_report, compiled, toolchain.lanes))
+    report = functools.cache(functools.partial(make_report, compiled, maker.print_kernel))
     if dump.is_wanted:
         for kernel in report().kernels:
-            dump.write(f"{kernel.name}.c", kernel.source)
+            dump.write(f"{kernel.name}{maker.suffix}", kernel.source)
     tensors = compiled.prelude.cascade.tensors()
     folded = {name: _count_bytes(tensors[name].dtype.bytes, tensors[name].shape) for name in compiled.prelude.cascade.outputs}
     written = set(compiled.main.cascade.outputs)
@@ -123,16 +123,8 @@ def _build_stage(
     return CompiledStage(sources, folded, results, specs, *libraries, report)
 
 
-def _build(kernels: Kernels, inputs: Mapping[str, str], options: Options, settings: Settings) -> Library | None:
-    if not kernels.plan.steps:
-        return None
-    toolchain, _ = find_machine(settings.compiler)
-    folder = settings.cache_dir / "kernels" if options.cache else _private_folder()
-    path = build_program(kernels.plan, dict(kernels.kernels), toolchain=toolchain, cache_directory=folder)
-    plan = kernels.plan
-    symbols = tuple(symbol.name for symbol in plan.symbols)
-    checks = _describe_checks(kernels, inputs)
-    return Library(path, plan.externals, symbols, plan.arena, _count_instances(kernels), checks)
+def _build(kernels: Kernels, inputs: Mapping[str, str], maker: CMaker | TritonMaker) -> AnyLibrary | None:
+    return maker.make(kernels, _describe_checks(kernels, inputs)) if kernels.plan.steps else None
 
 
 def _describe_checks(kernels: Kernels, inputs: Mapping[str, str]) -> tuple[Check, ...]:
@@ -144,27 +136,6 @@ def _describe_checks(kernels: Kernels, inputs: Mapping[str, str]) -> tuple[Check
         sources = dict.fromkeys(f"{member.name} {member.source}".rstrip() for member in members)
         found.append(Check(into or "an intermediate tensor", "\n".join(sources), check.extent))
     return tuple(found)
-
-
-def _count_instances(kernels: Kernels) -> int | None:
-    counts = [instances(kernel) for _, kernel in kernels.kernels]
-    return max(count.constant for count in counts) if all(count.is_constant for count in counts) else None
-
-
-_FIRST_USE = threading.Lock()
-
-
-@functools.cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tcomp-")
-
-
-def _private_folder() -> Path:
-    """A folder of this process alone, for programs that are not to be kept; removed at its end."""
-    # Two threads that both find nothing cached would make two folders, and the one that is dropped would be deleted in use.
-    with _FIRST_USE:
-        folder = _temporary()
-    return Path(tempfile.mkdtemp(dir=folder.name))
 
 
 def _count_bytes(size: int, shape: Sequence[Index]) -> int:

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 
 from tcomp.dispatch import Fallback, Memory, Mode, Programs, Variant, list_fallbacks
-from tcomp.ir.errors import TcompError
+from tcomp.gpus import find_triton_version
+from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.options import Options
-from tcomp.program import CompiledStage, KernelReport, Program, StageReport
+from tcomp.program import CompiledStage, KernelReport, KernelUse, Program, StageReport, TritonLibrary
 
 
 class CompiledModule(nn.Module):
@@ -109,6 +110,16 @@ class CompiledModule(nn.Module):
         return tuple(kernel for report in self.reports for kernel in report.kernels)
 
     @property
+    def uses(self) -> Mapping[str, KernelUse | TcompError]:
+        """What the kernels use of a GPU, by their names, or why that is not known; compiles those that are not compiled yet."""
+        libraries = [part for p in self.programs for s in p.stages if isinstance(s, CompiledStage) for part in (s.main, s.prelude)]
+        uses: dict[str, KernelUse | TcompError] = {}
+        for library in libraries:
+            if isinstance(library, TritonLibrary):
+                uses.update(_find_uses(library))
+        return uses
+
+    @property
     def memory(self) -> Memory:
         """The largest need among the programs."""
         return self._tcomp.measure_memory()
@@ -141,3 +152,12 @@ class CompiledModule(nn.Module):
             where=type(self.original).__name__,
             help="pickle its `original`, or keep the program with save(path) and tcomp.load(path, module)",
         )
+
+
+def _find_uses(library: TritonLibrary) -> Mapping[str, KernelUse | ToolchainError]:
+    if find_triton_version() is None:
+        missing = ToolchainError("Triton is not installed", help="pip install 'tcomp[gpu]'")
+        return {name: missing for kernel in library.kernels for name in kernel.names}
+    from tcomp.kernel_resources import find_uses  # noqa: PLC0415 (imports triton)
+
+    return find_uses(library)

@@ -55,12 +55,6 @@ def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Map
 
 def read_options(arguments: Mapping[str, object]) -> Options:
     """Make Options; raises Unsupported for choices that are known and not served yet."""
-    if arguments.get("backend") == "triton":
-        raise Unsupported(
-            "there is no Triton backend: nothing prints tile programs as Triton kernels",
-            where="options of tcomp.compile",
-            help='leave backend at "auto", which compiles C for the CPU',
-        )
     options = make_options(arguments)
     if options.schedule is not None:
         raise Unsupported(
@@ -86,7 +80,7 @@ def _compile_graph(gm: GraphModule, options: Options) -> Callable[[list[Any]], S
     program, constants = compile_functional(gm, options)
     # AOTAutograd compiles under its fake tensors; what is folded needs memory.
     with unset_fake_temporarily():
-        execution = Execution(program, lambda: constants, threads=options.threads, flush_denormals=options.numerics != "strict")
+        execution = Execution(program, lambda: constants, options)
 
     def run(arguments: list[Any]) -> Sequence[Any]:
         with torch.no_grad():

@@ -25,7 +25,7 @@ class Dump:
             return
         name = f"{stage}_{result.name}" if isinstance(result, Kernel) else stage
         parts = result if isinstance(result, tuple) else (result,)
-        suffix = "" if name.endswith(".c") else ".txt"
+        suffix = "" if name.endswith((".c", ".py")) else ".txt"
         path = self._folder / f"{next(self._numbers):03}_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:100]}{suffix}"
         try:
             path.write_text("\n".join(str(part) for part in parts) + "\n")

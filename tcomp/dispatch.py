@@ -14,13 +14,14 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from tcomp.capture import capture
 from tcomp.compile_graph import compile_captured
+from tcomp.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
 from tcomp.program import CompiledStage, EagerStage, Program
 from tcomp.runtime import Execution
 from tcomp.specialise import report_fixed
-from tcomp.weights import ModuleState, Stale, check_device, check_devices
+from tcomp.weights import ModuleState, Stale
 
 Mode: TypeAlias = tuple[bytes, torch.dtype | None]
 """The training flags of all modules, and the type to which autocast converts, if it is on."""
@@ -84,7 +85,7 @@ class Programs:
             return self._call_torch(args, kwargs, "hooks", "the module has hooks")
         if torch.is_grad_enabled() and self._wants_gradients(leaves):
             return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
-        key = (spec, self._read_mode(), tuple([_describe(leaf) for leaf in leaves]))
+        key = (spec, self._read_mode(leaves), tuple([_describe(leaf) for leaf in leaves]))
         variant = self._known.get(key)
         if variant is None:
             variant = self._choose(key, leaves, args, kwargs)
@@ -104,7 +105,7 @@ class Programs:
         leaves, spec = _flatten(args, kwargs)
         if not self._state.is_current():
             self._renew()
-        key = (spec, self._read_mode(), tuple([_describe(leaf) for leaf in leaves]))
+        key = (spec, self._read_mode(leaves), tuple([_describe(leaf) for leaf in leaves]))
         return self._known.get(key) or self._choose(key, leaves, args, kwargs)
 
     def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
@@ -141,12 +142,7 @@ class Programs:
     def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> Variant:
         """Take a program in, bound to the module's present weights."""
         state = self._state
-        execution = Execution(
-            program,
-            lambda: state.find_tensors(lifted),
-            threads=self.options.threads,
-            flush_denormals=self.options.numerics != "strict",
-        )
+        execution = Execution(program, lambda: state.find_tensors(lifted), self.options)
         assert program.out_spec is not None
         variant = Variant(mode, is_dynamic, program, execution, program.out_spec.is_leaf())
         self.variants.append(variant)
@@ -154,7 +150,7 @@ class Programs:
 
     def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
-            mode = self._read_mode()
+            mode = self._read_mode(leaves)
             _, structure = tree_flatten((args, kwargs))
             for index, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor):
@@ -170,7 +166,8 @@ class Programs:
             return variant
 
     def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
-        check_devices(self.module)
+        leaves, _ = tree_flatten((args, kwargs))
+        choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
         dynamic = self.options.dynamic
         # When sizes change: one program for all of them, if the module allows that.
         if dynamic or (dynamic is None and has_others):
@@ -209,10 +206,18 @@ class Programs:
             self.variants.clear()
             self._known.clear()
 
-    def _read_mode(self) -> Mode:
-        # Burnt in at capture: which modules train, and the dtypes autocast chooses.
-        autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    def _read_mode(self, leaves: Sequence[Any]) -> Mode:
+        # Burnt in at capture: which modules train, and the dtypes autocast chooses where the tensors are.
+        kind = self._find_kind(leaves)
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         return self._state.read_modes(), autocast
+
+    def _find_kind(self, leaves: Sequence[Any]) -> str:
+        """The kind of device that a call is on."""
+        for tensor in (*leaves, *self._state.parameters[:1]):
+            if isinstance(tensor, Tensor) and tensor.device.type in SERVED and not is_number(tensor):
+                return tensor.device.type
+        return CPU.type
 
     def _wants_gradients(self, leaves: Sequence[Any]) -> bool:
         return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves) or any(

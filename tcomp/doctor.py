@@ -11,29 +11,17 @@ import stat
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
+from tcomp.doctor_check import Check
+from tcomp.doctor_gpu import check_gpu_parts
 from tcomp.settings import Settings, read_settings
-
-Status = Literal["ok", "warning", "broken"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What one check found; `fix` is empty where nothing needs mending."""
-
-    name: str
-    status: Status
-    found: str
-    fix: str = ""
 
 
 def run_checks(settings: Settings | None = None) -> tuple[Check, ...]:
-    """Check versions, compiler, instruction set, threads, OpenMP and cache; tcomp cannot work if one is "broken"."""
+    """Check versions, compiler, instruction set, threads, OpenMP, cache, GPU and Triton; tcomp cannot work if one is "broken"."""
     settings = settings or read_settings()
     command = find_compiler(settings)
     return (
@@ -43,6 +31,7 @@ def run_checks(settings: Settings | None = None) -> tuple[Check, ...]:
         check_threads(count_allowed_cpus(), read_quota(Path("/sys/fs/cgroup/cpu.max")), torch.get_num_threads()),
         check_openmp(find_loaded_openmp(Path("/proc/self/maps"))),
         check_cache(settings.cache_dir),
+        *check_gpu_parts(),
         check_extras(),
     )
 

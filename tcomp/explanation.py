@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.compiled_module import CompiledModule
 from tcomp.dispatch import Fallback
 from tcomp.ir.errors import TcompError
-from tcomp.program import CompiledStage, KernelReport, Program
+from tcomp.program import CompiledStage, KernelReport, KernelUse, Program
 from tcomp.sizes import TensorSpec
 
 LONGEST_NAMES = 70
@@ -16,7 +16,9 @@ LONGEST_NAMES = 70
 
 
 def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
-    """A summary, and the kernels: what each computes and fused and why; with `sources` the C of every kernel.
+    """A summary, and the kernels: what each computes and fused and why; with `sources` the source of every kernel.
+
+    Of kernels for a GPU one is told what they use of it; those that are not compiled yet are compiled, which takes about a second each.
 
     Of kernels that several parts of the model share, the einsums of the first call stand for all. The whole cascades are
     `compiled.cascade` and `compiled.optimised`.
@@ -29,6 +31,7 @@ def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
     if not programs:
         raise TcompError("nothing has been compiled yet", where="tcomp.explain", help="pass example_inputs, or call it once")
     lines = [*_summarise(compiled), ""]
+    uses = compiled.uses
     for number, program in enumerate(programs):
         if len(programs) > 1:
             lines += [f"program {number + 1} of {len(programs)}: {describe_inputs(program)}", ""]
@@ -36,7 +39,7 @@ def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
         for position, stage in enumerate(stages):
             if len(stages) > 1:
                 lines += [f"compiled stage {position + 1} of {len(stages)}", ""]
-            lines += _explain_kernels(stage.report().kernels, sources=sources)
+            lines += _explain_kernels(stage.report().kernels, uses, sources=sources)
     lines += [f"sizes are fixed: {reason}" for reason in compiled.fixed_sizes]
     return "\n".join([*lines, *_explain_fallbacks(compiled.fallbacks)]).rstrip()
 
@@ -68,6 +71,16 @@ def describe_inputs(program: Program) -> str:
     return ", ".join(parts)
 
 
+def describe_use(use: KernelUse) -> str:
+    """What a kernel uses of a GPU, in a line."""
+    resources = use.resources
+    shared = f"{format_bytes(resources.shared)} shared" if resources.shared else "nothing shared"
+    spilled = f"{resources.spilled} bytes spilled" if resources.spilled else "none spilled"
+    cores = resources.tensor_cores or "no tensor cores"
+    warps = f"{use.instances} instances of {use.warps} warps, {use.stages} stages"
+    return f"{resources.registers} registers, {spilled}, {shared}, {cores}; {warps}; occupancy {use.occupancy:.0%}"
+
+
 def format_bytes(count: int) -> str:
     """A number of bytes in the largest unit that leaves it above one."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
@@ -76,7 +89,7 @@ def format_bytes(count: int) -> str:
     return f"{count} bytes"
 
 
-def _explain_kernels(kernels: Sequence[KernelReport], *, sources: bool) -> Iterator[str]:
+def _explain_kernels(kernels: Sequence[KernelReport], uses: Mapping[str, KernelUse | TcompError], *, sources: bool) -> Iterator[str]:
     """A table of the kernels, then each with its einsums, those of its first call, whose copies are not shown."""
     name_width = max((len(kernel.name) for kernel in kernels), default=0)
     kind_width = max((len(kernel.kind) for kernel in kernels), default=0)
@@ -87,17 +100,19 @@ def _explain_kernels(kernels: Sequence[KernelReport], *, sources: bool) -> Itera
         yield f"{kernel.calls:5}  {kernel.name:{name_width}}  {kernel.kind:{kind_width}}  {names}"
     yield ""
     for kernel in kernels:
-        yield from _explain_kernel(kernel, sources=sources)
+        yield from _explain_kernel(kernel, uses.get(kernel.name), sources=sources)
         yield ""
 
 
-def _explain_kernel(kernel: KernelReport, *, sources: bool) -> Iterator[str]:
+def _explain_kernel(kernel: KernelReport, use: KernelUse | TcompError | None, *, sources: bool) -> Iterator[str]:
     times = "once" if kernel.calls == 1 else f"{kernel.calls} times"
     yield f"{kernel.name}, called {times}" + (" when weights change" if kernel.is_prelude else "")
     yield from (f"  # {origin}" for origin in kernel.origins)
     yield from (f"  {text}" for _, text in kernel.einsums)
     yield f"  why   {kernel.why}"
     yield f"  loops {kernel.loops or 'none'}"
+    if use is not None:
+        yield f"  uses  {describe_use(use) if isinstance(use, KernelUse) else f'unknown: {use.what}'}"
     if sources:
         yield from (f"  | {line}".rstrip() for line in kernel.source.splitlines())
 

@@ -12,6 +12,7 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from tcomp import zoo
 from tcomp.ir.errors import TcompError
@@ -36,6 +37,20 @@ def load_model(spec: str, dtype: torch.dtype | None = None) -> Model:
         name, _, size = name.partition(":")
         return zoo.build(name, dtype or torch.float32, size=cast(zoo.Size, size or "full"))
     return _convert(_call_factory(kind, name, spec), dtype)
+
+
+def move_model(model: Model, device: str | None) -> Model:
+    """Move a module and the tensors among its inputs to a kind of device, if one is named.
+
+    Raises TcompError for "cuda" where there is no CUDA device.
+    """
+    if device is None:
+        return model
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TcompError("this machine shows no CUDA device", where="--device cuda", help="run `tcomp doctor`, which tells what is missing")
+    module, inputs = model
+    moved: tuple[object, ...] = tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf, inputs)
+    return module.to(device), moved
 
 
 def expand_specs(text: str) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """How a module is to be compiled: the keyword arguments of `tcomp.compile` as one frozen value."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from tcomp.ir.errors import TcompError
 
-Backend = Literal["auto", "c"]
+Backend = Literal["auto", "c", "triton"]
+Precision = Literal["auto", "ieee", "tf32", "tf32x3"]
+Scatter = Literal["deterministic", "atomic"]
 Numerics = Literal["default", "strict"]
 Fallback = Literal["warn", "error", "silent"]
 
@@ -19,7 +22,20 @@ class Options:
     """
 
     backend: Backend = "auto"
-    """Which printer makes the kernels; "auto" takes the one for the device of the inputs."""
+    """Which printer makes the kernels: "auto" takes C for tensors on the CPU and Triton for those on a GPU. "triton" for a module
+    on the CPU compiles for the GPU that `target` names, to look at what comes out; to run it, move the module or set `interpret`."""
+    interpret: bool = False
+    """With "triton": run kernels in Triton's interpreter, on the CPU. To debug them: thousands of times slower than compiled ones."""
+    target: str | None = None
+    """With "triton": the GPU to compile for, as in "sm_80"; None for the one that is there, or else "sm_90"."""
+    precision: Precision = "auto"
+    """How Triton kernels multiply f32 matrices: "ieee" without tensor cores; "tf32x3" with them, nearly as exact; "tf32" with ten
+    bits of mantissa. "auto" is "tf32" where PyTorch has been told to use that (torch.set_float32_matmul_precision), else "tf32x3"."""
+    scatter: Scatter = "deterministic"
+    """How Triton kernels add up what several elements store in one place: in a fixed order, or atomically, which is faster and
+    rounds floats differently from run to run."""
+    cuda_graphs: bool | None = None
+    """Whether the kernels of a program with fixed sizes are recorded once and replayed; None: where it saves time."""
     dynamic: bool | None = None
     """True: sizes are symbols; False: one program a shape; None: static first, symbols when a size changes."""
     numerics: Numerics = "default"
@@ -38,12 +54,22 @@ class Options:
 
     def __post_init__(self) -> None:
         _check_choice("backend", self.backend, get_args(Backend))
+        _check_choice("interpret", self.interpret, (True, False))
+        _check_choice("precision", self.precision, get_args(Precision))
+        _check_choice("scatter", self.scatter, get_args(Scatter))
+        _check_choice("cuda_graphs", self.cuda_graphs, (None, True, False))
         _check_choice("numerics", self.numerics, get_args(Numerics))
         _check_choice("fallback", self.fallback, get_args(Fallback))
         _check_choice("dynamic", self.dynamic, (None, True, False))
         _check_choice("cache", self.cache, (True, False))
         _check_positive("memory_budget", self.memory_budget, "a number of bytes")
         _check_positive("threads", self.threads, "a number of threads")
+        _check_architecture(self.target)
+        for name in ("interpret", "target"):
+            if getattr(self, name) and self.backend != "triton":
+                raise TcompError(
+                    f"{name} is about Triton kernels, and backend is {self.backend!r}", where=_WHERE, help='pass backend="triton" as well'
+                )
         if self.schedule is not None and not isinstance(self.schedule, str):
             raise TcompError(
                 f"schedule must be the text of a schedule, not {self.schedule!r}",
@@ -85,6 +111,15 @@ def _check_positive(name: str, value: object, meaning: str) -> None:
             f"{name} must be {meaning} above zero or None, not {value!r}",
             where=_WHERE,
             help=f"leave {name} out for the default, {_default(name)!r}",
+        )
+
+
+def _check_architecture(value: object) -> None:
+    if value is not None and (not isinstance(value, str) or re.fullmatch(r"sm_[1-9][0-9]+", value) is None):
+        raise TcompError(
+            f"target must be a GPU's architecture or None, not {value!r}",
+            where=_WHERE,
+            help='write its compute capability without the dot: "sm_90" is 9.0, that of an H100; "sm_80" that of an A100',
         )
 
 

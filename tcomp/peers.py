@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import tcomp
+from tcomp.devices import find_device, list_tensors
 from tcomp.ir.errors import TcompError
 from tcomp.settings import override_environment
 
@@ -70,8 +72,11 @@ def prepare_inductor(module: nn.Module, inputs: Inputs) -> Call:
 
 
 def prepare_inductor_max(module: nn.Module, inputs: Inputs) -> Call:
-    """PyTorch's own compiler with autotuned matrix products and weights frozen into constants."""
-    compiled = torch.compile(module, dynamic=False, options={"max_autotune": True, "freezing": True})
+    """PyTorch's own compiler with autotuned matrix products, weights frozen into constants, and on a GPU recorded kernels."""
+    options: dict[str, str | int | bool | Callable[..., Any]] = {"max_autotune": True, "freezing": True}
+    if find_kind(module, inputs) == "cuda":
+        options["triton.cudagraphs"] = True
+    compiled = torch.compile(module, dynamic=False, options=options)
     compiled(*inputs)
     return compiled
 
@@ -79,6 +84,7 @@ def prepare_inductor_max(module: nn.Module, inputs: Inputs) -> Call:
 def prepare_openvino(module: nn.Module, inputs: Inputs) -> Call:
     """OpenVINO on the CPU, at the model's precision and with as many threads as PyTorch."""
     openvino = _import_extra("openvino")
+    _check_on_cpu(module, inputs, "OpenVINO")
     dtype = _find_dtype(module)
     precision = {torch.float32: "f32", torch.float16: "f16"}.get(dtype)
     if precision is None:
@@ -103,6 +109,7 @@ def prepare_onnxruntime(module: nn.Module, inputs: Inputs) -> Call:
     """ONNX Runtime on the CPU, from PyTorch's exporter, with as many threads as PyTorch."""
     onnxruntime = _import_extra("onnxruntime")
     _import_extra("onnxscript")
+    _check_on_cpu(module, inputs, "ONNX Runtime")
     if _find_dtype(module) not in (torch.float32, torch.float16):
         raise TcompError(f"{_find_dtype(module)} tensors cannot be handed to ONNX Runtime through numpy")
     settings = onnxruntime.SessionOptions()
@@ -119,6 +126,17 @@ def prepare_onnxruntime(module: nn.Module, inputs: Inputs) -> Call:
 
     call(*inputs)
     return call
+
+
+def find_kind(module: nn.Module, inputs: Inputs) -> str:
+    """The kind of device that a module and its inputs are on."""
+    return find_device(list_tensors(module, tree_leaves(inputs))).type
+
+
+def _check_on_cpu(module: nn.Module, inputs: Inputs, peer: str) -> None:
+    kind = find_kind(module, inputs)
+    if kind != "cpu":
+        raise TcompError(f"{peer} is measured on the CPU, and the model is on {kind}")
 
 
 def _import_extra(name: str) -> Any:

@@ -2,6 +2,7 @@
 
     Program  = inputs, symbols, guards, stages, mutations, results
     Stage    = CompiledStage (one call into a library) | EagerStage (operators left to PyTorch)
+    library  = Library (C) | TritonLibrary (kernels for a GPU, and the steps that start them)
     Operand  = Slot(index) | Constant(name)       slots: the flattened inputs, then what stages make
     Result   = Owned | Returned | View | Given    one per leaf of what the caller gets
 
@@ -13,11 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import torch
 from torch.utils._pytree import TreeSpec
 
+from tcomp.codegen.triton_files import Resources
+from tcomp.codegen.triton_kernel import TritonUnit
+from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Index
+from tcomp.ir.plan import Place
+from tcomp.ir.target import Gpu
 from tcomp.sizes import Condition, TensorSpec
 
 
@@ -63,8 +70,73 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
+class TritonKernel:
+    """A kernel for a GPU: the names that the plan has for it, and the Python module that holds its function."""
+
+    names: tuple[str, ...]
+    unit: TritonUnit
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStep:
+    """Start the kernel of that number in `grid` instances; places in the order of its arguments."""
+
+    kernel: int
+    places: tuple[Place, ...]
+    grid: Index
+    first_check: int
+    """Its first check's number among those of the library."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlace:
+    """A tensor somewhere in an external tensor or the arena; strides are in elements."""
+
+    place: Place
+    dtype: DType
+    shape: tuple[Index, ...]
+    strides: tuple[Index, ...]
+
+
+LibraryOperation: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm"]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStep:
+    """Have PyTorch's libraries compute: torch.OPERATION(*operands, out=out), at the precision that PyTorch has been told to use."""
+
+    operation: LibraryOperation
+    operands: tuple[TensorPlace, ...]
+    out: TensorPlace
+
+
+TritonStep: TypeAlias = KernelStep | LibraryStep
+
+
+@dataclass(frozen=True, slots=True)
+class TritonLibrary:
+    """A plan for a GPU: its kernels, as source, and what runs in which order on which memory."""
+
+    kernels: tuple[TritonKernel, ...]
+    steps: tuple[TritonStep, ...]
+    externals: tuple[str, ...]
+    symbols: tuple[str, ...]
+    arena: Index
+    """Bytes."""
+    checks: tuple[Check, ...]
+    """A failed check stores 1 at its number in the array of faults."""
+    target: Gpu
+    precision: str
+    """How f32 matrices are multiplied, as in TritonOptions."""
+
+
+AnyLibrary: TypeAlias = Library | TritonLibrary
+
+
+@dataclass(frozen=True, slots=True)
 class KernelReport:
-    """One kernel: its C, the einsums it computes at its first call, why they are one kernel, and how often it is called."""
+    """One kernel: its source, the einsums it computes at its first call, why they are one kernel, and how often it is called."""
 
     name: str
     kind: str
@@ -79,6 +151,19 @@ class KernelReport:
     calls: int
     is_prelude: bool
     """Whether it runs when weights change, not at every call."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelUse:
+    """What a kernel uses of a GPU when it runs: `instances` of so many warps, several of which share a multiprocessor."""
+
+    resources: Resources
+    instances: str
+    """A number, or an index over symbols."""
+    warps: int
+    stages: int
+    occupancy: float
+    """The share of a multiprocessor's warps that are in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +196,8 @@ class CompiledStage:
     """External of `main`, the slot it fills, and the tensor to allocate."""
     specs: Mapping[str, TensorSpec]
     """What memory the inputs are expected to have."""
-    prelude: Library | None
-    main: Library | None
+    prelude: AnyLibrary | None
+    main: AnyLibrary | None
     report: Callable[[], StageReport]
 
 
@@ -199,6 +284,8 @@ class SymbolSource:
 class Program:
     """A module, or a graph of one, compiled for one kind of input."""
 
+    device: torch.device
+    """Where its tensors are."""
     inputs: tuple[TensorSpec | Given, ...]
     in_spec: TreeSpec | None
     out_spec: TreeSpec | None
@@ -207,6 +294,8 @@ class Program:
     constants: Mapping[str, TensorSpec]
     mutated: frozenset[str]
     """Constants that the program itself writes."""
+    moved: frozenset[str]
+    """Constants on the CPU, of which a program on a GPU keeps copies there."""
     stages: tuple[Stage, ...]
     mutations: tuple[tuple[Operand, Operand], ...]
     """(what is written, its new value)."""

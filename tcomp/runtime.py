@@ -4,47 +4,99 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from tcomp.devices import find_obstacle, is_number
 from tcomp.ir.expressions import Index
-from tcomp.program import CompiledStage, Given, Operand, Owned, Program, Replay, Result, Returned, Slot, View
-from tcomp.runtime_stages import CPU, Allocator, CallSettings, Clock, CompiledRunner, EagerRunner, Sizes, run_prelude
+from tcomp.options import Options
+from tcomp.program import (
+    AnyLibrary,
+    CompiledStage,
+    EagerStage,
+    Given,
+    Library,
+    Operand,
+    Owned,
+    Program,
+    Replay,
+    Result,
+    Returned,
+    Slot,
+    Stage,
+    TritonLibrary,
+    View,
+)
+from tcomp.runtime_stages import (
+    Allocator,
+    Bindings,
+    CallSettings,
+    Clock,
+    CompiledRunner,
+    EagerRunner,
+    ObstructedRunner,
+    Runner,
+    Sizes,
+    run_prelude,
+)
 from tcomp.sizes import TensorSpec, make_evaluator, make_predicate
 from tcomp.weights import Snapshot, Weights
+
+if TYPE_CHECKING:
+    from tcomp.triton_runtime import TritonPrelude
 
 
 class Execution:
     """A program that is loaded and bound to its constants; calling it is thread-safe."""
 
-    def __init__(
-        self, program: Program, find_constants: Callable[[], Mapping[str, Tensor]], *, threads: int | None, flush_denormals: bool
-    ) -> None:
+    def __init__(self, program: Program, find_constants: Callable[[], Mapping[str, Tensor]], options: Options) -> None:
         self.program = program
         self._symbols = tuple(program.symbols)
         self._sources = tuple((symbol.input, symbol.dim) for symbol in program.symbols.values())
         self._blank: list[Any] = [None] * (program.slots - len(program.inputs))
-        settings = CallSettings(threads, int(flush_denormals))
+        settings = CallSettings(options.threads, int(options.numerics != "strict"), interpret=options.interpret)
         # What the caller hands over has been checked by its guard, if it has one; what eager stages hand over has not.
         checked = program.in_spec is None
-        self._stages: list[CompiledRunner | EagerRunner] = []
-        known = len(program.inputs)
-        runners: list[CompiledRunner] = []
+        self._trusted = 0 if checked else len(program.inputs)
+        # The tensors that AOTAutograd hands to graphs are new at every call, as are the many that training keeps.
+        self._is_recorded = program.in_spec is not None if options.cuda_graphs is None else options.cuda_graphs
+        self._preludes: dict[TritonLibrary, TritonPrelude] = {}
+        self._stages: list[Runner] = []
         for stage in program.stages:
-            if isinstance(stage, CompiledStage):
-                runner = CompiledRunner(stage, len(runners), self._symbols, settings, 0 if checked else known)
-                runners.append(runner)
-                self._stages.append(runner)
-            else:
-                self._stages.append(EagerRunner(stage, self._symbols))
-        self.weights = Weights(program, find_constants, functools.partial(run_prelude, settings=settings))
+            compiled = sum(isinstance(runner.stage, CompiledStage) for runner in self._stages)
+            self._stages.append(self._load(stage, compiled, settings))
+        self.weights = Weights(program, find_constants, functools.partial(self._fold, settings=settings))
         self._serves = make_predicate(self._symbols, program.guards)
-        self._matches = [make_matcher(spec, self._symbols) for spec in program.inputs]
-        self._finishers = [_Finisher(result, self._symbols) for result in program.results]
+        self._matches = [make_matcher(spec, self._symbols, program.device) for spec in program.inputs]
+        self._finishers = [_Finisher(result, self._symbols, program.device) for result in program.results]
         self._is_plain = not program.mutations and all(isinstance(r, Owned) and r.is_fresh for r in program.results)
         self._plain = [r.operand.index for r in program.results if isinstance(r, Owned) and isinstance(r.operand, Slot)]
+
+    def _load(self, stage: Stage, number: int, settings: CallSettings) -> Runner:
+        """The runner of a stage, which is the compiled one of this number if it is compiled."""
+        if isinstance(stage, EagerStage):
+            return EagerRunner(stage, self._symbols)
+        if not isinstance(stage.main, TritonLibrary):
+            return CompiledRunner(stage, number, self._symbols, settings, self._trusted)
+        device = self.program.device
+        if find_obstacle(device, interpret=settings.interpret):
+            return ObstructedRunner(stage, device)
+        from tcomp.triton_runtime import TritonRunner  # noqa: PLC0415 (imports triton)
+
+        bindings = Bindings(stage, self._symbols, self._trusted, device)
+        return TritonRunner(stage, number, self._symbols, bindings, device, is_recorded=self._is_recorded)
+
+    def _fold(self, library: AnyLibrary, tensors: Mapping[str, Tensor], settings: CallSettings) -> None:
+        if isinstance(library, Library):
+            run_prelude(library, tensors, settings)
+        elif find_obstacle(self.program.device, interpret=settings.interpret) is None:
+            from tcomp.triton_runtime import TritonPrelude  # noqa: PLC0415 (imports triton)
+
+            if library not in self._preludes:
+                self._preludes[library] = TritonPrelude(library, self.program.device)
+            self._preludes[library].run(tensors)
 
     def run(self, leaves: Sequence[Any], clock: Clock | None = None) -> list[Any]:
         """Compute the results for flattened inputs that the program serves; `clock` is told the time of each stage."""
@@ -82,7 +134,7 @@ class Execution:
 
     def arena_bytes(self) -> int:
         """The most arena that any stage needs; of symbolic sizes, has needed so far."""
-        return max((stage.arena_bytes for stage in self._stages if isinstance(stage, CompiledRunner)), default=0)
+        return max((stage.arena_bytes for stage in self._stages), default=0)
 
     def _finish(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> list[Any]:
         def read(operand: Operand) -> Any:
@@ -107,10 +159,11 @@ class Execution:
 class _Finisher:
     """Makes one result from what the stages computed."""
 
-    def __init__(self, result: Result, symbols: Sequence[str]) -> None:
+    def __init__(self, result: Result, symbols: Sequence[str], device: torch.device) -> None:
         self.result = result
         self._symbols = symbols
-        self._allocator = Allocator(result.spec, symbols) if isinstance(result, Owned) else None
+        self._device = device
+        self._allocator = Allocator(result.spec, symbols, device) if isinstance(result, Owned) else None
 
     def own(self, read: Callable[[Operand], Any], sizes: Sizes) -> Any:
         """The result, if it is no view."""
@@ -121,7 +174,7 @@ class _Finisher:
                 shape, strides = self._allocator.read(sizes)
                 if is_fresh and tensor.stride() == strides:
                     return tensor
-                return torch.empty_strided(shape, strides, dtype=tensor.dtype, device=CPU).copy_(tensor.detach())
+                return torch.empty_strided(shape, strides, dtype=tensor.dtype, device=self._device).copy_(tensor.detach())
             case Returned(operand):
                 return read(operand)
             case Given(value):
@@ -152,15 +205,17 @@ class _Finisher:
         return value
 
 
-def make_matcher(spec: TensorSpec | Given, symbols: Sequence[str]) -> Callable[[Any, Sizes], bool]:
+def make_matcher(spec: TensorSpec | Given, symbols: Sequence[str], device: torch.device) -> Callable[[Any, Sizes], bool]:
     """A function that tells whether a flattened input is of a kind, for given values of the symbols."""
     if isinstance(spec, Given):
         kind, text = type(spec.value), repr(spec.value)
         return lambda leaf, sizes: type(leaf) is kind and repr(leaf) == text
-    allocator, dtype = Allocator(spec, symbols), spec.dtype
+    allocator, dtype = Allocator(spec, symbols, device), spec.dtype
 
     def matches(leaf: Any, sizes: Sizes) -> bool:
-        if not isinstance(leaf, Tensor) or leaf.dtype != dtype or leaf.device != CPU or leaf.dim() != len(spec.shape):
+        if not isinstance(leaf, Tensor) or leaf.dtype != dtype or leaf.dim() != len(spec.shape):
+            return False
+        if leaf.device != device and not is_number(leaf):
             return False
         shape, strides = allocator.read(sizes)
         if tuple(leaf.shape) != shape:

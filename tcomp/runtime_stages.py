@@ -10,7 +10,7 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,14 +18,14 @@ from torch.fx.node import map_aggregate
 
 from tcomp.capture_run import STRIDE_FREE
 from tcomp.codegen.build import RunFunction, load_program
+from tcomp.devices import CPU, find_obstacle, is_number
 from tcomp.ir.errors import IndexOutOfRange
 from tcomp.ir.expressions import Index, as_index
-from tcomp.program import Check, CompiledStage, Constant, EagerCall, EagerStage, Library, Slot
+from tcomp.program import Check, CompiledStage, Constant, EagerCall, EagerStage, Library, Slot, Stage
 from tcomp.sizes import TensorSpec, make_evaluator
 from tcomp.weights import Snapshot
 
 ALIGNMENT = 64
-CPU = torch.device("cpu")
 
 Sizes: TypeAlias = tuple[int, ...]
 Clock: TypeAlias = Callable[[str, float], None]
@@ -33,11 +33,53 @@ Clock: TypeAlias = Callable[[str, float], None]
 
 
 class CallSettings:
-    """How libraries are called."""
+    """How libraries are called: those of C with threads, those of Triton interpreted or not."""
 
-    def __init__(self, threads: int | None, flush_denormals: int) -> None:
+    def __init__(self, threads: int | None, flush_denormals: int, *, interpret: bool) -> None:
         self.count_threads: Callable[[], int] = torch.get_num_threads if threads is None else lambda: threads
         self.flush_denormals = flush_denormals
+        self.interpret = interpret
+
+
+class Runner(Protocol):
+    """A stage that is loaded."""
+
+    @property
+    def stage(self) -> Stage:
+        """What it runs."""
+
+    @property
+    def arena_bytes(self) -> int:
+        """The arena that it needs; of symbolic sizes, has needed so far."""
+
+    def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
+        """Compute the stage's results into `values`."""
+
+    def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
+        """Run, and tell the time."""
+
+
+class Bindings:
+    """Where the externals of a stage, which are numbered, come from and go to; slots from `trusted` on are not known to fit."""
+
+    def __init__(self, stage: CompiledStage, symbols: Sequence[str], trusted: int, device: torch.device) -> None:
+        assert stage.main is not None
+        places = {name: position for position, name in enumerate(stage.main.externals)}
+        self.count = len(places)
+        slots = {name: source.index for name, source in stage.sources.items() if isinstance(source, Slot)}
+        self.inputs = [(places[name], slot) for name, slot in slots.items() if name in places]
+        unchecked = {
+            slot: stage.specs[name]
+            for name, slot in slots.items()
+            # Single numbers may be on the CPU, wherever the others are.
+            if name in places and (slot >= trusted or (device != CPU and not stage.specs[name].shape))
+        }
+        self.unchecked = [(slot, Allocator(spec, symbols, device)) for slot, spec in unchecked.items()]
+        self.constants = [
+            (places[name], source.name) for name, source in stage.sources.items() if isinstance(source, Constant) and name in places
+        ]
+        self.folded = [(places[name], name) for name in stage.folded if name in places]
+        self.results = [(places.get(name), slot, Allocator(spec, symbols, device)) for name, slot, spec in stage.results]
 
 
 class _Frame:
@@ -66,25 +108,21 @@ class CompiledRunner:
         self._function: RunFunction | None = None
         self._size = 0
         if stage.main is not None:
+            assert isinstance(stage.main, Library)
             self._function = load_program(stage.main.path)
+            self._checks = stage.main.checks
             # One thread starts no team, which would cost more than a small program.
             self._most_threads = max(1, stage.main.most_threads) if stage.main.most_threads is not None else sys.maxsize
             self._arena = make_evaluator(symbols, (stage.main.arena,))
             self._symbols = make_evaluator(symbols, tuple(as_index(name) for name in stage.main.symbols))
             self._has_symbols = bool(stage.main.symbols)
-            places = {name: position for position, name in enumerate(stage.main.externals)}
-            self._size = len(places)
-            slots = {name: source.index for name, source in stage.sources.items() if isinstance(source, Slot)}
-            self._inputs = [(places[name], slot) for name, slot in slots.items() if name in places]
-            unchecked = [(slot, stage.specs[name]) for name, slot in slots.items() if name in places and slot >= trusted]
-            self._unchecked = [(slot, Allocator(spec, symbols)) for slot, spec in dict(unchecked).items()]
-            self._constants = [
-                (places[name], source.name)
-                for name, source in stage.sources.items()
-                if isinstance(source, Constant) and name in places
-            ]
-            self._folded = [(places[name], name) for name in stage.folded if name in places]
-            self._results = [(places.get(name), slot, Allocator(spec, symbols)) for name, slot, spec in stage.results]
+            bindings = Bindings(stage, symbols, trusted, CPU)
+            self._size = bindings.count
+            self._inputs = bindings.inputs
+            self._unchecked = bindings.unchecked
+            self._constants = bindings.constants
+            self._folded = bindings.folded
+            self._results = bindings.results
 
     def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
         """Compute the stage's results into `values`."""
@@ -119,9 +157,8 @@ class CompiledRunner:
         fault = self._function(pointers, frame.address, symbols, threads, settings.flush_denormals)
         self._pool.append(frame)
         if fault:
-            assert self.stage.main is not None
-            check = self.stage.main.checks[fault - 1]
-            raise _out_of_range(check, make_evaluator(self._names, (check.extent,))(sizes)[0])
+            check = self._checks[fault - 1]
+            raise make_fault(check, make_evaluator(self._names, (check.extent,))(sizes)[0])
 
     def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
         """Run, and tell the time."""
@@ -140,6 +177,8 @@ class CompiledRunner:
 
 class EagerRunner:
     """Operators left to PyTorch."""
+
+    arena_bytes = 0
 
     def __init__(self, stage: EagerStage, symbols: Sequence[str]) -> None:
         self.stage = stage
@@ -175,10 +214,30 @@ class EagerRunner:
         values[call.slot] = STRIDE_FREE.get(call.target, call.target)(*args, **kwargs)
 
 
+class ObstructedRunner:
+    """A compiled stage that cannot run here, which one is told when it should."""
+
+    def __init__(self, stage: CompiledStage, device: torch.device) -> None:
+        self.stage = stage
+        self.arena_bytes = stage.main.arena.constant if stage.main is not None and stage.main.arena.is_constant else 0
+        self._device = device
+
+    def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
+        """Raise an error that says what is missing."""
+        obstacle = find_obstacle(self._device, interpret=False)
+        assert obstacle is not None
+        raise obstacle
+
+    def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
+        """Raise an error that says what is missing."""
+        self.run(values, sizes, snapshot)
+
+
 class Allocator:
     """Makes tensors of a spec."""
 
-    def __init__(self, spec: TensorSpec, symbols: Sequence[str]) -> None:
+    def __init__(self, spec: TensorSpec, symbols: Sequence[str], device: torch.device) -> None:
+        self._device = device
         self._rank = len(spec.shape)
         self._sizes = make_evaluator(symbols, (*spec.shape, *spec.strides))
         self._dtype = spec.dtype
@@ -198,30 +257,30 @@ class Allocator:
     def make(self, sizes: Sizes) -> Tensor:
         """An uninitialised tensor."""
         shape, strides = self._static or self.read(sizes)
-        return torch.empty_strided(shape, strides, dtype=self._dtype, device=CPU)
+        return torch.empty_strided(shape, strides, dtype=self._dtype, device=self._device)
 
     def fit(self, tensor: Tensor, sizes: Sizes) -> Tensor:
-        """The tensor itself if its elements lie as the spec says, else a copy for which that holds."""
+        """The tensor itself if its elements lie as the spec says, on the right device, else a copy for which that holds."""
         shape, strides = self.read(sizes)
-        if tensor.stride() == strides and not tensor.is_neg():
+        if tensor.stride() == strides and not tensor.is_neg() and not (self._device != CPU and is_number(tensor)):
             return tensor
-        return torch.empty_strided(shape, strides, dtype=self._dtype, device=CPU).copy_(tensor.detach())
+        return torch.empty_strided(shape, strides, dtype=self._dtype, device=self._device).copy_(tensor.detach())
 
 
-def run_prelude(stage: CompiledStage, library: Library, addresses: Mapping[str, int], settings: CallSettings) -> None:
-    """Fold weights: run a prelude on the addresses of its externals."""
-    del stage
-    table = (ctypes.c_void_p * len(library.externals))(*(addresses[name] for name in library.externals))
+def run_prelude(library: Library, tensors: Mapping[str, Tensor], settings: CallSettings) -> None:
+    """Fold weights: run a prelude on its externals."""
+    table = (ctypes.c_void_p * len(library.externals))(*(tensors[name].data_ptr() for name in library.externals))
     size = library.arena.constant
     arena = torch.empty(size + ALIGNMENT, dtype=torch.uint8, device=CPU)
     start = -(-arena.data_ptr() // ALIGNMENT) * ALIGNMENT
     fault = load_program(library.path)(table, start, None, settings.count_threads(), settings.flush_denormals)
     if fault:
         check = library.checks[fault - 1]
-        raise _out_of_range(check, check.extent.constant)
+        raise make_fault(check, check.extent.constant)
 
 
-def _out_of_range(check: Check, extent: int) -> IndexOutOfRange:
+def make_fault(check: Check, extent: int) -> IndexOutOfRange:
+    """The error for an index that is data and was outside its range."""
     return IndexOutOfRange(
         f"an index into {check.into} is outside the range 0 to {extent - 1}" if extent else f"an index into {check.into}, which is empty",
         where=check.where,

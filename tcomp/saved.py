@@ -2,18 +2,17 @@
 
     manifest   format, versions, the machine's instruction sets, the module's structure, options, programs
     report     cascades, schedules and C sources, for people
-    *.so       the libraries, named by their hash
+    *.so *.py  the libraries, and the modules of Triton kernels, named by their hash
     *.tensor   tensors that the module made and no name in it reaches, as raw bytes
 
 Loading traces and lowers nothing: it checks that machine and module are of the kind the file was made for, puts the libraries
-into the cache and folds the weights. There is no pickle, and nothing in the JSON is executed; the libraries are machine code, so
-a file is as trustworthy as its author.
+into the cache and folds the weights. There is no pickle, and nothing in the JSON is executed; the libraries are code, so a file is
+as trustworthy as its author.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import tempfile
@@ -26,20 +25,22 @@ import torch
 from torch import Tensor, nn
 
 from tcomp import __version__
-from tcomp.codegen.cache import BuildCache
 from tcomp.compiled_module import CompiledModule
+from tcomp.devices import CPU, find_device, list_tensors
 from tcomp.dispatch import list_fallbacks
+from tcomp.gpus import detect_gpu
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Cpu
 from tcomp.ir.target_detect import detect_target
 from tcomp.options import make_options
-from tcomp.program import Check, CompiledStage, KernelReport, Library, Program, StageReport
-from tcomp.saved_values import Json, read_program, read_size, read_value, write_program, write_value
+from tcomp.program import CompiledStage, KernelReport, Program, StageReport, TritonLibrary
+from tcomp.saved_libraries import LibraryReader, LibraryWriter
+from tcomp.saved_values import Json, read_program, read_value, write_program, write_value
 from tcomp.settings import read_settings
 from tcomp.sizes import TensorSpec, make_evaluator
-from tcomp.weights import Stale, check_devices, has_spec
+from tcomp.weights import Stale, has_spec
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save_programs(compiled: CompiledModule, path: Path) -> None:
@@ -59,14 +60,8 @@ def save_programs(compiled: CompiledModule, path: Path) -> None:
                 where=where,
                 help="only programs that are compiled as a whole can be saved",
             )
-    files: dict[str, bytes] = {}
-
-    def name_library(library: Library) -> str:
-        data = library.path.read_bytes()
-        name = f"{hashlib.sha256(data).hexdigest()}.so"
-        files[name] = data
-        return name
-
+    libraries = LibraryWriter()
+    files = libraries.files
     programs, reports = [], []
     for number, variant in enumerate(variants):
         lifted = {}
@@ -74,13 +69,13 @@ def save_programs(compiled: CompiledModule, path: Path) -> None:
             files[f"{number}.{name}.tensor"] = _to_bytes(variant.execution.weights.tensors()[name])
             lifted[name] = f"{number}.{name}.tensor"
         training, autocast = variant.mode
-        entry = write_program(variant.program, name_library)
+        entry = write_program(variant.program, libraries.write)
         programs.append({**entry, "mode": [training.hex(), write_value(autocast)], "dynamic": variant.is_dynamic, "lifted": lifted})
         reports.append([asdict(stage.report()) for stage in variant.program.stages if isinstance(stage, CompiledStage)])
     manifest = {
         "format": FORMAT,
         "tcomp": __version__,
-        "isa": detect_target().isa,
+        "isa": detect_target().isa if any(name.endswith(".so") for name in files) else "",
         "module": describe_module(compiled.original),
         "options": asdict(compiled.options),
         "programs": programs,
@@ -109,17 +104,19 @@ def load_programs(path: Path, module: nn.Module) -> CompiledModule:
 def _read_archive(path: Path, archive: zipfile.ZipFile, module: nn.Module) -> CompiledModule:
     manifest = json.loads(archive.read("manifest.json"))
     _check_fits(manifest, module, path)
-    check_devices(module)
     options = make_options(manifest["options"])
     report_text = archive.read("report.json")
     compiled = CompiledModule(module, options)
+    libraries = LibraryReader(archive, read_settings().cache_dir / "kernels")
     for number, data in enumerate(manifest["programs"]):
         reports: list[Callable[[], StageReport]] = [
             functools.cache(functools.partial(_read_report, report_text, number, stage)) for stage in range(len(data["stages"]))
         ]
-        program = read_program(data, functools.partial(_place_library, archive), reports)
+        program = read_program(data, _find_device(data["device"], module, path), libraries.read, reports)
+        _check_gpu(program, path)
         _check_constants(program, module, data["lifted"], path)
-        lifted = {name: _from_bytes(archive.read(file), program.constants[name]) for name, file in data["lifted"].items()}
+        places = {name: CPU if name in program.moved else program.device for name in data["lifted"]}
+        lifted = {name: _from_bytes(archive.read(file), program.constants[name], places[name]) for name, file in data["lifted"].items()}
         training, autocast = data["mode"]
         try:
             compiled.add(program, lifted, (bytes.fromhex(training), read_value(autocast)), is_dynamic=data["dynamic"])
@@ -154,6 +151,36 @@ def _check_fits(manifest: Json, module: nn.Module, path: Path) -> None:
         )
 
 
+def _find_device(kind: str, module: nn.Module, path: Path) -> torch.device:
+    """Where a program for a kind of device is to run: where the module's tensors are. Raises RecordError if that is no such device."""
+    tensors = list(list_tensors(module, ()))
+    device = find_device(tensors)
+    if not tensors and kind == "cuda" and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    if device.type != kind:
+        here = "" if kind == "cpu" or torch.cuda.is_available() else ", and this machine shows no CUDA device"
+        raise RecordError(
+            f"the program was compiled for tensors on {kind}, the module's are on {device}{here}",
+            where=str(path),
+            help=f"move the module first: module.to({kind!r}); or compile it for where it is",
+        )
+    return device
+
+
+def _check_gpu(program: Program, path: Path) -> None:
+    """Raise RecordError for kernels that were made for another GPU than the one that is to run them."""
+    libraries = [library for s in program.stages if isinstance(s, CompiledStage) for library in (s.prelude, s.main)]
+    for library in libraries:
+        if isinstance(library, TritonLibrary) and program.device.type == "cuda":
+            here = detect_gpu(program.device)
+            if library.target.architecture != here.architecture:
+                raise RecordError(
+                    f"the program was compiled for sm_{library.target.architecture}, {program.device} is sm_{here.architecture}",
+                    where=str(path),
+                    help="compile it on this machine",
+                )
+
+
 def _check_constants(program: Program, module: nn.Module, lifted: Json, path: Path) -> None:
     tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
     tensors.update(module.named_buffers(remove_duplicate=False))
@@ -180,25 +207,6 @@ def find_lifted(module: nn.Module, program: Program) -> list[str]:
     return [name for name in program.constants if name not in named]
 
 
-def _place_library(archive: zipfile.ZipFile, data: Json) -> Library:
-    """Put a library where it can be loaded from."""
-    name = data["file"]
-    settings = read_settings()
-    cache = BuildCache(settings.cache_dir / "kernels")
-    key = name.removesuffix(".so")
-    path = cache.find(key, ".so")
-    if path is None:
-        content = archive.read(name)
-        if hashlib.sha256(content).hexdigest() != key:
-            raise ValueError(f"{name} is not what was saved")
-        with cache.workspace() as folder:
-            built = folder / "program.so"
-            built.write_bytes(content)
-            path = cache.add(key, ".so", built)
-    checks = tuple(Check(into, where, read_size(extent)) for into, where, extent in data["checks"])
-    return Library(path, tuple(data["externals"]), tuple(data["symbols"]), read_size(data["arena"]), data["most_threads"], checks)
-
-
 def _read_report(text: bytes, program: int, stage: int) -> StageReport:
     data = json.loads(text)[program][stage]
     kernels = tuple(
@@ -209,14 +217,14 @@ def _read_report(text: bytes, program: int, stage: int) -> StageReport:
 
 
 def _to_bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach().contiguous().reshape(-1)
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
     return bytes(flat.view(torch.uint8).numpy().tobytes())
 
 
-def _from_bytes(data: bytes, spec: TensorSpec) -> Tensor:
+def _from_bytes(data: bytes, spec: TensorSpec, device: torch.device) -> Tensor:
     shape, strides = (make_evaluator((), sizes)(()) for sizes in (spec.shape, spec.strides))
     flat = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(spec.dtype) if data else torch.empty(0, dtype=spec.dtype)
-    return torch.empty_strided(shape, strides, dtype=spec.dtype).copy_(flat.reshape(shape))
+    return torch.empty_strided(shape, strides, dtype=spec.dtype, device=device).copy_(flat.reshape(shape))
 
 
 def _write(path: Path, files: dict[str, bytes]) -> None:

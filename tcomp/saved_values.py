@@ -13,15 +13,13 @@ from torch._ops import OpOverload
 from torch.utils._pytree import treespec_dumps, treespec_loads
 
 from tcomp.ir.errors import RecordError, Unsupported
-from tcomp.ir.expression_parser import read_index
-from tcomp.ir.expressions import Index, as_index
-from tcomp.ir.lexer import Cursor
+from tcomp.ir.expressions import Index
 from tcomp.ir.text import print_index
 from tcomp.program import (
+    AnyLibrary,
     CompiledStage,
     Constant,
     Given,
-    Library,
     Operand,
     Owned,
     Program,
@@ -33,6 +31,7 @@ from tcomp.program import (
     SymbolSource,
     View,
 )
+from tcomp.saved_sizes import read_size, write_size
 from tcomp.sizes import Combination, Comparison, Condition, TensorSpec
 
 Json = Any
@@ -44,8 +43,8 @@ _TORCH_VALUES: tuple[tuple[str, type], ...] = (
 )
 
 
-def write_program(program: Program, name_library: Callable[[Library], str]) -> Json:
-    """A program as JSON; libraries under the names given to them. Raises Unsupported for structures without a text form."""
+def write_program(program: Program, write_library: Callable[[AnyLibrary], Json]) -> Json:
+    """A program as JSON. Raises Unsupported for structures without a text form."""
     try:
         specs = [None if spec is None else treespec_dumps(spec) for spec in (program.in_spec, program.out_spec)]
     except NotImplementedError as error:
@@ -53,23 +52,28 @@ def write_program(program: Program, name_library: Callable[[Library], str]) -> J
             f"the structure of inputs or outputs cannot be stored: {error}", help="pass and return tensors, tuples, lists and dicts"
         ) from error
     return {
+        "device": program.device.type,
         "inputs": [{"given": write_value(i.value)} if isinstance(i, Given) else write_spec(i) for i in program.inputs],
         "structure": specs,
         "symbols": {name: [s.input, s.dim, s.minimum, s.maximum] for name, s in program.symbols.items()},
         "guards": [write_condition(guard) for guard in program.guards],
         "constants": {name: write_spec(spec) for name, spec in program.constants.items()},
         "mutated": sorted(program.mutated),
-        "stages": [write_stage(stage, name_library) for stage in program.stages if isinstance(stage, CompiledStage)],
+        "moved": sorted(program.moved),
+        "stages": [write_stage(stage, write_library) for stage in program.stages if isinstance(stage, CompiledStage)],
         "mutations": [[write_operand(target), write_operand(new)] for target, new in program.mutations],
         "results": [write_result(result) for result in program.results],
         "slots": program.slots,
     }
 
 
-def read_program(data: Json, find_library: Callable[[Json], Library], reports: list[Callable[[], StageReport]]) -> Program:
-    """A program from JSON."""
+def read_program(
+    data: Json, device: torch.device, read_library: Callable[[Json], AnyLibrary], reports: list[Callable[[], StageReport]]
+) -> Program:
+    """A program from JSON, for tensors on a device."""
     in_spec, out_spec = (None if text is None else treespec_loads(text) for text in data["structure"])
     return Program(
+        device=device,
         inputs=tuple(Given(read_value(i["given"])) if "given" in i else read_spec(i) for i in data["inputs"]),
         in_spec=in_spec,
         out_spec=out_spec,
@@ -77,27 +81,19 @@ def read_program(data: Json, find_library: Callable[[Json], Library], reports: l
         guards=tuple(read_condition(guard) for guard in data["guards"]),
         constants={name: read_spec(spec) for name, spec in data["constants"].items()},
         mutated=frozenset(data["mutated"]),
-        stages=tuple(read_stage(stage, find_library, report) for stage, report in zip(data["stages"], reports, strict=True)),
+        moved=frozenset(data["moved"]),
+        stages=tuple(read_stage(stage, read_library, report) for stage, report in zip(data["stages"], reports, strict=True)),
         mutations=tuple((read_operand(target), read_operand(new)) for target, new in data["mutations"]),
         results=tuple(read_result(result) for result in data["results"]),
         slots=data["slots"],
     )
 
 
-def write_stage(stage: CompiledStage, name_library: Callable[[Library], str]) -> Json:
+def write_stage(stage: CompiledStage, write_library: Callable[[AnyLibrary], Json]) -> Json:
     """A compiled stage, without its report."""
 
-    def library(part: Library | None) -> Json:
-        if part is None:
-            return None
-        return {
-            "file": name_library(part),
-            "externals": part.externals,
-            "symbols": part.symbols,
-            "arena": print_index(part.arena),
-            "most_threads": part.most_threads,
-            "checks": [[check.into, check.where, print_index(check.extent)] for check in part.checks],
-        }
+    def library(part: AnyLibrary | None) -> Json:
+        return None if part is None else write_library(part)
 
     return {
         "sources": {name: write_operand(operand) for name, operand in stage.sources.items()},
@@ -109,9 +105,9 @@ def write_stage(stage: CompiledStage, name_library: Callable[[Library], str]) ->
     }
 
 
-def read_stage(data: Json, find_library: Callable[[Json], Library], report: Callable[[], StageReport]) -> CompiledStage:
+def read_stage(data: Json, read_library: Callable[[Json], AnyLibrary], report: Callable[[], StageReport]) -> CompiledStage:
     """A compiled stage from JSON."""
-    prelude, main = (None if data[part] is None else find_library(data[part]) for part in ("prelude", "main"))
+    prelude, main = (None if data[part] is None else read_library(data[part]) for part in ("prelude", "main"))
     return CompiledStage(
         sources={name: read_operand(operand) for name, operand in data["sources"].items()},
         folded=data["folded"],
@@ -166,31 +162,15 @@ def write_spec(spec: TensorSpec) -> Json:
     """A tensor's dtype, shape and strides."""
     return {
         "dtype": str(spec.dtype).removeprefix("torch."),
-        "shape": [_write_size(size) for size in spec.shape],
-        "strides": [_write_size(size) for size in spec.strides],
+        "shape": [write_size(size) for size in spec.shape],
+        "strides": [write_size(size) for size in spec.strides],
     }
 
 
 def read_spec(data: Json) -> TensorSpec:
     """A tensor's spec from JSON."""
-    shape, strides = (tuple(_read_size(size) for size in data[part]) for part in ("shape", "strides"))
+    shape, strides = (tuple(read_size(size) for size in data[part]) for part in ("shape", "strides"))
     return TensorSpec(_read_torch(data["dtype"], torch.dtype), shape, strides)
-
-
-def _write_size(size: Index) -> Json:
-    return size.constant if size.is_constant else print_index(size)
-
-
-def _read_size(data: Json) -> Index:
-    return as_index(data) if isinstance(data, int) else read_size(data)
-
-
-def read_size(text: str) -> Index:
-    """An index from its text."""
-    cursor = Cursor(text)
-    index = read_index(cursor)
-    cursor.expect_end()
-    return index
 
 
 def write_condition(condition: Condition) -> Json:

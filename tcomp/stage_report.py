@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
-from tcomp.codegen.c_kernel import COptions
-from tcomp.codegen.c_program import kernel_unit
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.text import print_cascade, print_einsum
+from tcomp.ir.tile import Kernel
 from tcomp.passes.group import Group
 from tcomp.passes.pipeline import Compiled
 from tcomp.program import KernelReport, StageReport
 
 
-def make_report(compiled: Compiled, lanes: int) -> StageReport:
+def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> StageReport:
     """Everything that can be told about a compiled cascade, as text."""
     kernels: dict[str, KernelReport] = {}
     for part in (compiled.main, compiled.prelude):
@@ -24,7 +24,7 @@ def make_report(compiled: Compiled, lanes: int) -> StageReport:
             if known is not None:
                 kernels[name] = replace(known, calls=known.calls + 1)
                 continue
-            source = kernel_unit(table[name], COptions(lanes)).source
+            source = print_kernel(table[name])
             kernels[name] = KernelReport(
                 name=name,
                 kind=group.kind,
@@ -70,6 +70,9 @@ def explain_group(group: Group) -> str:
             together = f"; {joined} in the same steps"
         case "scatter":
             alone = f"{first} stores where its indices say, independently over {over}"
+            together = f"; {joined} with it"
+        case "fill":
+            alone = f"{first} gets the values over {over} that others are then stored among"
             together = f"; {joined} with it"
         case "chain":
             rows = " and ".join(part.root.name for part in group.parts if part.kind == "contract")

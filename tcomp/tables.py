@@ -18,7 +18,7 @@ from rich.text import Text
 
 import tcomp
 from tcomp.bench import CANDIDATE, Result, Row, Spread
-from tcomp.doctor import Check
+from tcomp.doctor_check import Check
 from tcomp.ir.errors import TcompError
 
 _CAPTION = """ms: median call, ± half the distance of the quartiles
@@ -95,6 +95,7 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
         "python": platform.python_version(),
         "processor": _find_processor(),
         "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     }
     document = {"machine": machine, "results": [_make_plain(dataclasses.asdict(result)) for result in results]}
     try:

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcomp.ir.errors import Unsupported
-from tcomp.program import CompiledStage, Constant, Library, Program
+from tcomp.devices import CPU
+from tcomp.program import AnyLibrary, CompiledStage, Constant, Program
 from tcomp.sizes import TensorSpec, spec_of
 
 _VERSION: Callable[[Tensor], int] = operator.attrgetter("_version")
@@ -33,8 +33,12 @@ class Stale(Exception):  # noqa: N818 (a state of the program, which its owner a
 class Snapshot:
     """Weights as they are at one moment, and the buffers folded from them."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], versioned: frozenset[str], folded: tuple[dict[str, Tensor], ...]) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Tensor], placed: Mapping[str, Tensor], versioned: frozenset[str], folded: tuple[dict[str, Tensor], ...]
+    ) -> None:
         self.tensors = dict(tensors)
+        self.placed = placed
+        """The tensors where the program is, copies of those that are somewhere else."""
         self.folded = folded
         self._all = list(tensors.values())
         self._versioned = [tensor for name, tensor in tensors.items() if name in versioned]
@@ -56,19 +60,19 @@ class Weights:
     """The constants of a program, folded again whenever they change."""
 
     def __init__(
-        self, program: Program, find: Callable[[], Mapping[str, Tensor]], fold: Callable[[CompiledStage, Library, Mapping[str, int]], None]
+        self, program: Program, find: Callable[[], Mapping[str, Tensor]], fold: Callable[[AnyLibrary, Mapping[str, Tensor]], None]
     ) -> None:
         self._program = program
         self._find = find
         self._fold = fold
         self._stages = [stage for stage in program.stages if isinstance(stage, CompiledStage)]
-        self._versioned = frozenset(
+        self._versioned = program.moved | {
             source.name
             for stage in self._stages
             if stage.prelude is not None
             for name in stage.prelude.externals
             if isinstance(source := stage.sources.get(name), Constant)
-        )
+        }
         self._lock = threading.Lock()
         self._snapshot = self._take()
         if not self._snapshot.is_tracked:
@@ -98,28 +102,29 @@ class Weights:
             self._snapshot = self._take()
 
     def _take(self) -> Snapshot:
-        tensors = self._find()
+        tensors, device = self._find(), self._program.device
         for name, spec in self._program.constants.items():
             found = tensors.get(name)
-            if found is None or found.device.type != "cpu" or not has_spec(found, spec):
+            if found is None or found.device != (CPU if name in self._program.moved else device) or not has_spec(found, spec):
                 raise Stale(name)
         tensors = {name: tensors[name] for name in self._program.constants}
         while True:
-            folded = tuple({name: torch.empty(size, dtype=torch.uint8) for name, size in stage.folded.items()} for stage in self._stages)
-            snapshot = Snapshot(tensors, self._versioned, folded)
+            placed = {name: tensor.to(device) for name, tensor in tensors.items()} if self._program.moved else tensors
+            folded = tuple(
+                {name: torch.empty(size, dtype=torch.uint8, device=device) for name, size in stage.folded.items()} for stage in self._stages
+            )
+            snapshot = Snapshot(tensors, placed, self._versioned, folded)
             for stage, buffers in zip(self._stages, folded):
                 if stage.prelude is not None:
-                    self._fold(stage, stage.prelude, find_addresses(stage, snapshot.tensors, buffers))
+                    self._fold(stage.prelude, {**find_constants(stage, placed), **buffers})
             # Another thread may have written a weight meanwhile.
             if not snapshot.is_tracked or snapshot.is_current():
                 return snapshot
 
 
-def find_addresses(stage: CompiledStage, tensors: Mapping[str, Tensor], folded: Mapping[str, Tensor]) -> dict[str, int]:
-    """Addresses of all externals of a stage that stay from call to call."""
-    addresses = {name: tensors[source.name].data_ptr() for name, source in stage.sources.items() if isinstance(source, Constant)}
-    addresses.update((name, buffer.data_ptr()) for name, buffer in folded.items())
-    return addresses
+def find_constants(stage: CompiledStage, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The externals of a stage that are constants."""
+    return {name: tensors[source.name] for name, source in stage.sources.items() if isinstance(source, Constant)}
 
 
 def has_spec(tensor: Tensor, spec: TensorSpec) -> bool:
@@ -180,15 +185,3 @@ def _find_ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 _GLOBAL_HOOKS = (nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks)
-
-
-def check_devices(module: nn.Module) -> None:
-    """Raise Unsupported for parameters and buffers that are not in the CPU's memory."""
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        check_device(tensor, name)
-
-
-def check_device(tensor: Tensor, where: str) -> None:
-    """Raise Unsupported for a tensor that is not in the CPU's memory."""
-    if tensor.device.type != "cpu":
-        raise Unsupported(f"a tensor on device {tensor.device}", where=where, help="move it to the CPU, which kernels are made for")

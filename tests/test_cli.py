@@ -1,15 +1,19 @@
 """Commands call the public functions, show what they return, and exit with 1 when something is wrong."""
 
+import io
 import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
+from rich.progress import Progress, TextColumn
 
 import tcomp
 from tcomp import cli
-from tcomp.doctor import Check
+from tcomp.doctor_check import Check
+from tcomp.progress import report_progress
 
 
 class Compiled:
@@ -63,7 +67,8 @@ def test_help_teaches_with_an_example(command):
 
 def test_options_reach_the_compiler(calls, tmp_path):
     (tmp_path / "schedule.txt").write_text("a schedule")
-    arguments = "--numerics strict --dynamic --memory-budget 4096 --fallback error --no-cache --threads 1 --schedule"
+    triton = "--backend triton --interpret --target sm_80 --precision ieee --scatter atomic --no-cuda-graphs --device cpu"
+    arguments = f"{triton} --numerics strict --dynamic --memory-budget 4096 --fallback error --no-cache --threads 1 --schedule"
     threads = torch.get_num_threads()
     try:
         result = run("explain", "zoo:mlp:small", *arguments.split(), str(tmp_path / "schedule.txt"))
@@ -73,6 +78,12 @@ def test_options_reach_the_compiler(calls, tmp_path):
     assert result.exit_code == 0
     assert calls == [
         {
+            "backend": "triton",
+            "interpret": True,
+            "target": "sm_80",
+            "precision": "ieee",
+            "scatter": "atomic",
+            "cuda_graphs": False,
             "numerics": "strict",
             "dynamic": True,
             "memory_budget": 4096,
@@ -82,6 +93,28 @@ def test_options_reach_the_compiler(calls, tmp_path):
             "threads": 1,
         }
     ]
+
+
+def test_a_device_that_is_not_there_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = run("explain", "zoo:mlp:small", "--device", "cuda")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: this machine shows no CUDA device\n  where: --device cuda\n  help: run `tcomp doctor`")
+
+
+@pytest.mark.usefixtures("calls")
+def test_progress_of_compilation_is_shown_and_only_then(monkeypatch):
+    def explain(compiled):
+        report_progress("compiled k0", 1, 2)
+        return "an explanation"
+
+    screen = io.StringIO()
+    monkeypatch.setattr(cli, "_make_progress", lambda: Progress(TextColumn("{task.description}"), console=Console(file=screen, force_terminal=True)))
+    run("explain", "zoo:mlp:small")
+    assert screen.getvalue() == ""
+    monkeypatch.setattr(tcomp, "explain", explain)
+    run("explain", "zoo:mlp:small")
+    assert "compiled k0" in screen.getvalue()
 
 
 @pytest.mark.usefixtures("calls")

@@ -214,7 +214,7 @@ def _branch(x):
         (nn.Linear(2, 2), (torch.ones(2, device="meta"),), {}, tcomp.Unsupported, "device meta"),
         (nn.Linear(2, 2, device="meta"), (torch.ones(2),), {}, tcomp.Unsupported, "device meta"),
         (Function(torch.exp), (torch.ones(2, dtype=torch.complex64),), {"fallback": "error"}, tcomp.Unsupported, "complex64"),
-        (Function(torch.exp), (torch.ones(2),), {"backend": "triton"}, tcomp.Unsupported, "Triton"),
+        (Function(torch.exp), (torch.ones(2),), {"backend": "triton", "target": "sm_70"}, tcomp.TcompError, "sm_70"),
         (Function(torch.exp), (torch.ones(2),), {"speed": 3}, tcomp.TcompError, "no option"),
         (Function(torch.exp), 3, {}, tcomp.TcompError, "must be a tuple"),
         (torch.exp, (torch.ones(2),), {}, tcomp.TcompError, "Module"),

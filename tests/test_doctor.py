@@ -19,7 +19,7 @@ def script(folder, text):
 def test_this_machine_can_run_tcomp(tmp_path):
     checks = doctor.run_checks(read_settings({**os.environ, "TCOMP_CACHE_DIR": str(tmp_path)}))
     assert [check for check in checks if check.status == "broken"] == []
-    assert len({check.name for check in checks}) == len(checks) == 7
+    assert len({check.name for check in checks}) == len(checks) == 10
     assert all(bool(check.fix) == (check.status != "ok") for check in checks)
 
 

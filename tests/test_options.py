@@ -18,7 +18,12 @@ def test_the_defaults_are_valid_and_frozen():
 
 def test_given_arguments_are_kept():
     given = {
-        "backend": "c",
+        "backend": "triton",
+        "interpret": True,
+        "target": "sm_80",
+        "precision": "ieee",
+        "scatter": "atomic",
+        "cuda_graphs": False,
         "dynamic": True,
         "numerics": "strict",
         "memory_budget": 1 << 20,
@@ -33,7 +38,13 @@ def test_given_arguments_are_kept():
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("backend", "cuda", "backend must be 'auto' or 'c', not 'cuda'"),
+        ("backend", "cuda", "backend must be 'auto' or 'c' or 'triton', not 'cuda'"),
+        ("interpret", 1, "interpret must be True or False, not 1"),
+        ("target", "h100", "target must be a GPU's architecture or None, not 'h100'"),
+        ("target", 90, "not 90"),
+        ("precision", "fp32", "precision must be 'auto' or 'ieee' or 'tf32' or 'tf32x3', not 'fp32'"),
+        ("scatter", None, "scatter must be 'deterministic' or 'atomic', not None"),
+        ("cuda_graphs", "yes", "cuda_graphs must be None or True or False, not 'yes'"),
         ("numerics", "fast", "numerics must be 'default' or 'strict', not 'fast'"),
         ("fallback", True, "fallback must be 'warn' or 'error' or 'silent', not True"),
         ("dynamic", 1, "dynamic must be None or True or False, not 1"),
@@ -56,3 +67,12 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(TcompError, match="no option 'tune'") as caught:
         make_options({"tune": "default"})
     assert "memory_budget" in caught.value.help
+
+
+@pytest.mark.parametrize(("name", "value"), [("interpret", True), ("target", "sm_90")])
+@pytest.mark.parametrize("backend", ["auto", "c"])
+def test_what_is_about_triton_needs_that_backend(name, value, backend):
+    assert getattr(make_options({name: value, "backend": "triton"}), name) == value
+    with pytest.raises(TcompError, match=f"{name} is about Triton kernels, and backend is '{backend}'") as caught:
+        make_options({name: value, "backend": backend})
+    assert caught.value.help == 'pass backend="triton" as well'

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 import tcomp
 from tcomp.capture import capture
+from tcomp.devices import CPU
 from tcomp.ir.expressions import as_index
 from tcomp.ir.plan_evaluate import evaluate_plan
 from tcomp.lower_graph import lower_graph
@@ -102,7 +103,7 @@ def test_the_arena_is_aligned_and_reused():
 
 
 def test_matchers_ignore_strides_that_are_never_used():
-    matches = make_matcher(spec_of(torch.empty(1, 4)), ())
+    matches = make_matcher(spec_of(torch.empty(1, 4)), (), CPU)
     assert matches(torch.empty(1, 4), ())
     assert matches(torch.empty(3, 4)[1:2], ())
     assert matches(torch.empty_strided((1, 4), (9, 1)), ())
@@ -110,13 +111,13 @@ def test_matchers_ignore_strides_that_are_never_used():
     assert not matches(torch.empty(1, 4, dtype=torch.float64), ())
     assert not matches(torch.empty(4), ())
     assert not matches(3, ())
-    assert make_matcher(spec_of(torch.empty(0, 4)), ())(torch.empty(4, 0).t(), ())
+    assert make_matcher(spec_of(torch.empty(0, 4)), (), CPU)(torch.empty(4, 0).t(), ())
 
 
 def test_matchers_tell_values_by_type():
-    assert make_matcher(Given(1.0), ())(1.0, ())
-    assert not make_matcher(Given(1.0), ())(1, ())
-    assert make_matcher(Given(float("nan")), ())(float("nan"), ())
+    assert make_matcher(Given(1.0), (), CPU)(1.0, ())
+    assert not make_matcher(Given(1.0), (), CPU)(1, ())
+    assert make_matcher(Given(float("nan")), (), CPU)(float("nan"), ())
 
 
 def test_a_view_that_negates_what_it_shows_is_refused():

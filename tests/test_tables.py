@@ -76,7 +76,7 @@ def test_json_holds_the_machine_and_all_rows(tmp_path):
     infinite = Row("other", error=math.inf, right=False)
     write_results(path, [Result("m", "float32", 1, (TCOMP, BROKEN, infinite))])
     document = json.loads(path.read_text())
-    assert {"tcomp", "torch", "python", "processor", "threads"} == set(document["machine"])
+    assert {"tcomp", "torch", "python", "processor", "threads", "gpu"} == set(document["machine"])
     rows = document["results"][0]["rows"]
     assert rows[0]["seconds"] == {"low": 0.0098, "median": 0.01, "high": 0.0102}
     assert rows[1]["failure"] == BROKEN.failure

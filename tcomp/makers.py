@@ -1,0 +1,94 @@
+"""What makes libraries of the kernels of a stage: C, compiled and linked at once, or Triton, written down and compiled when loaded."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import threading
+from pathlib import Path
+
+import torch
+
+from tcomp.codegen.build import build_program
+from tcomp.codegen.c_kernel import COptions, instances
+from tcomp.codegen.c_program import kernel_unit
+from tcomp.codegen.triton_kernel import triton_unit
+from tcomp.gpus import find_gpu
+from tcomp.ir.target import Target
+from tcomp.ir.tile import Kernel
+from tcomp.options import Options
+from tcomp.passes.pipeline import Program as Kernels
+from tcomp.program import Check, Library, TritonLibrary
+from tcomp.settings import Settings
+from tcomp.toolchains import find_machine
+from tcomp.triton_plan import choose_options, plan_library
+
+
+class CMaker:
+    """Makes libraries of C kernels."""
+
+    suffix = ".c"
+
+    def __init__(self, options: Options, settings: Settings) -> None:
+        self._toolchain, target = find_machine(settings.compiler)
+        self.target: Target = target
+        self._options = options
+        self._settings = settings
+
+    def print_kernel(self, kernel: Kernel) -> str:
+        """The source of a kernel."""
+        return kernel_unit(kernel, COptions(self._toolchain.lanes)).source
+
+    def make(self, kernels: Kernels, checks: tuple[Check, ...]) -> Library:
+        """Build a shared library."""
+        plan, folder = kernels.plan, _find_folder(self._options, self._settings)
+        path = build_program(plan, dict(kernels.kernels), toolchain=self._toolchain, cache_directory=folder)
+        symbols = tuple(symbol.name for symbol in plan.symbols)
+        return Library(path, plan.externals, symbols, plan.arena, _count_instances(kernels), checks)
+
+
+class TritonMaker:
+    """Makes libraries of Triton kernels, for the GPU that a device is, or that the options name for tensors on the CPU."""
+
+    suffix = ".py"
+
+    def __init__(self, device: torch.device, options: Options, settings: Settings) -> None:
+        self._gpu = find_gpu(options.target, device)
+        self.target: Target = self._gpu
+        self._printing = choose_options(options.precision)
+        self._options = options
+        self._settings = settings
+
+    def print_kernel(self, kernel: Kernel) -> str:
+        """The source of a kernel."""
+        return triton_unit(kernel, self._printing).source
+
+    def make(self, kernels: Kernels, checks: tuple[Check, ...]) -> TritonLibrary:
+        """Write the kernels down."""
+        folder = _find_folder(self._options, self._settings)
+        return plan_library(kernels.plan, dict(kernels.kernels), checks, self._gpu, self._printing, folder)
+
+
+def _count_instances(kernels: Kernels) -> int | None:
+    counts = [instances(kernel) for _, kernel in kernels.kernels]
+    return max(count.constant for count in counts) if all(count.is_constant for count in counts) else None
+
+
+def _find_folder(options: Options, settings: Settings) -> Path:
+    return settings.cache_dir / "kernels" if options.cache else _private_folder()
+
+
+_FIRST_USE = threading.Lock()
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tcomp-")
+
+
+def _private_folder() -> Path:
+    """A folder of this process alone, for programs that are not to be kept; removed at its end."""
+    # Two threads that both find nothing cached would make two folders, and the one that is dropped would be deleted in use.
+    with _FIRST_USE:
+        folder = _temporary()
+    return Path(tempfile.mkdtemp(dir=folder.name))

@@ -1,0 +1,25 @@
+"""Sizes in saved programs: numbers as they are, others as the IR's text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tcomp.ir.expression_parser import read_index
+from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.lexer import Cursor
+from tcomp.ir.text import print_index
+
+
+def write_size(size: Index) -> Any:
+    """A size as a number or text."""
+    return size.constant if size.is_constant else print_index(size)
+
+
+def read_size(data: Any) -> Index:
+    """A size from a number or its text; raises ParseError for other text."""
+    if isinstance(data, int):
+        return as_index(data)
+    cursor = Cursor(data)
+    index = read_index(cursor)
+    cursor.expect_end()
+    return index

@@ -1,0 +1,69 @@
+"""From a plan and its tile programs to a Triton library: kernels as source on disk, and the steps that start them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tcomp.codegen.c_checks import find_checks
+from tcomp.codegen.c_kernel import instances
+from tcomp.codegen.triton_files import build_module
+from tcomp.codegen.triton_kernel import TritonOptions, TritonUnit, triton_unit
+from tcomp.ir.plan import Plan
+from tcomp.ir.target import Gpu
+from tcomp.ir.tile import Kernel
+from tcomp.options import Precision
+from tcomp.program import Check, KernelStep, TritonKernel, TritonLibrary
+
+
+def plan_library(
+    plan: Plan, kernels: Mapping[str, Kernel], checks: tuple[Check, ...], target: Gpu, options: TritonOptions, cache_directory: Path
+) -> TritonLibrary:
+    """Print the kernels that a plan calls, each into a module of its own, which programs with the same kernel share.
+
+    `checks` are those of all steps in order. Raises ToolchainError where the cache cannot be used.
+    """
+    units: list[TritonUnit] = []
+    names: list[list[str]] = []
+    numbers: dict[Kernel, int] = {}
+    steps: list[KernelStep] = []
+    first_check = 0
+    for step in plan.steps:
+        kernel = kernels[step.kernel]
+        # Kernels that do the same share one, whatever they are called.
+        number = numbers.setdefault(replace(kernel, name="kernel"), len(units))
+        if number == len(units):
+            units.append(triton_unit(kernel, options))
+            names.append([])
+        if step.kernel not in names[number]:
+            names[number].append(step.kernel)
+        steps.append(KernelStep(number, step.places, instances(kernel), first_check))
+        first_check += len(find_checks(kernel))
+    return TritonLibrary(
+        kernels=tuple(TritonKernel(tuple(known), unit, build_module([unit], cache_directory)) for known, unit in zip(names, units)),
+        steps=tuple(steps),
+        externals=plan.externals,
+        symbols=tuple(symbol.name for symbol in plan.symbols),
+        arena=plan.arena,
+        checks=checks,
+        target=target,
+        precision=options.precision,
+    )
+
+
+def choose_options(precision: Precision) -> TritonOptions:
+    """How to print kernels; "auto" follows what PyTorch has been told about products of f32 matrices."""
+    if precision == "auto":
+        return TritonOptions("tf32" if _allows_tf32() else "tf32x3")
+    return TritonOptions(precision)
+
+
+def _allows_tf32() -> bool:
+    try:
+        return torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:
+        # PyTorch refuses to answer this way where its newer switch has been set.
+        return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")

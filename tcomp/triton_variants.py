@@ -1,0 +1,45 @@
+"""Kernels compiled for the alignment of what they are given. Imports Triton."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from tcomp.codegen.triton_build import compile_all
+from tcomp.ir.errors import ToolchainError
+from tcomp.program import KernelStep, TritonLibrary
+from tcomp.progress import report_progress
+from tcomp.triton_layout import is_multiple
+
+ALIGNED = 16
+"""Bytes: kernels are compiled for pointers that are divisible by this, unless one is not."""
+
+Variant: TypeAlias = tuple[int, frozenset[str]]
+"""A kernel's number, and its parameters whose pointers may not be divisible."""
+
+
+def make_variant(library: TritonLibrary, kernel: int, unaligned: Iterable[int]) -> Variant:
+    """A kernel for arguments of which those with the given numbers may be at any address."""
+    parameters = library.kernels[kernel].unit.parameters
+    return kernel, frozenset(parameters[number].name for number in unaligned)
+
+
+def list_variants(library: TritonLibrary) -> list[Variant]:
+    """The variants that the steps call when all externals begin at addresses that are divisible."""
+    steps = [step for step in library.steps if isinstance(step, KernelStep)]
+    unaligned = [[n for n, place in enumerate(step.places) if not is_multiple(place.offset, ALIGNED)] for step in steps]
+    return list(dict.fromkeys(make_variant(library, step.kernel, numbers) for step, numbers in zip(steps, unaligned)))
+
+
+def compile_variants(library: TritonLibrary, functions: Sequence[Any], variants: Sequence[Variant]) -> list[Any | ToolchainError]:
+    """Compile kernels of a library, whose functions are given; returns Triton's compiled kernels, or why one is not. Needs no GPU."""
+
+    def report(name: str, done: int, total: int) -> None:
+        report_progress(f"compiled {name}", done, total)
+
+    compilations = [(functions[number], library.kernels[number].unit, unaligned) for number, unaligned in variants]
+    if not compilations:
+        return []
+    # An entry of the cache lies in a folder of the cache's folder.
+    folder = library.kernels[variants[0][0]].path.parent.parent
+    return compile_all(compilations, library.target, folder, report)
