@@ -126,7 +126,10 @@ def attention(
     groups = queries[1] // keys[1]
 
     def make(pick: Pick) -> Made:
-        shapes = [tuple(pick(size, min(size, reduced)) for size, reduced in zip(shape, (1, 4, 24, 32))) for shape in (queries, keys, keys)]
+        shapes = [
+            (pick(batch, 1), pick(heads, heads // keys[1]), pick(tokens, min(tokens, 24)), pick(width, 32))
+            for batch, heads, tokens, width in (queries, keys, keys)
+        ]
         plain = groups == 1 and not causal
         return (Function(attend) if plain else Attention(groups, causal)), tuple(randn(*shape, dtype=dtype) for shape in shapes)
 
