@@ -34,7 +34,7 @@ from tcomp.codegen.c_tree import (
 from tcomp.codegen.c_types import c_type, storage_of
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import interval
-from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, Prefetch, contiguous_strides
+from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, Prefetch, Scan, contiguous_strides
 from tcomp.ir.tile_scope import Place
 
 ALIGNMENT = 64
@@ -128,6 +128,8 @@ class BodyWriter:
                     written.append(_prefetch(statement, scope.context))
                 case Assign():
                     written += write_assign(statement, scope.context, scope.places, scope.names)
+                case Scan():
+                    raise AssertionError("kernels with scans are refused before")
                 case _:
                     assert_never(statement)
         if len(written) == 1 and isinstance(written[0], Scope):

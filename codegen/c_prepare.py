@@ -20,9 +20,10 @@ from typing import assert_never
 
 from tcomp.codegen.c_layout import choose_lane_axis
 from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Load, as_index, index_variables
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement, walk_statements
+from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
 from tcomp.ir.tile_scope import Place, Site
 
 Body = tuple[TileStatement, ...]
@@ -32,7 +33,14 @@ MOST_REGISTERS = 16
 
 
 def prepare_kernel(kernel: Kernel, lanes: int) -> Kernel:
-    """Apply the rewrites of this module."""
+    """Apply the rewrites of this module; raises Illegal for a kernel with scans, which only GPUs have."""
+    for statement in walk_statements(kernel.body):
+        if isinstance(statement, Scan):
+            raise Illegal(
+                f"the scan of {statement.target} has no form in C",
+                where=f"kernel {kernel.name}",
+                help="walk the rank in a loop, carrying the result of the step before",
+            )
     kernel = replace(kernel, body=tuple(map(_reduce_collisions, kernel.body)))
     places: dict[str, Place] = {argument.name: argument for argument in kernel.arguments}
     return replace(kernel, body=_Widening(kernel, lanes, _names(kernel)).body(kernel.body, places, ()))
@@ -79,7 +87,7 @@ class _Widening:
                 case Block() | Buffer():
                     places = places | {statement.name: statement}
                     written.append(statement)
-                case Assign() | Prefetch():
+                case Assign() | Prefetch() | Scan():
                     written.append(statement)
                 case _:
                     assert_never(statement)

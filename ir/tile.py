@@ -3,12 +3,13 @@
     kernel    := "kernel" NAME "(" argument {"," argument} ")" ["for" symbol {"," symbol}] ["warps" INT "stages" INT]
                  "{" {statement} "}"
     argument  := ("in" | "out" | "inout") NAME ":" dtype "[" extents "]" ["strides" "(" indices ")"]
-    statement := loop | buffer | block | assign | prefetch
+    statement := loop | buffer | block | assign | scan | prefetch
     loop      := ("parallel" | "for") NAME "in" index ".." index ["step" INT] "{" {statement} "}"
     buffer    := "buffer" NAME ":" dtype "[" extents "]"
     block     := "block" NAME ":" dtype "[" axes "]"
     assign    := NAME "[" index {"," index} "]" "over" "(" axes ")" [["atomic"] MONOID] "="
                  [MONOID "(" axes ")"] expr ["where" expr]
+    scan      := "scan" NAME "over" "(" axes ")" "=" MONOID "(" NAME ")" expr
     prefetch  := "prefetch" NAME "[" index {"," index} "]"
     axis      := NAME ":" INT ["<" index]
 
@@ -31,6 +32,9 @@ a kernel.
 
 An `atomic` merge reads and writes its element in one step, so instances of a parallel loop may meet there; in which order they
 come, and so how a sum of floats rounds, is open.
+
+A scan gives each point of a block the fold of the expression over the points of one axis up to its own, that one included; the block
+has the statement's axes. Only GPUs have kernels with scans: on a CPU the rank is walked in a loop.
 
 `warps` are the groups of 32 threads that run one parallel instance on a GPU, `stages` the steps of a loop that are under way at
 once there: the loads of later steps overlap the arithmetic of earlier ones. A kernel without them is one for a CPU.
@@ -116,6 +120,22 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """`target over axes = monoid(along) expression`, folded up to each point of the axis `along`."""
+
+    target: str
+    axes: tuple[Axis, ...]
+    monoid: str
+    along: str
+    expression: Expr
+
+    @property
+    def as_map(self) -> Assign:
+        """The assign that reads and writes what the scan does, without the fold."""
+        return Assign(self.target, tuple(as_index(axis.name) for axis in self.axes), self.axes, self.expression)
+
+
+@dataclass(frozen=True, slots=True)
 class Prefetch:
     """A hint that memory around `tensor[index]` will be read soon; the index is over loop variables and symbols."""
 
@@ -135,7 +155,7 @@ class Loop:
     step: int = 1
 
 
-TileStatement: TypeAlias = Loop | Buffer | Block | Assign | Prefetch
+TileStatement: TypeAlias = Loop | Buffer | Block | Assign | Scan | Prefetch
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from tcomp.ir.evaluate_monoid import fold_groups, fold_last_axis, merge_states
 from tcomp.ir.expressions import Index, Number
 from tcomp.ir.index import is_data
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
+from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
 from tcomp.ir.tile_memory import Memory, Positions, RaceError, bind_argument, make_memory
 from tcomp.ir.tile_text import print_assign
 from tcomp.ir.typing import expression_dtype
@@ -98,12 +98,13 @@ class _Machine:
                     self.declare(name, make_memory(dtype, tuple(map(self.points, axes)), self.environment.float64))
                 case Prefetch():
                     pass
-                case Assign():
+                case Assign() | Scan():
                     try:
-                        self.assign(statement)
+                        self.scan(statement) if isinstance(statement, Scan) else self.assign(statement)
                     except (OutsideError, RaceError) as error:
                         loops = ", ".join(f"{name} = {value}" for name, value in self.variables.items() if value.ndim == 0)
-                        raise VerifyError(str(error), where=f"{print_assign(statement)}\n{loops}".rstrip()) from error
+                        shown = print_assign(statement.as_map if isinstance(statement, Scan) else statement)
+                        raise VerifyError(str(error), where=f"{shown}\n{loops}".rstrip()) from error
                 case _:
                     assert_never(statement)
 
@@ -143,6 +144,19 @@ class _Machine:
         self.write(assign, positions, value[mask], dtype)
         for axis in axes:
             del self.variables[axis.name]
+
+    def scan(self, scan: Scan) -> None:
+        """Execute one scan: the map first, then the fold along its axis, in place."""
+        self.assign(scan.as_map)
+        values, dtype = self.memory[scan.target].values, self.dtypes[scan.target]
+        along = next(p for p, axis in enumerate(scan.axes) if axis.name == scan.along)
+        reach = numpy.moveaxis(values[tuple(slice(self.points(axis)) for axis in scan.axes)], along, 0)
+        monoid, wide = MONOIDS[scan.monoid], compute_dtype(dtype)
+        for place in range(1, len(reach)):
+            states = (convert(reach[p], dtype, wide, self.environment.float64) for p in (place - 1, place))
+            first, second = ((state,) for state in states)
+            (merged,) = merge_states(monoid, wide, first, second, self.environment.float64)
+            reach[place] = convert(merged, wide, dtype, self.environment.float64)
 
     def fold(self, monoid: str, dtype: DType, values: Array, mask: Array) -> Array:
         """Fold the last axis where the mask is true."""

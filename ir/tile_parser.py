@@ -11,7 +11,7 @@ from tcomp.ir.expression_parser import read_dtype, read_expression, read_index, 
 from tcomp.ir.lexer import Cursor
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.parser import read_symbols
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement, contiguous_strides
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, contiguous_strides
 
 Role: TypeAlias = Literal["in", "out", "inout"]
 ROLES: dict[str, Role] = {"in": "in", "out": "out", "inout": "inout"}
@@ -67,6 +67,8 @@ def _read_statement(cursor: Cursor) -> TileStatement:
                 return _read_buffer(cursor)
             case "block":
                 return _read_block(cursor)
+            case "scan":
+                return _read_scan(cursor)
             case "prefetch":
                 cursor.advance()
                 return Prefetch(cursor.expect_name("the memory to prefetch"), read_index_list(cursor))
@@ -122,6 +124,19 @@ def _read_assign(cursor: Cursor) -> Assign:
     expression = read_expression(cursor)
     where = read_expression(cursor) if cursor.accept("where") else None
     return Assign(target, index, axes, expression, merge, reduce, reduced, where, is_atomic)
+
+
+def _read_scan(cursor: Cursor) -> Scan:
+    cursor.advance()
+    target = cursor.expect_name("the block of a scan")
+    cursor.expect("over", help="name the axes of the statement: scan S over (i:8) = sum(i) X[i]")
+    axes = cursor.read_list("(", ")", _read_axis)
+    cursor.expect("=")
+    monoid = _read_monoid(cursor)
+    cursor.expect("(")
+    along = cursor.expect_name("the axis to scan along")
+    cursor.expect(")")
+    return Scan(target, axes, monoid, along, read_expression(cursor))
 
 
 def _is_reduction(cursor: Cursor) -> bool:

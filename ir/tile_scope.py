@@ -9,7 +9,7 @@ from typing import TypeAlias
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Index, Load, as_index, loads, variables
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
 from tcomp.ir.tile_text import print_assign
 
 Place: TypeAlias = Argument | Buffer | Block
@@ -66,6 +66,8 @@ def find_sites(kernel: Kernel) -> list[Site]:
                     places = places | {statement.name: statement}
                 case Prefetch():
                     pass
+                case Scan():
+                    yield Site(kernel, statement.as_map, places, loops)
                 case Assign():
                     yield Site(kernel, statement, places, loops)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from tcomp.ir.text import print_expression, print_index, print_symbols
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement, contiguous_strides
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, contiguous_strides
 
 
 def print_axis(axis: Axis) -> str:
@@ -47,6 +47,9 @@ def _print_body(body: tuple[TileStatement, ...], indent: str) -> list[str]:
                 lines.append(f"{indent}buffer {name}: {dtype}[{', '.join(map(str, shape))}]")
             case Block(name, dtype, axes):
                 lines.append(f"{indent}block {name}: {dtype}[{', '.join(print_axis(a) for a in axes)}]")
+            case Scan(target, axes, monoid, along, expression):
+                over = ", ".join(print_axis(a) for a in axes)
+                lines.append(f"{indent}scan {target} over ({over}) = {monoid}({along}) {print_expression(expression)}")
             case Prefetch(tensor, index):
                 lines.append(f"{indent}prefetch {tensor}[{', '.join(print_index(i) for i in index)}]")
             case Assign():

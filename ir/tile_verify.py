@@ -9,7 +9,7 @@ from tcomp.ir.lexer import is_name
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import TYPE_KINDS
 from tcomp.ir.text import print_expression, print_index
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
 from tcomp.ir.tile_bounds import check_bounds
 from tcomp.ir.tile_scope import Site, find_sites, place_shape
 from tcomp.ir.tile_text import print_axis
@@ -22,6 +22,7 @@ def check_kernel(kernel: Kernel) -> None:
     check_launch(kernel)
     check_parallel_loops(kernel)
     check_extents(kernel)
+    check_scans(kernel)
     for site in find_sites(kernel):
         for check in SITE_RULES:
             check(site)
@@ -54,6 +55,8 @@ def check_names(kernel: Kernel) -> None:
                     declare(name, "buffer", taken)
                 case Block(name, _, axes):
                     declare(name, "block", taken)
+                case Scan():
+                    axes = statement.axes
                 case Assign():
                     axes = statement.axes + statement.reduced
             within = dict(taken)
@@ -142,6 +145,8 @@ def check_extents(kernel: Kernel) -> None:
                     for i in index:
                         check(i, known, f"the prefetch of {tensor}")
                     check_prefetch(statement)
+                case Scan():
+                    axes = statement.axes
                 case Assign():
                     axes = statement.axes + statement.reduced
             for axis in axes:
@@ -161,6 +166,22 @@ def check_extents(kernel: Kernel) -> None:
                 where=f"kernel {kernel.name}",
             )
     visit(kernel.body, symbols)
+
+
+def check_scans(kernel: Kernel) -> None:
+    """A scan folds into a block, along one of its axes, with a monoid whose state is one component."""
+    blocks = {s.name for s in walk_statements(kernel.body) if isinstance(s, Block)}
+    for statement in walk_statements(kernel.body):
+        if not isinstance(statement, Scan):
+            continue
+        where = f"the scan of {statement.target}"
+        if statement.target not in blocks:
+            raise VerifyError(f"{statement.target} is no block", where=where, help="scan into a block, and store that")
+        if statement.along not in [axis.name for axis in statement.axes]:
+            raise VerifyError(f"{statement.along} is no axis of the statement", where=where)
+        monoid = MONOIDS.get(statement.monoid)
+        if monoid is None or monoid.arity != 1:
+            raise VerifyError(f"{statement.monoid} is no monoid of one component", where=where)
 
 
 def check_declared(site: Site) -> None:

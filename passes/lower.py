@@ -28,6 +28,7 @@ from tcomp.passes.lower_contract import lower_contract
 from tcomp.passes.lower_gpu_chain import lower_gpu_chain
 from tcomp.passes.lower_gpu_contract import lower_gpu_contract
 from tcomp.passes.lower_gpu_nest import lower_gpu_nest
+from tcomp.passes.lower_gpu_scan import lower_gpu_scan
 from tcomp.passes.lower_gpu_scatter import lower_gpu_scatter
 from tcomp.passes.lower_nest import lower_nest
 from tcomp.passes.lower_scan import lower_scan, lower_scatter
@@ -48,7 +49,7 @@ GPU_KINDS: Mapping[KernelKind, LowerKind] = {
     "nest": lower_gpu_nest,
     "chain": lower_gpu_chain,
     "fill": lower_gpu_nest,
-    "scan": lower_scan,
+    "scan": lower_gpu_scan,
     "scatter": lower_gpu_scatter,
 }
 

@@ -30,7 +30,7 @@ from tcomp.ir.index import Bounds, simplify_index, simplify_indices
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, TileStatement, walk_statements
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
 from tcomp.passes.arguments import Bound
 from tcomp.passes.joining import joint_rank
 
@@ -302,6 +302,8 @@ def _used(body: tuple[TileStatement, ...]) -> tuple[set[str], set[str]]:
     read: set[str] = set()
     written: set[str] = set()
     for statement in walk_statements(body):
+        if isinstance(statement, Scan):
+            statement = statement.as_map
         if isinstance(statement, Assign):
             written.add(statement.target)
             if statement.merge is not None:
@@ -322,6 +324,8 @@ def _variables(body: tuple[TileStatement, ...]) -> set[str]:
                     found |= index_variables(i)
                 for axis in (*statement.axes, *statement.reduced):
                     found |= index_variables(axis.limit) if axis.limit is not None else set()
+            case Scan():
+                found |= _variables((statement.as_map,))
             case Prefetch():
                 found |= {n for i in statement.index for n in index_variables(i)}
             case Loop():
@@ -341,6 +345,8 @@ def _rename(body: tuple[TileStatement, ...], names: dict[str, str]) -> tuple[Til
         match statement:
             case Loop():
                 new.append(replace(statement, body=_rename(statement.body, names)))
+            case Scan():
+                new.append(replace(statement, expression=map_loads(statement.expression, read)))
             case Prefetch(tensor):
                 new.append(replace(statement, tensor=names.get(tensor, tensor)))
             case Assign():

@@ -19,6 +19,7 @@ from tcomp.passes.arguments import Bound, stride_along
 from tcomp.passes.contraction import find_contraction, operand_load
 from tcomp.passes.group import Group
 from tcomp.passes.lower_chain import bound_part
+from tcomp.passes.lower_gpu_scan import find_prefix
 from tcomp.passes.lower_gpu_scatter import is_concurrent
 from tcomp.passes.tiles import typical
 from tcomp.passes.tiles_gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
@@ -61,7 +62,7 @@ def gpu_candidates(bound: Bound, target: Gpu, name: str, *, is_atomic: bool = Fa
         case "scatter":
             return (_scatter(bound, name, is_atomic=is_atomic),)
         case _:
-            return (_scan(bound, name),)
+            return (_scan(bound, target, name),)
 
 
 def _extent(ranks: tuple[Rank, ...]) -> int:
@@ -306,11 +307,32 @@ def _memory_order(bound: Bound, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
     return tuple(sorted(ranks, key=lambda r: -(stride_along(operand, einsum.index, r.name) or 0)))
 
 
-def _scan(bound: Bound, name: str) -> KernelSchedule:
-    """A recurrence: as many independent ones side by side as give every warp full lanes, and the chip enough instances."""
+def _scan(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
+    """A recurrence: as many independent ones side by side as give every warp full lanes, and the chip enough instances.
+
+    One that only folds takes tiles along its rank, unless there are neighbours enough to step through side by side.
+    """
     group = bound.group
     outer = _memory_order(bound, group.outer)
     names = tuple(r.name for r in outer)
+    assert group.iterative is not None
+    rows, along = _extent(outer), _adjacent_rank(bound, (*outer, group.iterative))
+    is_wide = along in names and rows >= WARP * target.multiprocessors
+    if find_prefix(group) is not None and not is_wide:
+        width = min(ELEMENTS, power_above(typical(group.iterative.extent)))
+        height = min(power_above(rows), max(1, ELEMENTS // width))
+        return KernelSchedule(
+            name,
+            group.names,
+            group.kind,
+            (*(((_head(outer), height),) if outer else ()), (group.iterative.name, width)),
+            (*names, group.iterative.name),
+            names,
+            None,
+            joined=_joined(outer),
+            warps=4 if width * height >= 4 * WARP else 1,
+            stages=2,
+        )
     size = min(LANES, max(WARP, power_above(_extent(outer)) // 64)) if outer else 1
     tiles = ((_head(outer), size),) if outer else ()
     return KernelSchedule(
