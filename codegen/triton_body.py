@@ -9,6 +9,7 @@ from tcomp.codegen.triton_dot import Precision
 from tcomp.codegen.triton_hazards import Barriers, Path
 from tcomp.codegen.triton_index import IndexWriter, Space
 from tcomp.codegen.triton_liveness import Liveness
+from tcomp.codegen.triton_operators import scan_axis
 from tcomp.codegen.triton_scope import Memory, Register, State
 from tcomp.codegen.triton_statements import Manner, write_assign
 from tcomp.codegen.triton_tree import Binary, Call, Evaluate, For, Literal, Name, Set, add, call
@@ -16,7 +17,7 @@ from tcomp.codegen.triton_types import Value, convert, triton_type
 from tcomp.ir.dtypes import i32, i64
 from tcomp.ir.expressions import Expr, as_index
 from tcomp.ir.index import interval
-from tcomp.ir.tile import Assign, Block, Buffer, Kernel, Loop, Prefetch, TileStatement, contiguous_strides, walk_statements
+from tcomp.ir.tile import Assign, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, contiguous_strides, walk_statements
 from tcomp.ir.tile_scope import find_sites
 
 SCRATCH = "scratch"
@@ -58,6 +59,9 @@ class BodyWriter:
                     self._block(statement)
                 case Assign():
                     self._assign(statement, place)
+                case Scan():
+                    self._assign(statement.as_map, place)
+                    self._scan(statement)
                 case Prefetch():
                     pass
 
@@ -67,6 +71,18 @@ class BodyWriter:
         if path in self.barriers.before:
             self.state.body.statements.append(Evaluate(call("tl.debug_barrier")))
         write_assign(assign, self.state, Manner(self.precision, dead, path in self.barriers.within))
+
+    def _scan(self, scan: Scan) -> None:
+        """Fold a block along an axis. Points beyond a limit come last, where no other sees them."""
+        register = self.state.registers[scan.target]
+        names = [name for name, _ in register.axes]
+        if scan.along not in names:
+            return
+        axes = frozenset(names)
+        value = Value(Name(register.name), register.dtype, axes)
+        scanned = scan_axis(scan.monoid, value, names.index(scan.along))
+        self.state.body.statements.append(Set(register.name, scanned.code))
+        self.state.write(scan.target)
 
     def _block(self, block: Block) -> None:
         axes = tuple((axis.name, self.state.padded(axis)) for axis in block.axes if axis.size > 1)
@@ -89,7 +105,7 @@ class BodyWriter:
         state = self.state
         numbers = IndexWriter(state, Space(()), state.bounds, _no_values)
         start, stop = numbers.value(loop.start), numbers.value(loop.stop)
-        written = {inner.target for inner in walk_statements(loop.body) if isinstance(inner, Assign)}
+        written = {inner.target for inner in walk_statements(loop.body) if isinstance(inner, Assign | Scan)}
         changed = sorted(written & (state.registers.keys() | state.memory.keys()))
         for name in changed:
             if name in state.registers and not state.registers[name].is_set:

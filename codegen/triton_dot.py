@@ -13,6 +13,7 @@ from tcomp.codegen.triton_index import Space
 from tcomp.codegen.triton_scope import State
 from tcomp.codegen.triton_tree import Literal, TExpression, Tuple, call, shape
 from tcomp.codegen.triton_types import Value, settle, triton_type
+from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import Expr
 from tcomp.ir.tile import Axis
 
@@ -55,9 +56,13 @@ class DotWriter:
         else:
             start = self._gather(settle(old).code, made, total)
         if dot.operand.is_float and dot.operand.bits == 8:
-            code = call("dot_fp8", left.code, right.code, start, Literal(min(FEW_BITS, inner)))
+            code = call("tl.dot", left.code, right.code, start, max_num_imprecise_acc=Literal(min(FEW_BITS, inner)))
+        elif dot.operand == f32:
+            code = call("tl.dot", left.code, right.code, start, input_precision=Literal(self.precision))
+        elif dot.total == f32:
+            code = call("tl.dot", left.code, right.code, start)
         else:
-            code = call("dot", left.code, right.code, start, Literal(self.precision))
+            code = call("tl.dot", left.code, right.code, start, out_dtype=triton_type(dot.total))
         depth = max(left.depth, right.depth, 0 if old is None else old.depth)
         value = Value(self._scatter(code, made, total), dot.total, frozenset(self.outer), depth, 1)
         return value if old is not None else self.state.settle("dot", value, ("dot", value.code))

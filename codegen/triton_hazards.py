@@ -13,7 +13,7 @@ from typing import TypeAlias
 from tcomp.ir.cascade import Symbol
 from tcomp.ir.expressions import Index, as_index, substitute_index
 from tcomp.ir.index import Bounds, interval, is_data
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, TileStatement
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Scan, TileStatement
 from tcomp.ir.tile_scope import Site
 
 Path: TypeAlias = tuple[int, ...]
@@ -79,6 +79,8 @@ class _Finder:
                     touched = self._loop(statement, place, places, loops, touched)
                 case Buffer() | Block():
                     places[statement.name] = statement
+                case Scan():
+                    touched = self._assign(statement.as_map, place, places, loops, touched)
                 case Assign():
                     touched = self._assign(statement, place, places, loops, touched)
         return touched

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tcomp.codegen.triton_tree import Binary, Literal, TExpression, Unary, call
-from tcomp.codegen.triton_types import Value, convert, literal, operand, settle
+from tcomp.codegen.triton_tree import Binary, Literal, Name, TExpression, Unary, call
+from tcomp.codegen.triton_types import Value, convert, operand, settle
 from tcomp.ir.dtypes import DType, boolean, compute_dtype, f32, i32
 from tcomp.ir.expressions import Constant
 from tcomp.ir.monoids import MONOIDS
@@ -72,7 +72,7 @@ def _code(name: str, arguments: list[Value], dtype: DType) -> TExpression:
     if code is not None:
         return code
     if dtype.kind == "bool" and name in BOOLEAN:
-        return _join_truths(BOOLEAN[name], *arguments)
+        return Binary(BOOLEAN[name], arguments[0].code, arguments[1].code)
     if dtype.kind == "bool" and row.result == "bool" and name not in ("eq", "ne"):
         arguments = [convert(a, i32) for a in arguments]
     if row.infix and row.arity == 2:
@@ -82,18 +82,6 @@ def _code(name: str, arguments: list[Value], dtype: DType) -> TExpression:
     function = BUILTINS.get(name) or FUNCTIONS.get(name) or BY_WIDTH[name] + ("_single" if dtype == f32 else "")
     takes_literals = name in ("maximum", "minimum")
     return call(function, *(operand(a).code if takes_literals else settle(a).code for a in arguments))
-
-
-def _join_truths(operator: str, left: Value, right: Value) -> TExpression:
-    """Join two truths. The interpreter takes what compares scalars for the type that was compared, so & and | must not spread that."""
-    if operator == "^":
-        return Binary("!=", left.code, right.code)
-    if bool(left.axes) == bool(right.axes):
-        return Binary(operator, left.code, right.code)
-    scalar, tensor = (left, right) if right.axes else (right, left)
-    if operator == "&":
-        return call("tl.where", scalar.code, tensor.code, Literal(False))
-    return call("tl.where", scalar.code, Literal(True), tensor.code)
 
 
 Special = Callable[[list[TExpression], DType], TExpression | None]
@@ -165,7 +153,7 @@ SPECIAL: dict[str, Special] = {
 """Operators whose spelling depends on the dtype; None leaves a dtype to the tables above."""
 
 FOLDS = {"any": "max", "all": "min"}
-"""Monoids on bools that are folded as numbers; the others have functions of their own name."""
+"""Monoids on bools that are folded as numbers; for each other one there is a function that combines two states."""
 
 
 def identity(monoid: str, dtype: DType) -> Constant:
@@ -183,11 +171,15 @@ def fold_axis(monoid: str, value: Value, position: int) -> Value:
     """Fold along one dimension of a tensor, which goes. Small integers and bools are folded as i32, which changes no result."""
     dtype = value.dtype
     held = i32 if dtype.kind == "bool" or (dtype.is_int and dtype.bits < 32) else dtype
-    name = FOLDS.get(monoid, monoid)
-    code = call(f"fold_{name}", convert(value, held).code, Literal(position))
+    combine = Name(f"combine_{FOLDS.get(monoid, monoid)}")
+    code = call("tl.reduce", convert(value, held).code, Literal(position), combine)
     return convert(replace(value, code=code, dtype=held, weight=value.weight + 1), dtype)
 
 
-def zero_of(dtype: DType) -> Value:
-    """Zero as a literal."""
-    return literal(0, dtype)
+def scan_axis(monoid: str, value: Value, position: int) -> Value:
+    """Fold along one dimension of a tensor up to each of its points, in the types that `fold_axis` folds in."""
+    dtype = value.dtype
+    held = i32 if dtype.kind == "bool" or (dtype.is_int and dtype.bits < 32) else compute_dtype(dtype)
+    combine = Name(f"combine_{FOLDS.get(monoid, monoid)}")
+    code = call("tl.associative_scan", convert(value, held).code, Literal(position), combine)
+    return convert(replace(value, code=code, dtype=held, weight=value.weight + 1), dtype)

@@ -18,10 +18,24 @@ from math import prod
 
 from tcomp.codegen.triton_contraction import find_dot
 from tcomp.codegen.triton_scope import next_power
-from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.expressions import Index, Load, Quotient, Remainder, Variable, as_index, index_variables, loads, variables
-from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, TileStatement
+from tcomp.ir.dtypes import DType, compute_dtype, i64
+from tcomp.ir.expressions import (
+    Cast,
+    Expr,
+    Index,
+    Load,
+    Quotient,
+    Remainder,
+    Variable,
+    apply,
+    as_index,
+    constant,
+    index_variables,
+    loads,
+    variables,
+)
+from tcomp.ir.monoids import MONOIDS, position_of
+from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
 from tcomp.ir.tile_scope import Place
 from tcomp.ir.typing import expression_dtype
 
@@ -53,6 +67,8 @@ class _Preparer:
                     written.append(statement)
                 case Assign():
                     written += inside.assign(statement)
+                case Scan():
+                    written.append(statement)
                 case Prefetch():
                     pass
         return tuple(written)
@@ -64,6 +80,8 @@ class _Preparer:
             missing = tuple(axis for axis in assign.axes if axis.size > 1 and axis.name not in used)
             if missing:
                 return [self._loop(assign, missing[0])] if assign.merge == "last" else self._fold(assign, missing)
+        if assign.reduce == "last":
+            return self._find_last(assign)
         meeting = self._meeting(assign)
         if meeting:
             return [self._loop(assign, meeting[0])]
@@ -89,6 +107,29 @@ class _Preparer:
 
     def _dtypes(self) -> dict[str, DType]:
         return {name: place.dtype for name, place in self.places.items()}
+
+    def _find_last(self, assign: Assign) -> list[TileStatement]:
+        """The element at the last position that is folded, since tensors are folded in no order; the identity if there is none."""
+        dtypes = self._dtypes()
+        dtype = expression_dtype(assign.expression, dtypes)
+        position = position_of((axis.name, as_index(axis.size)) for axis in assign.reduced)
+        last, index = self._block(replace(assign, expression=position), assign.axes)
+        value, _ = self._block(assign, assign.axes)
+        is_last: Expr = apply("eq", position, Load(last.name, index))
+        where = is_last if assign.where is None else apply("and", assign.where, is_last)
+        nothing = apply("lt", Load(last.name, index), constant(0, i64))
+        element = Cast(dtype, Load(value.name, index)) if dtype != value.dtype else Load(value.name, index)
+        found: Expr = apply("select", nothing, constant(0, dtype), element)
+        if assign.merge is None and dtypes[assign.target] != dtype:
+            found = Cast(dtypes[assign.target], found)
+        parts = (last, value)
+        inside = _Preparer({**self.places, **{part.name: part for part in parts}}, self.numbers)
+        return [
+            *parts,
+            *inside.assign(replace(assign, target=last.name, index=index, merge=None, reduce="max", expression=position)),
+            *inside.assign(replace(assign, target=value.name, index=index, merge=None, reduce="max", where=where)),
+            *inside.assign(replace(assign, expression=found, where=None, reduce=None, reduced=())),
+        ]
 
     def _meeting(self, assign: Assign) -> list[Axis]:
         """Axes along which points of a merge may meet in one element of memory."""

@@ -49,7 +49,7 @@ def find_functions() -> frozenset[str]:
 def support_functions(source: str) -> list[str]:
     """The texts of the support functions that a text calls, and of those that they call, in order."""
     functions = read_support()
-    wanted = set(re.findall(r"(?<![.\w])(\w+)\(", source)) & functions.keys()
+    wanted = set(re.findall(r"(?<![.\w])\w+", source)) & functions.keys()
     pending = list(wanted)
     while pending:
         new = functions[pending.pop()].calls - wanted

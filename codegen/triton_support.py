@@ -48,41 +48,6 @@ def combine_xor(a: Any, b: Any) -> Any:
     return a ^ b
 
 
-def fold_sum(x: Any, axis: tl.constexpr) -> Any:
-    """Sum along an axis, which goes."""
-    return tl.reduce(x, axis, combine_sum)
-
-
-def fold_prod(x: Any, axis: tl.constexpr) -> Any:
-    """Multiply along an axis, which goes."""
-    return tl.reduce(x, axis, combine_prod)
-
-
-def fold_max(x: Any, axis: tl.constexpr) -> Any:
-    """The largest along an axis, which goes; NaN if there is one."""
-    return tl.reduce(x, axis, combine_max)
-
-
-def fold_min(x: Any, axis: tl.constexpr) -> Any:
-    """The smallest along an axis, which goes; NaN if there is one."""
-    return tl.reduce(x, axis, combine_min)
-
-
-def fold_xor(x: Any, axis: tl.constexpr) -> Any:
-    """Exclusive disjunction along an axis, which goes."""
-    return tl.reduce(x, axis, combine_xor)
-
-
-def dot(a: Any, b: Any, total: Any, precision: tl.constexpr) -> Any:
-    """The total plus a @ b; `precision` says how floats of 32 bits are multiplied."""
-    return tl.dot(a, b, total, input_precision=precision, out_dtype=total.dtype)
-
-
-def dot_fp8(a: Any, b: Any, total: Any, steps: tl.constexpr) -> Any:
-    """The total plus a @ b for floats of 8 bits; tensor cores add `steps` products in few bits before they go into the total."""
-    return tl.dot(a, b, total, max_num_imprecise_acc=steps)
-
-
 def floor_divide(a: Any, b: Any) -> Any:
     """Integer division that rounds toward minus infinity."""
     quotient = a // b

@@ -31,7 +31,8 @@ def expm1_single(x: Any) -> Any:
     q = q * r + 0.16666631400585175
     q = q * r + 0.5
     power = tl.exp2(n)
-    return tl.where(x > 88.0, tl.exp(x), (q * (r * r) + r) * power + (power - 1.0))
+    result = tl.where(x > 88.0, tl.exp(x), (q * (r * r) + r) * power + (power - 1.0))
+    return tl.where(x == 0.0, x, result)
 
 
 def expm1(x: Any) -> Any:
@@ -71,8 +72,8 @@ def tanh_single(x: Any) -> Any:
     p = p * u - 0.053873948752880096
     p = p * u + 0.13332915306091309
     p = p * u - 0.3333333134651184
-    large = copy_sign(1.0 - 2.0 / (tl.exp(2.0 * size) + 1.0), x)
-    return tl.where(size < 0.6, x + x * (u * p), large)
+    large = 1.0 - 2.0 / (tl.exp(2.0 * size) + 1.0)
+    return copy_sign(tl.where(size < 0.6, size + size * (u * p), large), x)
 
 
 def tanh(x: Any) -> Any:

@@ -109,7 +109,7 @@ def digamma(x: Any) -> Any:
     result = reflected + tl.log(z) - 0.5 / z - s
     result = tl.where(wide == float("inf"), wide, result)
     result = tl.where((is_low & (tl.floor(wide) == wide)) | (wide == float("-inf")), float("nan"), result)
-    return tl.where(wide == 0.0, copy_sign(result * 0.0 + float("inf"), -wide), result).to(x.dtype)
+    return tl.where(wide == 0.0, -1.0 / wide, result).to(x.dtype)
 
 
 def power(x: Any, y: Any) -> Any:

@@ -94,10 +94,14 @@ def convert(value: Value, dtype: DType) -> Value:
         return value
     if value.is_literal:
         value = settle(value)
-    source = value.dtype
+    if value.dtype.is_float and value.dtype.bits == 8:
+        # Triton converts these to floats only.
+        value = replace(value, code=_to(value, value.code, f32), dtype=f32, weight=value.weight + 1)
+    source, code = value.dtype, value.code
+    if source == dtype:
+        return value
     if dtype.kind == "bool":
-        return replace(value, code=Binary("!=", value.code, Literal(0)), dtype=dtype, weight=value.weight + 1)
-    code = value.code
+        return replace(value, code=Binary("!=", code, Literal(0)), dtype=dtype, weight=value.weight + 1)
     if dtype.is_float and dtype.bits < 32:
         code = _narrow(code if source == f32 else _to(value, code, f32), value, dtype)
     elif dtype.is_int and dtype.bits < 32 and source.is_float:

@@ -11,6 +11,7 @@ HEIGHT = {"ir": 0, "passes": 1, "codegen": 1, "tuner": 2, "tcomp": 3, "fuzz": 4}
 TORCH_FOLDERS = {"tcomp", "fuzz"}
 TRITON_FILES = {
     "codegen/triton_build.py",
+    "codegen/triton_interpreter.py",
     "codegen/triton_module.py",
     "codegen/triton_support.py",
     "codegen/triton_support_atomic.py",

@@ -43,7 +43,7 @@ class Memory:
         flat = self.bytes[GUARD : len(self.bytes) - GUARD].view(self.type)
         self.flat = flat
         self.view = flat.as_strided(shape, strides) if array.size else flat.new_empty(shape)
-        self.view.copy_(torch.from_numpy(numpy.ascontiguousarray(array)).to(self.type))
+        self.view.copy_(torch.from_numpy(numpy.array(array)).to(self.type))
         self.before = self.bytes.clone()
 
     def read_back(self):
