@@ -9,20 +9,20 @@
 Nothing here knows what the three compute: any nest between two contractions qualifies if the tensors between them are read once, all
 three agree on the ranks (h, i), and j is what the first one's lanes, the nest's inner rank and the last one's reduced rank have in
 common. On a CPU it pays when the tensor between them does not fit in cache. On a GPU, where no instance has memory to keep rows in, it
-takes a nest that one pass computes (`tcomp.passes.one_pass`).
+takes a nest that one pass computes (`tcomp.passes.one_pass`), and any free rank of the first one may be its lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import prod
 
-from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.dtypes import compute_dtype
+from tcomp.ir.cascade import Cascade, Einsum, Rank
+from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import loads
 from tcomp.ir.target import Cpu, Gpu, Target
-from tcomp.passes.contraction import find_contraction, panel_of
+from tcomp.passes.contraction import Contraction, find_contraction, panel_of
 from tcomp.passes.group import Group, rename_ranks
 from tcomp.passes.one_pass import find_one_pass
 from tcomp.passes.tiles import LARGEST_ROWS, fits_registers, typical
@@ -34,10 +34,13 @@ SMALLEST_ROWS = 4
 """Rows of a tile below which the contractions would reload their right operands too often."""
 
 
-def chain_groups(groups: tuple[Group, ...], outputs: Collection[str], target: Target) -> tuple[Group, ...]:
-    """Join chains of three groups; each chain takes the place of its last group. Tensors in `outputs` stay in memory."""
+def chain_groups(groups: tuple[Group, ...], cascade: Cascade, target: Target) -> tuple[Group, ...]:
+    """Join chains of three groups of a cascade; each chain takes the place of its last group. Outputs stay in memory."""
     producer = {name: place for place, group in enumerate(groups) for name in group.stored}
-    readers = dict.fromkeys(outputs, 1)
+    readers = dict.fromkeys(cascade.outputs, 1)
+    dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
+    # Fused members may be held in wider types.
+    dtypes.update(target for group in groups for e in group.members for target in e.targets)
     for group in groups:
         for name in group.reads():
             readers[name] = readers.get(name, 0) + 1
@@ -49,7 +52,7 @@ def chain_groups(groups: tuple[Group, ...], outputs: Collection[str], target: Ta
         first_place = None if middle_place is None else _only_source(groups[middle_place], groups, producer, readers, "contract")
         if middle_place is None or first_place is None or kept[first_place] is None:
             continue
-        chain = _join(groups[first_place], groups[middle_place], last, target)
+        chain = _join(groups[first_place], groups[middle_place], last, target, dtypes)
         if chain is not None:
             kept[first_place] = kept[middle_place] = None
             kept[place] = chain
@@ -84,7 +87,7 @@ def _match(tensor: str, reader: Iterable[Einsum], writer: Einsum, by_reader: boo
     return pairs if len(set(pairs.values())) == len(pairs) else None
 
 
-def _join(first: Group, middle: Group, last: Group, target: Target) -> Group | None:
+def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapping[str, DType]) -> Group | None:
     (scores,), (weights,) = first.stored, middle.stored
     writer = {e.name: e for e in (*first.members, *middle.members)}
     if len(middle.inner) != 1 or any(len(e.targets) > 1 for e in middle.members):
@@ -92,20 +95,25 @@ def _join(first: Group, middle: Group, last: Group, target: Target) -> Group | N
     into = _match(scores, middle.members, writer[scores], by_reader=False)
     out = _match(weights, last.members, writer[weights], by_reader=True)
     inner = middle.inner[0]
+    if into is None or out is None or any(g.members[0] is not g.root for g in (first, last)):
+        return None
+    free = [r for r in last.outer if r.name not in out]
     top, bottom = find_contraction(first.root, {}), find_contraction(last.root, {})
-    if into is None or out is None or top is None or bottom is None:
+    if isinstance(target, Gpu):
+        top = find_contraction(first.root, {}, next((a for a, b in into.items() if b == inner.name), None))
+        bottom = find_contraction(last.root, {}, free[0].name if free else None)
+    if top is None or bottom is None:
         return None
     if set(into) != {r.name for r in first.outer} or into[top.lanes.name] != inner.name:
         return None
-    free = [r for r in last.outer if r.name not in out]
     reduced = {out.get(r.name) for r in last.root.reduced}
     shared = {r.name for r in middle.outer}
     if reduced != {inner.name} or free != [bottom.lanes] or {out[r.name] for r in last.outer if r.name in out} != shared:
         return None
-    if bottom.left.tensor != weights or not inner.extent.is_constant:
+    if bottom.left.tensor != weights or not inner.extent.is_constant or not inner.extent.constant:
         return None
     if isinstance(target, Gpu):
-        if not _fits_gpu(first, middle, last, weights):
+        if not top.rows or not _fits_gpu(first, bottom) or find_one_pass(middle, last.root, weights, dtypes) is None:
             return None
     else:
         row = _row_tile(first, top.rows, into, middle, target)
@@ -119,17 +127,11 @@ def _join(first: Group, middle: Group, last: Group, target: Target) -> Group | N
     return Group("chain", members, middle.outer, middle.inner, stored=last.stored, parts=parts)
 
 
-def _fits_gpu(first: Group, middle: Group, last: Group, weights: str) -> bool:
-    """Whether one pass over the rank between them is enough, and the ranks that are not walked fit a tile."""
-    bottom = find_contraction(last.root, {})
-    assert bottom is not None
-    whole = [prod(typical(r.extent) for r in first.root.reduced), typical(bottom.lanes.extent)]
+def _fits_gpu(first: Group, bottom: Contraction) -> bool:
+    """Whether the ranks that are not walked fit a tile."""
     ranks = (*first.root.reduced, bottom.lanes)
-    if not all(r.extent.is_constant for r in ranks) or max(whole) > LARGEST_HEAD:
-        return False
-    if find_contraction(first.root, {}) is None or not find_contraction(first.root, {}).rows:  # type: ignore[union-attr]
-        return False
-    return find_one_pass(middle, last.root, weights) is not None
+    whole = [prod(typical(r.extent) for r in first.root.reduced), typical(bottom.lanes.extent)]
+    return all(r.extent.is_constant for r in ranks) and max(whole) <= LARGEST_HEAD
 
 
 def _row_tile(

@@ -64,8 +64,11 @@ def panel_of(load: Load) -> tuple[str, int] | None:
     return None
 
 
-def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction | None:
-    """Split a contraction into its operands; None for any other einsum. `static` says which tensors depend on weights alone."""
+def find_contraction(einsum: Einsum, static: Mapping[str, bool], lanes: str | None = None) -> Contraction | None:
+    """Split a contraction into its operands; None for any other einsum.
+
+    `static` says which tensors depend on weights alone. `lanes` names the rank that has to give the lanes, if one has to.
+    """
     if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
         return None
     product = einsum.expression
@@ -74,7 +77,7 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction 
     first, second = (operand_load(a) for a in product.arguments)
     if first is None or second is None:
         return None
-    candidates = [c for c in (_split(einsum, first, second), _split(einsum, second, first)) if c is not None]
+    candidates = [c for c in (_split(einsum, first, second, lanes), _split(einsum, second, first, lanes)) if c is not None]
     if not candidates:
         return None
 
@@ -88,7 +91,7 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool]) -> Contraction 
     return max(candidates, key=preference)
 
 
-def _split(einsum: Einsum, left: Load, right: Load) -> Contraction | None:
+def _split(einsum: Einsum, left: Load, right: Load, wanted: str | None) -> Contraction | None:
     in_left, in_right = load_variables(left), load_variables(right)
     panel = panel_of(right)
 
@@ -98,7 +101,7 @@ def _split(einsum: Einsum, left: Load, right: Load) -> Contraction | None:
             return len(right.index)
         return lane_position(right, rank.name, einsum.reduced)
 
-    own = [r for r in einsum.free if r.name not in in_left and position(r) is not None]
+    own = [r for r in einsum.free if r.name not in in_left and position(r) is not None and wanted in (None, r.name)]
     rows = tuple(r for r in einsum.free if r.name in in_left and r.name not in in_right)
     if not own or right.outside is not None or not any(r.name in in_left & in_right for r in einsum.reduced):
         return None

@@ -58,7 +58,9 @@ class _Chain:
         members = {e.name: e for e in group.members}
         self.first, self.middle, self.last = (bound_part(part, members, group) for part in group.parts)
         (self.weights,) = self.middle.stored
-        forms = find_one_pass(self.middle, self.last.root, self.weights)
+        dtypes = {name: operand.memory.dtype for name, operand in lowering.bound.operands.items()}
+        dtypes.update(target for e in group.members for target in e.targets)
+        forms = find_one_pass(self.middle, self.last.root, self.weights, dtypes)
         assert forms is not None, "a chain is formed only where one pass is enough"
         *self.running, self.tail = forms
         lowering.cut(group.outer)

@@ -11,8 +11,9 @@ a product splits factor by factor:
     without d                                   part of every term
     exp(a - d)     a without d, d = max(m) a    exp(a - d'), and what was summed so far is scaled by exp(d' - d) when d moves
 
-so a - d is never above zero and no correction above one: rounding errors are not amplified. Every other factor refuses. Sums alone take
-factors with d. After Nayak et al. (FuseMax, MICRO 2024); the conditions are those of RedFuser (ASPLOS 2026).
+so a - d is never above zero and no correction above one: rounding errors are not amplified. Every other factor refuses, and so does a
+second one with d. Sums alone take factors with d, of the type that they are added in. After Nayak et al. (FuseMax, MICRO 2024); the
+conditions are those of RedFuser (ASPLOS 2026).
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum
-from tcomp.ir.dtypes import DType
+from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, loads, map_load_indices, map_loads, variables
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.typing import expression_dtype
 from tcomp.passes.group import Group
 
 
@@ -40,80 +43,102 @@ class Running:
     scale: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """A product of factors, each with whether it divides."""
+def find_one_pass(
+    middle: Group, tail: Einsum, weights: str, dtypes: Mapping[str, DType]
+) -> tuple[Running, ...] | None:
+    """One-pass forms of all reductions of a nest and of the sum that reads its result `weights`; None if one of them has none.
 
-    factors: tuple[tuple[Expr, bool], ...]
-
-
-def find_one_pass(middle: Group, tail: Einsum, weights: str) -> tuple[Running, ...] | None:
-    """One-pass forms of all reductions of a nest and of the sum that reads its result `weights`; None if one of them has none."""
+    `dtypes` are those of all tensors that the two read.
+    """
     (inner,) = (r.name for r in middle.inner)
-    found: dict[str, Running] = {}
     maps = {e.name: e for e in middle.members if e.reduce is None}
     reduced = {e.name for e in middle.members if e.reduce is not None}
+    search = _Search(inner, maps, reduced, dtypes, {})
     for einsum in middle.members:
         if einsum.reduce is None:
             continue
         if MONOIDS[einsum.reduce].arity > 1 or einsum.where is not None or einsum.reduce == "last":
             return None
-        running = _derive(einsum, _inline(einsum.expression, maps), inner, reduced, found)
+        running = search.derive(einsum, _inline(einsum.expression, maps))
         if running is None:
             return None
-        found[einsum.name] = running
-    last = _derive_tail(tail, weights, maps, inner, reduced, found)
-    return None if last is None else (*found.values(), last)
+        search.found[einsum.name] = running
+    last = search.derive_tail(tail, weights)
+    return None if last is None else (*search.found.values(), last)
 
 
-def _derive_tail(
-    tail: Einsum, weights: str, maps: Mapping[str, Einsum], inner: str, reduced: set[str], found: Mapping[str, Running]
-) -> Running | None:
-    """The form of a sum of products of the nest's result and another operand, which is left as it is."""
-    product = tail.expression
-    if not isinstance(product, Apply) or product.operator != "mul":
-        return None
-    left, right = (product.arguments[k] for k in ((0, 1) if _reads(product.arguments[0], {weights}) else (1, 0)))
-    running = _derive(tail, _inline(left, maps), inner, reduced, found)
-    if running is None or _reads(right, reduced | set(maps)):
-        return None
-    narrow = maps[weights].dtype
-    core = running.core
-    if narrow.is_float and narrow.bits < 32:
-        # Multiplied as it would have been stored, so that tensor cores take it.
-        core = Cast(tail_dtype(left), Cast(narrow, core))
-    return Running(tail, apply("mul", core, right), running.reference, running.scale)
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A nest whose reductions are brought into one-pass form one after another; `found` has those that are."""
+
+    inner: str
+    maps: Mapping[str, Einsum]
+    reduced: set[str]
+    dtypes: Mapping[str, DType]
+    found: dict[str, Running]
+
+    def derive_tail(self, tail: Einsum, weights: str) -> Running | None:
+        """The form of a sum of products of the nest's result and another operand, which is left as it is."""
+        product = tail.expression
+        if not isinstance(product, Apply) or product.operator != "mul":
+            return None
+        left, right = (product.arguments[k] for k in ((0, 1) if _reads(product.arguments[0], {weights}) else (1, 0)))
+        running = self.derive(tail, _inline(left, self.maps))
+        if running is None or _reads(right, self.reduced | set(self.maps)):
+            return None
+        core, wanted, narrow = running.core, self._dtype(left), self.maps[weights].dtype
+        if wanted is None:
+            return None
+        if narrow.is_float and narrow.bits < 32:
+            # Multiplied as it would have been stored, so that tensor cores take it.
+            core = _convert(_convert(core, self._dtype(core), narrow), narrow, wanted)
+        return Running(tail, apply("mul", core, right), running.reference, running.scale)
+
+    def derive(self, einsum: Einsum, term: Expr) -> Running | None:
+        """The form of one reduction; None if a factor of its term does not split."""
+        if not _reads(term, self.reduced):
+            return Running(einsum, term)
+        if einsum.reduce != "sum":
+            return None
+        core: list[tuple[Expr, bool]] = []
+        scale: list[tuple[Expr, bool]] = []
+        references: list[str] = []
+        for factor, divides in _factors(term):
+            if self.inner not in variables(factor):
+                scale.append((factor, divides))
+            elif not _reads(factor, self.reduced):
+                core.append((factor, divides))
+            else:
+                reference = None if divides else _find_reference(factor, self.found)
+                if reference is None:
+                    return None
+                references.append(reference)
+                core.append((factor, divides))
+        if len(references) > 1 or not core:
+            return None
+        running = Running(einsum, _multiply(core), next(iter(references), None), _multiply(scale) if scale else None)
+        return running if self._has_one_type(running) else None
+
+    def _has_one_type(self, running: Running) -> bool:
+        """Whether terms, what corrects them and what scales their sum are of the type in which they are summed.
+
+        Roundings between factors are left out, so that may no longer be.
+        """
+        dtypes = [self._dtype(part) for part in (running.core, running.scale) if part is not None]
+        if running.reference is not None:
+            dtypes.append(compute_dtype(self.found[running.reference].einsum.dtype))
+        return all(dtype == compute_dtype(running.einsum.dtype) for dtype in dtypes)
+
+    def _dtype(self, expression: Expr) -> DType | None:
+        """The type of an expression, None if its parts do not go together."""
+        try:
+            return expression_dtype(expression, self.dtypes)
+        except VerifyError:
+            return None
 
 
-def tail_dtype(operand: Expr) -> DType:
-    """The type that an operand is converted to before it is multiplied."""
-    assert isinstance(operand, Cast)
-    return operand.dtype
-
-
-def _derive(einsum: Einsum, term: Expr, inner: str, reduced: set[str], found: Mapping[str, Running]) -> Running | None:
-    """The form of one reduction; None if a factor of its term does not split."""
-    if not _reads(term, reduced):
-        return Running(einsum, term)
-    if einsum.reduce != "sum":
-        return None
-    core: list[tuple[Expr, bool]] = []
-    scale: list[tuple[Expr, bool]] = []
-    references: set[str] = set()
-    for factor, divides in _factors(term):
-        if inner not in variables(factor):
-            scale.append((factor, divides))
-        elif not _reads(factor, reduced):
-            core.append((factor, divides))
-        else:
-            reference = None if divides else _find_reference(factor, found)
-            if reference is None:
-                return None
-            references.add(reference)
-            core.append((factor, divides))
-    if len(references) > 1 or not core:
-        return None
-    return Running(einsum, _multiply(core), next(iter(references), None), _multiply(scale) if scale else None)
+def _convert(value: Expr, dtype: DType | None, wanted: DType) -> Expr:
+    return value if dtype == wanted else Cast(wanted, value)
 
 
 def _find_reference(factor: Expr, found: Mapping[str, Running]) -> str | None:

@@ -69,14 +69,18 @@ def _extent(ranks: tuple[Rank, ...]) -> int:
     return prod(typical(r.extent) for r in ranks)
 
 
-def _joined(*classes: tuple[Rank, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _joined(group: Group, *classes: tuple[Rank, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Which ranks are walked as one: those of each class, if it has several."""
-    return tuple((_head(ranks), tuple(r.name for r in ranks)) for ranks in classes if len(ranks) > 1)
+    return tuple((_head(group, ranks), tuple(r.name for r in ranks)) for ranks in classes if len(ranks) > 1)
 
 
-def _head(ranks: tuple[Rank, ...]) -> str:
-    """The rank that stands for all: the only one, or the one that joins them."""
-    return "_".join(r.name for r in ranks)
+def _head(group: Group, ranks: tuple[Rank, ...]) -> str:
+    """The rank that stands for all: the only one, or the one that joins them, which has a name of its own."""
+    name = "_".join(r.name for r in ranks)
+    taken = {r.name for e in group.members for r in e.ranks} if len(ranks) > 1 else set()
+    while name in taken:
+        name += "x"
+    return name
 
 
 def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...]:
@@ -92,7 +96,7 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
     heavy = len(inner) > 1 or _cost(group) > CHEAP_EPILOGUE
     problem = Problem(_extent(rows), _extent(lanes), _extent(inner), _extent(shared), steps, operand, heavy)
     order = (*shared, *rows, *lanes)
-    heads = [_head(ranks) if ranks else None for ranks in (rows, lanes, inner)]
+    heads = [_head(group, ranks) if ranks else None for ranks in (rows, lanes, inner)]
     found: list[KernelSchedule] = []
     tiles = choose_tiles(problem, target)
     for tile in tiles:
@@ -107,8 +111,9 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
                 (*(r.name for r in order), *(r.name for r in reduced)),
                 tuple(r.name for r in order),
                 lanes[0].name,
-                joined=_joined(rows, lanes, inner),
-                group=group_of(problem, tile),
+                joined=_joined(group, rows, lanes, inner),
+                # How many tiles a group has is decoded by division, so they have to divide the rows.
+                group=group_of(problem, tile) if _is_static(rows) else 0,
                 warps=tile.warps,
                 stages=tile.stages,
             )
@@ -159,13 +164,13 @@ def _chain(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
     group = bound.group
     members = {e.name: e for e in group.members}
     first, middle, last = (bound_part(part, members, group) for part in group.parts)
-    contraction, bottom = find_contraction(first.root, {}), find_contraction(last.root, {})
-    assert contraction is not None and bottom is not None
-    row = max((r for r in contraction.rows if r in middle.outer), key=lambda r: typical(r.extent))
     (inner,) = middle.inner
-    heads = (tuple(first.root.reduced), (bottom.lanes,))
-    whole = tuple((_head(ranks), power_above(_extent(ranks))) for ranks in heads)
+    contraction = find_contraction(first.root, {}, inner.name)
+    assert contraction is not None
+    row = max((r for r in contraction.rows if r in middle.outer), key=lambda r: typical(r.extent))
     outer = tuple(r.name for r in group.outer)
+    heads = (tuple(first.root.reduced), tuple(r for r in last.root.free if r.name not in outer))
+    whole = tuple((_head(group, ranks), power_above(_extent(ranks))) for ranks in heads)
     names = (*outer, inner.name, *(r.name for ranks in heads for r in ranks))
     wide = bound.operands[contraction.left.tensor].memory.dtype.bits >= 32
     found: list[KernelSchedule] = []
@@ -180,7 +185,7 @@ def _chain(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
             names,
             outer,
             None,
-            joined=_joined(*heads),
+            joined=_joined(group, *heads),
             warps=warps,
             stages=stages,
         )
@@ -202,8 +207,8 @@ def _nest(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
     inner = tuple(r.name for r in group.inner)
     outer_names = tuple(r.name for r in outer)
     if ordered_only or (enough and row <= SHORT_ROW and not is_row):
-        tiles = _outer_tile(outer, ELEMENTS // 4)
-        return _nest_schedule(group, name, (*outer_names, *inner), outer_names, tiles, _joined(outer), 4)
+        tiles = _outer_tile(group, outer, ELEMENTS // 4)
+        return _nest_schedule(group, name, (*outer_names, *inner), outer_names, tiles, _joined(group, outer), 4)
     if is_row or not outer:
         width = min(power_above(row), LARGEST_ROW if _is_static(group.inner) else ROW_ELEMENTS)
         height = max(1, min(power_above(total), ROW_ELEMENTS // width // 2, max(1, total // (2 * target.multiprocessors))))
@@ -211,9 +216,8 @@ def _nest(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
     else:
         height = min(power_above(total), max(WARP, min(LANES, power_above(typical(_rank(outer, along).extent)))))
         width = min(power_above(row), ROW_ELEMENTS // height)
-    tiles = _outer_tile(outer, height) if outer else ()
-    tiles = (*tiles, (_head(group.inner), width))
-    joined = _joined(outer, group.inner)
+    tiles = (*_outer_tile(group, outer, height), (_head(group, group.inner), width))
+    joined = _joined(group, outer, group.inner)
     warps = max(1, min(16, power_above(height * width) // (WARP * 16)))
     return _nest_schedule(group, name, (*outer_names, *inner), outer_names, tiles, joined, max(warps, 4 if height * width >= 512 else 1))
 
@@ -226,8 +230,8 @@ def _is_static(ranks: tuple[Rank, ...]) -> bool:
     return all(r.extent.is_constant for r in ranks)
 
 
-def _outer_tile(outer: tuple[Rank, ...], size: int) -> tuple[tuple[str, int], ...]:
-    return ((_head(outer), size),)
+def _outer_tile(group: Group, outer: tuple[Rank, ...], size: int) -> tuple[tuple[str, int], ...]:
+    return ((_head(group, outer), size),) if outer else ()
 
 
 def _nest_schedule(
@@ -254,9 +258,9 @@ def _map(bound: Bound, outer: tuple[Rank, ...], name: str) -> KernelSchedule:
         tiles = tuple((r.name, min(SIDE, power_above(typical(r.extent)))) for r in (a, b))
         return _nest_schedule(group, name, names, names, tiles, (), 4)
     weight = max(1, _cost(group) // 64)
-    size = max(WARP, min(ELEMENTS // weight, power_above(_extent(outer))))
+    size = max(WARP, min(ELEMENTS // power_above(weight), power_above(_extent(outer))))
     warps = 4 if size >= 4 * WARP else 1
-    return _nest_schedule(group, name, names, names, ((_head(outer), size),), _joined(outer), warps)
+    return _nest_schedule(group, name, names, names, ((_head(group, outer), size),), _joined(group, outer), warps)
 
 
 def _cost(group: Group) -> int:
@@ -325,18 +329,18 @@ def _scan(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
             name,
             group.names,
             group.kind,
-            (*(((_head(outer), height),) if outer else ()), (group.iterative.name, width)),
+            (*(((_head(group, outer), height),) if outer else ()), (group.iterative.name, width)),
             (*names, group.iterative.name),
             names,
             None,
-            joined=_joined(outer),
+            joined=_joined(group, outer),
             warps=4 if width * height >= 4 * WARP else 1,
             stages=2,
         )
     size = min(LANES, max(WARP, power_above(_extent(outer)) // 64)) if outer else 1
-    tiles = ((_head(outer), size),) if outer else ()
+    tiles = ((_head(group, outer), size),) if outer else ()
     return KernelSchedule(
-        name, group.names, group.kind, tiles, names, names, None, joined=_joined(outer), warps=max(1, size // WARP), stages=2
+        name, group.names, group.kind, tiles, names, names, None, joined=_joined(group, outer), warps=max(1, size // WARP), stages=2
     )
 
 
@@ -351,8 +355,8 @@ def _scatter(bound: Bound, name: str, *, is_atomic: bool) -> KernelSchedule:
         ranks = outer
         size = min(LANES, power_above(_extent(ranks))) if ranks else 1
     names = tuple(r.name for r in ranks)
-    tiles = ((_head(ranks), size),) if ranks else ()
+    tiles = ((_head(group, ranks), size),) if ranks else ()
     order = (*names, *(r.name for r in einsum.reduced if r.name not in names))
     return KernelSchedule(
-        name, group.names, group.kind, tiles, order, names, None, joined=_joined(ranks), warps=max(1, min(4, size // WARP)), stages=2
+        name, group.names, group.kind, tiles, order, names, None, joined=_joined(group, ranks), warps=max(1, min(4, size // WARP)), stages=2
     )
