@@ -19,17 +19,23 @@ from tcomp.passes.rebuild import statement_einsums
 
 
 def fold_weights(cascade: Cascade, late: Collection[str] = ()) -> tuple[Cascade, Cascade]:
-    """Split into (prelude, main); what is named in `late` is not folded.
+    """Split into (prelude, main); what is named in `late`, and what is made of it, is not folded.
 
     Outputs that need no input are copied by the main cascade, so that each run returns new memory.
     """
     static = static_tensors(cascade)
     early: list[Statement] = []
     rest: list[Statement] = []
+    kept = set(late)
     for statement in cascade.statements:
-        names = [name for e in statement_einsums(statement) for name, _ in e.targets]
-        is_early = all(static[n] and n not in late for n in names) and not _is_symbolic(statement)
-        (early if is_early else rest).append(statement)
+        einsums = statement_einsums(statement)
+        names = [name for e in einsums for name, _ in e.targets]
+        is_late = kept.intersection(names) or any(kept.intersection(e.reads()) for e in einsums) or _is_symbolic(statement)
+        if is_late or not all(static[n] for n in names):
+            rest.append(statement)
+            kept.update(names)
+        else:
+            early.append(statement)
     known = {name for s in early for name in _targets(s)}
     made = {name: t for name, t in cascade.tensors().items() if name in known}
     rest = _copy_outputs(cascade, rest, made)

@@ -6,7 +6,8 @@
     one group (W, Y): W is an expression of the products, and P is what memory is read of
 
 Without this pass W would be folded once (`tcomp.passes.fold`), and every call would read eight times as many bytes. A map qualifies if it
-depends on weights alone, takes more bytes than all it is made of, and is read by contractions only.
+depends on weights alone, takes more bytes than all it is made of, and is read by contractions of every call only: what such a contraction
+makes of weights alone is computed once.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _is_operand(name: str, cascade: Cascade, static: Mapping[str, bool]) -> bool
             if name not in einsum.reads():
                 continue
             is_read = True
-            if statement is not einsum or find_contraction(einsum, static) is None:
+            if statement is not einsum or find_contraction(einsum, static) is None or static[einsum.name]:
                 return False
             for load in loads(einsum.expression):
                 names = [i.as_variable for i in load.index]
