@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tcomp.ir.cascade import Rank
-from tcomp.ir.expressions import ONE, ZERO, Index, Load, loads
+from tcomp.ir.dtypes import DType
+from tcomp.ir.expressions import ONE, ZERO, Cast, Expr, Index, Load, loads
 from tcomp.ir.plan import Matrix, MatrixProduct
 from tcomp.passes.arguments import Bound, Memory
 from tcomp.passes.contraction import find_contraction
@@ -31,6 +32,8 @@ def find_product(bound: Bound, arguments: Sequence[str]) -> MatrixProduct | None
     out = bound.operands[root.name].memory
     if len(loads(root.expression)) != 2 or len(memories) != 2 or len({m.dtype for m in (*memories, out)}) != 1 or not out.dtype.is_float:
         return None
+    if not all(_is_exact(a, out.dtype) for a in getattr(root.expression, "arguments", ())):
+        return None
     batch = contraction.shared[0] if contraction.shared else None
     rows, lanes, depth = contraction.rows[0], contraction.lanes, root.reduced[0]
     left = _view(contraction.left, memories[0], arguments.index(contraction.left.tensor), (batch, rows, depth))
@@ -39,6 +42,21 @@ def find_product(bound: Bound, arguments: Sequence[str]) -> MatrixProduct | None
     if left is None or right is None or result is None:
         return None
     return MatrixProduct(out.dtype, left, right, result)
+
+
+def _is_exact(operand: Expr, dtype: DType) -> bool:
+    """Whether an operand is a load of the given float type, converted only to wider ones."""
+    held = dtype
+    for step in reversed(_conversions(operand)):
+        if not step.is_float or step.bits < held.bits or step.mantissa < held.mantissa:
+            return False
+        held = step
+    return True
+
+
+def _conversions(operand: Expr) -> list[DType]:
+    """The types that a load is converted to, the last one first."""
+    return [operand.dtype, *_conversions(operand.argument)] if isinstance(operand, Cast) else []
 
 
 def _view(access: Load, memory: Memory, argument: int, ranks: tuple[Rank | None, Rank, Rank]) -> Matrix | None:
