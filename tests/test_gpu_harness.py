@@ -164,14 +164,15 @@ def test_thresholds_are_judged_by_what_was_measured():
 
 
 def test_the_report_names_what_is_wrong_and_shows_what_was_measured():
-    kernels = (Kernel("a", "nest", 2, 40, 0, 1024), Kernel("b", "contract", 1, 168, 16, 230 * 1024, "wgmma"))
+    kernels = (Kernel("a", "nest", 2, "", 40, 0, 1024), Kernel("b", "contract", 1, "", 168, 16, 230 * 1024, "wgmma"))
+    library = Kernel("c", "contract", 1, "tile (i:1) library")
     rows = [
         Row("kernels", "softmax/rows", "right"),
         Row("kernels", "softmax/long", "wrong", "result 0[1]: 3, not 4", error=0.25, eager_error=1e-7),
         Row("kernels", "sort/top-k", "failed", 'ValueError: no\nFile "a.py", line 3, in f\n'),
         measured("matmul", "bf16-8192", peer("cublas", 0.9), Peer("inductor", failure="RuntimeError: no\nmore"), operations=5e11,
                  error=1e-3, eager_error=2e-3, compile_seconds=3.0, kernels=kernels),
-        measured("memory", "sum", peer("copy", 0.5), bytes=2e9),
+        measured("memory", "sum", peer("copy", 0.5), bytes=2e9, kernels=(library,)),
     ]  # fmt: skip
     parts = list(describe(rows, {"gpu": "NVIDIA H100 80GB HBM3"}, "interrupted"))
     text = "\n".join(part for part in parts if isinstance(part, str))
@@ -186,7 +187,8 @@ def test_the_report_names_what_is_wrong_and_shows_what_was_measured():
     assert row["x cublas"] == "0.90" and row["x inductor"] == "-"
     assert row["kernels"] == "3: 168 registers, 16 B spilled, 230 KiB wgmma"
     assert row["error"] == "1.0e-03 (0.5x)"
-    assert dict(zip(memory.header, memory.lines[0]))["reaches"] == "2 TB/s"
+    row = dict(zip(memory.header, memory.lines[0]))
+    assert row["reaches"] == "2 TB/s" and row["kernels"] == "1, 1 by cuBLAS"
 
 
 def test_only_what_is_wrong_or_failed_counts_as_wrong():

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tcomp.ir.errors import TcompError
+from tcomp.program import KernelReport, KernelUse
 from tcomp.reference import list_tensors, run_reference
 from tests.gpu.case import Inputs
 from tests.gpu.check import Bed, judge
@@ -51,7 +53,7 @@ class Contest:
             error=verdict.error,
             eager_error=verdict.eager_error,
             compile_seconds=seconds,
-            kernels=list_kernels(compiled),
+            kernels=list_kernels(compiled, with_uses=self.bed.has_cuda),
             bytes=float(count_bytes([*inputs, *module.parameters(), *module.buffers(), *outputs])),
         )
         for name in peers:
@@ -145,6 +147,16 @@ def count_bytes(values: Sequence[Any]) -> int:
     return sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
 
 
-def list_kernels(compiled: Any) -> tuple[Kernel, ...]:
-    """The kernels that run at every call."""
-    return tuple(Kernel(kernel.name, kernel.kind, kernel.calls) for kernel in compiled.kernels if not kernel.is_prelude)
+def list_kernels(compiled: Any, *, with_uses: bool = False) -> tuple[Kernel, ...]:
+    """The kernels that run at every call, and what they use of the GPU if that is wanted."""
+    kernels = [kernel for kernel in compiled.kernels if not kernel.is_prelude]
+    uses = compiled.uses if with_uses else {}
+    return tuple(_describe_kernel(kernel, uses.get(kernel.name)) for kernel in kernels)
+
+
+def _describe_kernel(kernel: KernelReport, use: KernelUse | TcompError | None) -> Kernel:
+    plain = Kernel(kernel.name, kernel.kind, kernel.calls, kernel.loops)
+    if not isinstance(use, KernelUse):
+        return plain
+    found = use.resources
+    return replace(plain, registers=found.registers, spilled=found.spilled, shared=found.shared, tensor_cores=found.tensor_cores)

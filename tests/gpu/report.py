@@ -161,6 +161,8 @@ def _describe_rate(row: Row, own: Peer, gpu: str) -> str:
 def _describe_kernels(row: Row) -> str:
     """How many run, and what the one uses that uses most registers."""
     text = str(sum(kernel.calls for kernel in row.kernels))
+    by_library = sum(kernel.calls for kernel in row.kernels if kernel.is_library)
+    text += f", {by_library} by cuBLAS" if by_library else ""
     main = max(row.kernels, key=lambda kernel: kernel.registers or 0, default=None)
     if main is None or main.registers is None:
         return text

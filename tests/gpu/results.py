@@ -53,12 +53,19 @@ class Kernel:
     name: str
     kind: str
     calls: int
+    loops: str = ""
+    """Its schedule: tiles and order of loops."""
     registers: int | None = None
     spilled: int | None = None
     """Bytes."""
     shared: int | None = None
     """Bytes."""
     tensor_cores: str = ""
+
+    @property
+    def is_library(self) -> bool:
+        """Whether PyTorch's library computes it, which the schedule says."""
+        return "library" in self.loops.split()
 
 
 @dataclass(frozen=True, slots=True)

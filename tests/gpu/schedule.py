@@ -79,9 +79,12 @@ class Pool:
         worker.stop()
 
     def close(self) -> None:
-        """End all."""
+        """End all, those that run nothing in their own way."""
         for worker in self.workers:
-            worker.kill()
+            if worker.is_idle:
+                worker.dismiss()
+            else:
+                worker.kill()
         while self.workers:
             self.remove(self.workers[-1])
 

@@ -27,6 +27,8 @@ from typing import Any, Protocol, TypeAlias
 
 from tests.gpu.results import Row, Skip
 
+DISMISSAL = 3.0
+"""Seconds that an idle process has to end by itself."""
 TAIL = 1500
 """Characters of what a worker printed that are shown when it dies."""
 
@@ -211,6 +213,11 @@ class Worker:
         except (ProcessLookupError, PermissionError):
             # It has ended, or has not come to make a group of its own.
             self.process.kill()
+
+    def dismiss(self) -> None:
+        """Hang up, so that an idle process ends by itself."""
+        self.connection.close()
+        self.process.join(DISMISSAL)
 
     def stop(self) -> None:
         """End the process and all it started."""
