@@ -85,10 +85,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return functools.partial(self._refuse, func, "writes in place in an unknown way", "use a pure operator")
             return functools.partial(self._mutate, func, functional)
         if func in self._table:
-            return functools.partial(self._decompose, self._table[func])
+            return functools.partial(self._decompose, func, self._table[func])
         # Under inference_mode composite operators arrive whole.
         if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
-            return functools.partial(self._decompose, func.decompose)
+            return functools.partial(self._decompose, func, func.decompose)
         if func.is_view:
             return functools.partial(self._view, func)
         return functools.partial(self._leaf, func)
@@ -106,9 +106,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         device: torch.device = fake.fake_device
         return device
 
-    def _decompose(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _decompose(self, func: OpOverload, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+        return self._leaf(func, args, kwargs) if result is NotImplemented else result
 
     def source(self) -> Source:
         """Return where the running operator comes from."""

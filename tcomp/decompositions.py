@@ -3,7 +3,7 @@
 The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
 (`silu`; `linspace`, which PyTorch's decomposition rounds otherwise for integers), index maps that PyTorch spells as gathers
 (`select_scatter`, `roll`), and random operators, which must draw what eager draws. Taken apart although core ATen keeps them:
-batch normalisation with batch statistics, and the fused attention for CPUs with its gradient (PyTorch's decomposition is for
+batch normalisation with batch statistics, and the fused attentions with their gradients (PyTorch's decomposition, for CPUs, is for
 inference only: it returns no sums for the gradient). Frequent views are spelled without the detour over `torch._refs`, which
 costs as much as the rest of the capture.
 """
@@ -19,6 +19,8 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
 
+from tcomp.decompositions_attention import FUSED_ATTENTIONS
+
 aten = torch.ops.aten
 prims = torch.ops.prims
 
@@ -27,7 +29,7 @@ Decomposition = Callable[..., Any]
 
 @functools.cache
 def decompositions() -> Mapping[OpOverload, Decomposition]:
-    """Return the table: operator overload to the function that spells it in other operators."""
+    """Return the table: operator overload to the function that spells it in other operators, or returns NotImplemented."""
     base: Any = core_aten_decompositions()
     table: dict[Any, Decomposition] = {
         op: function for op, function in base.items() if isinstance(op, OpOverload) and op.namespace == "aten"
@@ -37,6 +39,7 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
             del table[op]
     table.update(get_decompositions(_TAKEN_APART))
     table.update(_SPELLED)
+    table.update(FUSED_ATTENTIONS)
     return MappingProxyType(table)
 
 

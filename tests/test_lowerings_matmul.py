@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+import tcomp
 from tcomp.ir.dtypes import f32
 from tcomp.lower_graph import find_unsupported
+from tests.compiled import Function
 from tests.lowering_support import capture, check, execute, find_mismatch
 from tests.test_lowerings_pointwise import example
 
@@ -95,3 +97,12 @@ def test_products_of_symbolic_sizes_serve_other_sizes():
     graph = capture(lambda x, w: torch.relu(x @ w.t()), torch.randn(2, 3, 8), torch.randn(5, 8), dynamic=True)
     arguments = [torch.randn(4, 6, 8), torch.randn(5, 8)]
     assert find_mismatch(execute(graph, arguments)[0], torch.relu(arguments[0] @ arguments[1].t()), 8) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_products_in_a_wider_type(dtype):
+    """PyTorch has them on GPUs only; every product of two such numbers is exact in f32."""
+    for op, shapes in ((aten.mm.dtype, ((3, 5), (5, 4))), (aten.bmm.dtype, ((2, 3, 5), (2, 5, 4)))):
+        a, b = pair(*shapes, dtype)
+        compiled = tcomp.compile(Function(lambda a, b, op=op: op(a, b, torch.float32)), (a, b), fallback="error")
+        torch.testing.assert_close(compiled(a, b), a.float() @ b.float())

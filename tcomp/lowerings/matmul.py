@@ -71,6 +71,12 @@ def matmul(build: Builder, a: Array, b: Array) -> Array:
     return build.cast(total, build.dtype)
 
 
+@lowers(aten.mm.dtype, aten.bmm.dtype)
+def wide_matmul(build: Builder, a: Array, b: Array, out_dtype: torch.dtype) -> Array:
+    """Product of matrices, or batches of them, in a type wider than theirs, which the builder knows."""
+    return matmul(build, a, b)
+
+
 @lowers(aten.addmm.default, aten.baddbmm.default, aten.addmv.default)
 def addmm(build: Builder, bias: Array, a: Array, b: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """Scaled sum: beta * bias + alpha * (a @ b); with beta 0 the bias is not read."""
