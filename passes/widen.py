@@ -1,4 +1,4 @@
-"""Keep narrow floats wide between fused maps: only what leaves a kernel is rounded.
+"""Keep floats of 16 bits wide between fused maps: only what leaves a kernel is rounded.
 
     A: bf16[i:8] = bf16(f32(X[i]) * 2.0); Z: bf16[i:8] = bf16(exp(f32(A[i])))        in one group that stores Z
       =>
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum
-from tcomp.ir.dtypes import DType, f32
+from tcomp.ir.dtypes import DType, bf16, f16, f32
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, loads
 from tcomp.ir.index import Bounds
 from tcomp.ir.typing import expression_dtype
@@ -29,7 +29,7 @@ def widen_groups(groups: tuple[Group, ...], cascade: Cascade) -> tuple[Group, ..
 
 
 def widen_members(group: Group, dtypes: Mapping[str, DType]) -> Group:
-    """Hold in f32 every map of a narrow float that is not stored and only read as f32; the same group if there is none."""
+    """Hold in f32 every map of a float of 16 bits that is not stored and only read as f32; the same group if there is none."""
     known = dict(dtypes)
     wide: set[str] = set()
     members: list[Einsum] = []
@@ -48,8 +48,8 @@ def _may_widen(einsum: Einsum, group: Group, dtypes: Mapping[str, DType]) -> boo
     if not einsum.is_map or einsum.name in group.stored or group.kind not in ("contract", "nest"):
         return False
     expression = einsum.expression
-    narrow = einsum.dtype.is_float and einsum.dtype.bits < f32.bits
-    if not narrow or not isinstance(expression, Cast) or expression_dtype(expression.argument, dtypes) != f32:
+    # Who rounds to eight bits wants the values to be those.
+    if einsum.dtype not in (f16, bf16) or not isinstance(expression, Cast) or expression_dtype(expression.argument, dtypes) != f32:
         return False
     parts = [p for e in group.members for p in (e.expression, e.where) if p is not None]
     reads = sum(load.tensor == einsum.name for part in parts for load in loads(part))
