@@ -48,6 +48,14 @@ def test_shifts(function):
     check(function, example((4,), torch.int64), torch.tensor([-1, 0, -5, 2]))
 
 
+def test_shifts_spelled_as_operators():
+    """PyTorch has operators of their own for these."""
+    for dtype in INTEGERS:
+        x = example((10,), dtype) * 5
+        check(lambda x: (x << 2, x >> 1), x)
+        check(lambda x, y: (x << y, x >> y), x, torch.tensor([0, 1, 3, 7, 8, 31, 32, 63, 64, 100]).to(dtype))
+
+
 @pytest.mark.parametrize("function", [torch.logical_and, torch.logical_or, torch.logical_xor], ids=lambda f: f.__name__)
 def test_logic(function):
     check(function, *special_pairs())

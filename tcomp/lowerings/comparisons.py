@@ -80,6 +80,7 @@ def bitwise_not(build: Builder, x: Array) -> Array:
 
 
 @lowers(aten.bitwise_left_shift.Tensor, aten.bitwise_left_shift.Tensor_Scalar, aten.bitwise_left_shift.Scalar_Tensor)
+@lowers(aten.__lshift__.Tensor, aten.__lshift__.Scalar)
 def left_shift(build: Builder, a: Operand, b: Operand) -> Array:
     """Left shift; a distance that is negative or no less than the width gives 0."""
 
@@ -91,6 +92,7 @@ def left_shift(build: Builder, a: Operand, b: Operand) -> Array:
 
 
 @lowers(aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar, aten.bitwise_right_shift.Scalar_Tensor)
+@lowers(aten.__rshift__.Tensor, aten.__rshift__.Scalar)
 def right_shift(build: Builder, a: Operand, b: Operand) -> Array:
     """Arithmetic right shift; a distance that is negative or too large shifts everything but the sign out."""
 
