@@ -107,14 +107,14 @@ class MemoryReader:
             mask = condition if mask is None else apply_operator("and", [mask, condition])
         return mask
 
-    def locate(self, home: Memory, access: Load, is_store: bool) -> Place:
-        """The elements that an access names."""
+    def locate(self, home: Memory, access: Load, is_store: bool, wanted: Value | None = None) -> Place:
+        """The elements that an access names. Of a store, indices that are data count as faults only where it is wanted."""
         place = Place(Value(Name(home.pointer), home.dtype))
         known: dict[str, Value] = {}
         flat = ZERO
         for dimension, (index, extent, stride) in enumerate(zip(access.index, home.shape, home.strides, strict=True)):
             if is_data(index):
-                index = self._place_by_data(access, dimension, extent, is_store, place, known)
+                index = self._place_by_data(access, dimension, extent, is_store, wanted, place, known)
             elif access.outside is not None:
                 self._require(self.writer.index.value(index), index, extent, place)
             elif not self.writer.index.is_inside(index, extent):
@@ -141,7 +141,16 @@ class MemoryReader:
         if not self.writer.index.is_below(index, extent):
             place.conditions.append(_compare("<", value, self.writer.index.value(extent)))
 
-    def _place_by_data(self, access: Load, dimension: int, extent: Index, is_store: bool, place: Place, known: dict[str, Value]) -> Index:
+    def _place_by_data(
+        self,
+        access: Load,
+        dimension: int,
+        extent: Index,
+        is_store: bool,
+        wanted: Value | None,
+        place: Place,
+        known: dict[str, Value],
+    ) -> Index:
         """An index that is data, checked, as a name for what it is then."""
         index = access.index[dimension]
         number = self.state.checks.get((access.tensor, dimension, is_store))
@@ -151,7 +160,7 @@ class MemoryReader:
         elif number is None:
             value = self.writer.index.value(index)
         else:
-            value, inside = self._checked(access.tensor, index, extent, number)
+            value, inside = self._checked(access.tensor, index, extent, number, wanted)
             may_be_empty = (interval(extent, self.state.bounds)[0] or 0) < 1
             if is_store or may_be_empty:
                 place.conditions.append(inside)
@@ -169,11 +178,11 @@ class MemoryReader:
     def _named(self, base: str, value: Value) -> Value:
         return self.state.keep(base, value, ("named", value.code))
 
-    def _checked(self, tensor: str, index: Index, extent: Index, number: int) -> tuple[Value, Value]:
+    def _checked(self, tensor: str, index: Index, extent: Index, number: int, wanted: Value | None) -> tuple[Value, Value]:
         """The value of an index and where it is inside; where it is not, the fault is noted."""
         whole = Ordinal(index, i64)
         value_key = "index by data", whole, self.writer.space.axes, self.writer.versions(whole)
-        inside_key = "inside", number, *value_key
+        inside_key = "inside", number, None if wanted is None else wanted.code, *value_key
         value = self.state.find(value_key)
         if value is None:
             value = self.writer.index.value(index)
@@ -183,14 +192,15 @@ class MemoryReader:
             low = _compare(">=", value, Value(Literal(0), i32))
             inside = apply_operator("and", [low, _compare("<", value, self.writer.index.value(extent))])
             inside = self.state.keep(f"{tensor}_inside", inside, inside_key)
-            self._note_fault(inside, number, self.writer.axes_of(whole))
+            self._note_fault(inside, number, self.writer.axes_of(whole), wanted)
         return value, inside
 
-    def _note_fault(self, inside: Value, number: int, axes: frozenset[str]) -> None:
+    def _note_fault(self, inside: Value, number: int, axes: frozenset[str], wanted: Value | None) -> None:
         outside = apply_operator("not", [inside])
-        existing = self.writer.mask(axes | self.writer.guards)
-        if existing is not None:
-            outside = apply_operator("and", [existing, outside])
+        axes = axes if wanted is None else axes | wanted.axes
+        for mask in (wanted, self.writer.mask(axes | self.writer.guards)):
+            if mask is not None:
+                outside = apply_operator("and", [mask, outside])
         pointer: TExpression = add(Name(FAULTS), Literal(number))
         if outside.axes:
             numbers = call("tl.full", shape(self.shape_of(outside.axes)), Literal(number), triton_type(i32))

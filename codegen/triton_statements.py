@@ -151,7 +151,8 @@ class _AssignWriter:
         assign = self.assign
         home = self.state.memory[assign.target]
         new = self._result()
-        place = self.target.memory.locate(home, Load(assign.target, assign.index), is_store=True)
+        chosen = self._wanted(())
+        place = self.target.memory.locate(home, Load(assign.target, assign.index), is_store=True, wanted=chosen)
         mask = self._wanted([axis.name for axis in assign.axes])
         for condition in place.conditions:
             mask = condition if mask is None else both(mask, condition)
