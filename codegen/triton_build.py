@@ -140,13 +140,21 @@ def _count_processors() -> int:
 def make_launcher(compiled: Any) -> Callable[[int, int, Sequence[int]], None]:
     """A function of the number of instances, the stream and the arguments (addresses and integers) that starts a compiled kernel.
 
-    Loads the kernel onto the current CUDA device, which must be the current one at every launch as well.
+    Loads the kernel onto the current CUDA device, which must be the current one at every launch as well. Raises ToolchainError.
     """
 
     def launch(instances: int, stream: int, arguments: Sequence[int]) -> None:
         compiled[(instances, 1, 1)](*arguments, stream=stream)
 
-    compiled._init_handles()
+    try:
+        compiled._init_handles()
+    except Exception as error:
+        # The driver and Triton each have errors of their own for a kernel that asks for too much.
+        raise ToolchainError(
+            f"the kernel {compiled.metadata.name} cannot be loaded onto the GPU",
+            where=f"{type(error).__name__}: {error}",
+            help="run `tcomp doctor`; if that finds nothing, this is a fault of tcomp: please report it",
+        ) from error
     return launch
 
 

@@ -39,8 +39,8 @@ def compile(module: "nn.Module", example_inputs: Any = None, **options: Any) -> 
     """Compile a module to fused kernels; the result is called like the module.
 
     With `example_inputs` (the positional arguments of one call, as a tuple) it is compiled at once, else at the first call.
-    `options` are the fields of `tcomp.options.Options`: backend, interpret, target, precision, scatter, cuda_graphs, dynamic,
-    numerics, memory_budget, schedule, fallback, cache, threads. Raises TcompError for what cannot be compiled; operators without a
+    `options` are the fields of `tcomp.options.Options`: backend, interpret, target, precision, scatter, tune, cuda_graphs,
+    dynamic, numerics, memory_budget, schedule, fallback, cache, threads. Raises TcompError for what cannot be compiled; operators without a
     lowering run in PyTorch, with a warning.
     """
     from tcomp.compiler import compile_module  # noqa: PLC0415 (imports torch)

@@ -105,7 +105,7 @@ def _build_stage(
 ) -> CompiledStage:
     dump = Dump(settings.debug_dir)
     strict, atomic = options.numerics == "strict", options.scatter == "atomic"
-    compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic)
+    compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic, measure=maker.measure)
     _check_budget(compiled.main, options.memory_budget)
     inputs = {name: source.name if isinstance(source, Constant) else name for name, source in sources.items()}
     with ThreadPoolExecutor(max_workers=2) as pool:

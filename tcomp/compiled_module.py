@@ -13,7 +13,7 @@ from tcomp.dispatch import Fallback, Memory, Mode, Programs, Variant, list_fallb
 from tcomp.gpus import find_triton_version
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.options import Options
-from tcomp.program import CompiledStage, KernelReport, KernelUse, Program, StageReport, TritonLibrary
+from tcomp.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program, StageReport, TritonLibrary
 
 
 class CompiledModule(nn.Module):
@@ -110,13 +110,17 @@ class CompiledModule(nn.Module):
         return tuple(kernel for report in self.reports for kernel in report.kernels)
 
     @property
-    def uses(self) -> Mapping[str, KernelUse | TcompError]:
-        """What the kernels use of a GPU, by their names, or why that is not known; compiles those that are not compiled yet."""
+    def uses(self) -> Mapping[str, KernelUse | LibraryStep | TcompError]:
+        """What the kernels use of a GPU, by their names, or why that is not known; compiles those that are not compiled yet.
+
+        Of one whose place a library's product takes: that step.
+        """
         libraries = [part for p in self.programs for s in p.stages if isinstance(s, CompiledStage) for part in (s.main, s.prelude)]
-        uses: dict[str, KernelUse | TcompError] = {}
+        uses: dict[str, KernelUse | LibraryStep | TcompError] = {}
         for library in libraries:
             if isinstance(library, TritonLibrary):
                 uses.update(_find_uses(library))
+                uses.update((step.name, step) for step in library.steps if isinstance(step, LibraryStep))
         return uses
 
     @property

@@ -5,6 +5,7 @@ Tests put another class in its place, which runs the same on a machine without a
 
 from __future__ import annotations
 
+import statistics
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -12,6 +13,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+MEASUREMENTS = 15
+LARGE_CACHE = 1 << 27
+"""Bytes."""
 
 _RECORDING = threading.Lock()
 """One recording at a time: PyTorch's allocator and random generators take part in each."""
@@ -62,6 +67,22 @@ class Cuda:
                 torch._C._cuda_clearCublasWorkspaces()
         current.wait_stream(side)
         return graph.replay
+
+    def measure(self, launch: Callable[[], None]) -> float:
+        """Seconds that what `launch` starts takes: the median of several times, the second cache emptied before each."""
+        cache = int(getattr(torch.cuda.get_device_properties(self.device), "L2_cache_size", LARGE_CACHE))
+        other = torch.empty(2 * cache, dtype=torch.uint8, device=self.device)
+        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(MEASUREMENTS)]  # type: ignore[no-untyped-call]
+        for _ in range(2):
+            launch()
+        for start, end in events:
+            # While this is under way, the host gets ahead of the device.
+            other.zero_()
+            start.record()
+            launch()
+            end.record()
+        self.synchronise()
+        return statistics.median(float(start.elapsed_time(end)) for start, end in events) / 1000
 
     def make_reporter(self, count: int) -> FaultReporter:
         """A reporter for `count` checks; for the current stream."""

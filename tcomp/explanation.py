@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tcomp.compiled_module import CompiledModule
 from tcomp.dispatch import Fallback
 from tcomp.ir.errors import TcompError
-from tcomp.program import CompiledStage, KernelReport, KernelUse, Program
+from tcomp.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program
 from tcomp.sizes import TensorSpec
 
 LONGEST_NAMES = 70
@@ -71,8 +71,12 @@ def describe_inputs(program: Program) -> str:
     return ", ".join(parts)
 
 
-def describe_use(use: KernelUse) -> str:
+def describe_use(use: KernelUse | LibraryStep | TcompError) -> str:
     """What a kernel uses of a GPU, in a line."""
+    if isinstance(use, TcompError):
+        return f"unknown: {use.what}"
+    if isinstance(use, LibraryStep):
+        return f"torch.{use.operation} in its place, since that was measured to be faster"
     resources = use.resources
     shared = f"{format_bytes(resources.shared)} shared" if resources.shared else "nothing shared"
     spilled = f"{resources.spilled} bytes spilled" if resources.spilled else "none spilled"
@@ -89,7 +93,9 @@ def format_bytes(count: int) -> str:
     return f"{count} bytes"
 
 
-def _explain_kernels(kernels: Sequence[KernelReport], uses: Mapping[str, KernelUse | TcompError], *, sources: bool) -> Iterator[str]:
+def _explain_kernels(
+    kernels: Sequence[KernelReport], uses: Mapping[str, KernelUse | LibraryStep | TcompError], *, sources: bool
+) -> Iterator[str]:
     """A table of the kernels, then each with its einsums, those of its first call, whose copies are not shown."""
     name_width = max((len(kernel.name) for kernel in kernels), default=0)
     kind_width = max((len(kernel.kind) for kernel in kernels), default=0)
@@ -104,7 +110,7 @@ def _explain_kernels(kernels: Sequence[KernelReport], uses: Mapping[str, KernelU
         yield ""
 
 
-def _explain_kernel(kernel: KernelReport, use: KernelUse | TcompError | None, *, sources: bool) -> Iterator[str]:
+def _explain_kernel(kernel: KernelReport, use: KernelUse | LibraryStep | TcompError | None, *, sources: bool) -> Iterator[str]:
     times = "once" if kernel.calls == 1 else f"{kernel.calls} times"
     yield f"{kernel.name}, called {times}" + (" when weights change" if kernel.is_prelude else "")
     yield from (f"  # {origin}" for origin in kernel.origins)
@@ -112,7 +118,7 @@ def _explain_kernel(kernel: KernelReport, use: KernelUse | TcompError | None, *,
     yield f"  why   {kernel.why}"
     yield f"  loops {kernel.loops or 'none'}"
     if use is not None:
-        yield f"  uses  {describe_use(use) if isinstance(use, KernelUse) else f'unknown: {use.what}'}"
+        yield f"  uses  {describe_use(use)}"
     if sources:
         yield from (f"  | {line}".rstrip() for line in kernel.source.splitlines())
 

@@ -12,11 +12,14 @@ import torch
 from tcomp.codegen.build import build_program
 from tcomp.codegen.c_kernel import COptions, instances
 from tcomp.codegen.c_program import kernel_unit
-from tcomp.codegen.triton_kernel import triton_unit
+from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
+from tcomp.cuda import Cuda
+from tcomp.devices import find_obstacle
 from tcomp.gpus import find_gpu
-from tcomp.ir.target import Target
+from tcomp.ir.target import Gpu, Target
 from tcomp.ir.tile import Kernel
 from tcomp.options import Options
+from tcomp.passes.choose import Measure
 from tcomp.passes.pipeline import Program as Kernels
 from tcomp.program import Check, Library, TritonLibrary
 from tcomp.settings import Settings
@@ -28,6 +31,8 @@ class CMaker:
     """Makes libraries of C kernels."""
 
     suffix = ".c"
+    measure: Measure | None = None
+    """Times kernels, to choose among several."""
 
     def __init__(self, options: Options, settings: Settings) -> None:
         self._toolchain, target = find_machine(settings.compiler)
@@ -58,6 +63,7 @@ class TritonMaker:
         self._printing = choose_options(options.precision)
         self._options = options
         self._settings = settings
+        self.measure = find_measure(options, device, self._gpu, self._printing, _find_folder(options, settings))
 
     def print_kernel(self, kernel: Kernel) -> str:
         """The source of a kernel."""
@@ -66,7 +72,17 @@ class TritonMaker:
     def make(self, kernels: Kernels, checks: tuple[Check, ...]) -> TritonLibrary:
         """Write the kernels down."""
         folder = _find_folder(self._options, self._settings)
-        return plan_library(kernels.plan, dict(kernels.kernels), checks, self._gpu, self._printing, folder)
+        kernels_by_name, products = dict(kernels.kernels), dict(kernels.products)
+        return plan_library(kernels.plan, kernels_by_name, products, checks, self._gpu, self._printing, folder)
+
+
+def find_measure(options: Options, device: torch.device, gpu: Gpu, printing: TritonOptions, folder: Path) -> Measure | None:
+    """What times kernels on a device, if the options want that and it can be."""
+    if not options.tune or find_obstacle(device, interpret=False):
+        return None
+    from tcomp.triton_measure import Measurer  # noqa: PLC0415 (imports triton)
+
+    return Measurer(gpu, printing, folder, Cuda(device))
 
 
 def _count_instances(kernels: Kernels) -> int | None:

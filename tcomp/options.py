@@ -38,6 +38,9 @@ class Options:
     """Whether the kernels of a program with fixed sizes are recorded once and replayed; None: where it saves time."""
     dynamic: bool | None = None
     """True: sizes are symbols; False: one program a shape; None: static first, symbols when a size changes."""
+    tune: bool = False
+    """On a GPU: time several kernels for each part, and PyTorch's matrix products among them, and take the fastest. Compiling then
+    takes minutes, and another time may choose otherwise."""
     numerics: Numerics = "default"
     """"default" skips bf16 and f16 roundings between fused einsums and flushes denormals inside kernels; "strict" does
     neither."""
@@ -57,6 +60,7 @@ class Options:
         _check_choice("interpret", self.interpret, (True, False))
         _check_choice("precision", self.precision, get_args(Precision))
         _check_choice("scatter", self.scatter, get_args(Scatter))
+        _check_choice("tune", self.tune, (True, False))
         _check_choice("cuda_graphs", self.cuda_graphs, (None, True, False))
         _check_choice("numerics", self.numerics, get_args(Numerics))
         _check_choice("fallback", self.fallback, get_args(Fallback))

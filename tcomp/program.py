@@ -104,8 +104,12 @@ LibraryOperation: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm"]
 
 @dataclass(frozen=True, slots=True)
 class LibraryStep:
-    """Have PyTorch's libraries compute: torch.OPERATION(*operands, out=out), at the precision that PyTorch has been told to use."""
+    """Have PyTorch's libraries compute: torch.OPERATION(*operands, out=out), at the precision that PyTorch has been told to use.
 
+    `name` is what the plan calls it.
+    """
+
+    name: str
     operation: LibraryOperation
     operands: tuple[TensorPlace, ...]
     out: TensorPlace

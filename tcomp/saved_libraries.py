@@ -137,8 +137,8 @@ def _write_step(step: TritonStep) -> Json:
     match step:
         case KernelStep(kernel, places, grid, first_check):
             return ["kernel", kernel, list(map(_write_place, places)), print_index(grid), first_check]
-        case LibraryStep(operation, operands, out):
-            return ["library", operation, list(map(_write_tensor, operands)), _write_tensor(out)]
+        case LibraryStep(name, operation, operands, out):
+            return ["library", name, operation, list(map(_write_tensor, operands)), _write_tensor(out)]
         case _:
             assert_never(step)
 
@@ -147,8 +147,8 @@ def _read_step(data: Json) -> TritonStep:
     match data:
         case ["kernel", kernel, places, grid, first_check]:
             return KernelStep(kernel, tuple(map(_read_place, places)), read_size(grid), first_check)
-        case ["library", operation, operands, out]:
-            return LibraryStep(operation, tuple(map(_read_tensor, operands)), _read_tensor(out))
+        case ["library", name, operation, operands, out]:
+            return LibraryStep(name, operation, tuple(map(_read_tensor, operands)), _read_tensor(out))
     raise RecordError(f"no step is written as {data!r}")
 
 

@@ -25,6 +25,8 @@ def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> St
                 kernels[name] = replace(known, calls=known.calls + 1)
                 continue
             source = print_kernel(table[name])
+            if name in dict(part.products):
+                source = f"# PyTorch's matrix product takes the place of this kernel\n{source}"
             kernels[name] = KernelReport(
                 name=name,
                 kind=group.kind,

@@ -83,12 +83,17 @@ class DeviceProgram:
 
     def run_once(self, externals: Bound, layout: Layout) -> int | None:
         """Run all steps on these externals and wait; returns the number of a check that failed, or None."""
-        checks = len(self.library.checks)
         with self.cuda.on_device():
-            faults = torch.zeros(checks, dtype=torch.int32, device=self.cuda.device) if checks else None
-            Frame(self, None, externals, None, faults).start((), (), layout)
+            frame = self._make_bare_frame(externals)
+            frame.start((), (), layout)
             self.cuda.synchronise()
-            return None if faults is None or not faults.any() else int(faults.nonzero()[0])
+            return None if frame.faults is None or not frame.faults.any() else int(frame.faults.nonzero()[0])
+
+    def measure(self, externals: Bound, layout: Layout) -> float:
+        """Seconds that all steps take on these externals: the median of several runs, caches cold."""
+        with self.cuda.on_device():
+            frame = self._make_bare_frame(externals)
+            return self.cuda.measure(lambda: frame.start((), (), layout))
 
     def synchronise(self) -> None:
         """Wait for all that was started on the current stream."""
@@ -112,10 +117,14 @@ class DeviceProgram:
     def _run_captured(self, snapshot: Snapshot, inputs: Bound, results: Bound, layout: Layout) -> None:
         if not any(known is snapshot for known in self._captured):
             self._captured.append(snapshot)
+        # What the host would be told of a recording, it would be told once: nobody looks at faults here.
+        self._make_bare_frame(self._find_constants(snapshot)).start(inputs, results, layout)
+
+    def _make_bare_frame(self, constants: Bound) -> Frame:
+        """A frame for one use."""
         checks = len(self.library.checks)
-        # What the host would be told of a recording, it would be told once.
         faults = torch.zeros(checks, dtype=torch.int32, device=self.cuda.device) if checks else None
-        Frame(self, snapshot, self._find_constants(snapshot), None, faults).start(inputs, results, layout)
+        return Frame(self, None, constants, None, faults)
 
 
 class Frame:
@@ -134,7 +143,7 @@ class Frame:
         self.memory = allocate(0, program.cuda.device)
         self.recordings = Recordings(self._record)
         self._program = program
-        self._faults = faults
+        self.faults = faults
         self._layout: Layout | None = None
         self._launches: dict[frozenset[int], Launches] = {}
         self._fill(constants)
@@ -172,8 +181,8 @@ class Frame:
         arguments += [layout.symbols[symbol.name] for symbol in unit.kernel.symbols]
         arguments += [self.memory.data_ptr() + layout.arena] if unit.scratch else []
         if unit.checks:
-            assert self._faults is not None, "a library with checks has an array of faults"
-            arguments.append(self._faults.data_ptr() + self._faults.element_size() * call.first_check)
+            assert self.faults is not None, "a library with checks has an array of faults"
+            arguments.append(self.faults.data_ptr() + self.faults.element_size() * call.first_check)
         return arguments
 
     def _record(self, given: Bound) -> Callable[[], None]:

@@ -116,7 +116,7 @@ class Layouts:
                     count = read(grid)
                     calls.append(KernelCall(kernel, count, tuple(self._locate(place, read) for place in places), first_check))
                     scratch = max(scratch, library.kernels[kernel].unit.scratch * count)
-                case LibraryStep(operation, operands, out):
+                case LibraryStep(_, operation, operands, out):
                     calls.append(LibraryCall(operation, tuple(self._place(o, read) for o in operands), self._place(out, read)))
                 case _:
                     assert_never(step)
@@ -137,7 +137,7 @@ def _list_indices(library: TritonLibrary) -> Iterator[Index]:
             case KernelStep(_, places, grid, _):
                 yield grid
                 yield from (place.offset for place in places)
-            case LibraryStep(_, operands, out):
+            case LibraryStep(_, _, operands, out):
                 for tensor in (*operands, out):
                     yield from (tensor.place.offset, *tensor.shape, *tensor.strides)
             case _:

@@ -12,27 +12,38 @@ from tcomp.codegen.c_checks import find_checks
 from tcomp.codegen.c_kernel import instances
 from tcomp.codegen.triton_files import build_module
 from tcomp.codegen.triton_kernel import TritonOptions, TritonUnit, triton_unit
-from tcomp.ir.plan import Plan
+from tcomp.ir.expressions import ONE
+from tcomp.ir.plan import Matrix, MatrixProduct, Plan, Step
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Kernel
 from tcomp.options import Precision
-from tcomp.program import Check, KernelStep, TritonKernel, TritonLibrary
+from tcomp.program import Check, KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary, TritonStep
 
 
 def plan_library(
-    plan: Plan, kernels: Mapping[str, Kernel], checks: tuple[Check, ...], target: Gpu, options: TritonOptions, cache_directory: Path
+    plan: Plan,
+    kernels: Mapping[str, Kernel],
+    products: Mapping[str, MatrixProduct],
+    checks: tuple[Check, ...],
+    target: Gpu,
+    options: TritonOptions,
+    cache_directory: Path,
 ) -> TritonLibrary:
     """Print the kernels that a plan calls, each into a module of its own, which programs with the same kernel share.
 
-    `checks` are those of all steps in order. Raises ToolchainError where the cache cannot be used.
+    In the place of a kernel among `products` PyTorch's library computes. `checks` are those of all steps in order.
+    Raises ToolchainError where the cache cannot be used.
     """
     units: list[TritonUnit] = []
     names: list[list[str]] = []
     numbers: dict[Kernel, int] = {}
-    steps: list[KernelStep] = []
+    steps: list[TritonStep] = []
     first_check = 0
     for step in plan.steps:
         kernel = kernels[step.kernel]
+        if step.kernel in products:
+            steps.append(_call_library(step, products[step.kernel]))
+            continue
         # Kernels that do the same share one, whatever they are called.
         number = numbers.setdefault(replace(kernel, name="kernel"), len(units))
         if number == len(units):
@@ -52,6 +63,17 @@ def plan_library(
         target=target,
         precision=options.precision,
     )
+
+
+def _call_library(step: Step, product: MatrixProduct) -> LibraryStep:
+    """A product of matrices, or of batches of them where there are several."""
+    is_single = product.out.shape[0] == ONE
+
+    def place(matrix: Matrix) -> TensorPlace:
+        first = int(is_single)
+        return TensorPlace(step.places[matrix.argument], product.dtype, matrix.shape[first:], matrix.strides[first:])
+
+    return LibraryStep(step.kernel, "mm" if is_single else "bmm", (place(product.left), place(product.right)), place(product.out))
 
 
 def choose_options(precision: Precision) -> TritonOptions:

@@ -17,7 +17,7 @@ from tcomp.ir.errors import ToolchainError
 from tcomp.program import CompiledStage, TritonLibrary
 from tcomp.runtime_stages import Bindings, Clock, Sizes, make_fault
 from tcomp.sizes import make_evaluator
-from tcomp.triton_device import DeviceProgram, Launcher
+from tcomp.triton_device import DeviceProgram, Launcher, Loader
 from tcomp.triton_graphs import Bound
 from tcomp.triton_interpret import InterpretedProgram
 from tcomp.triton_layout import Layout, Layouts
@@ -112,6 +112,11 @@ def load_program(
     """Load a library for tensors on a device: on the CPU to be interpreted. Raises ToolchainError where a kernel does not compile."""
     if device == CPU:
         return InterpretedProgram(library, find_constants)
+    return DeviceProgram(library, Cuda(device), make_loader(library), find_constants, is_recorded=is_recorded)
+
+
+def make_loader(library: TritonLibrary) -> Loader:
+    """What compiles kernels of a library and loads them onto the current device; it raises ToolchainError where one does not."""
     functions = [load_functions(kernel.path, "jit")[kernel.unit.symbol] for kernel in library.kernels]
 
     def load(variants: Sequence[Variant]) -> list[Launcher]:
@@ -121,4 +126,4 @@ def load_program(
                 raise kernel
         return [make_launcher(kernel) for kernel in compiled]
 
-    return DeviceProgram(library, Cuda(device), load, find_constants, is_recorded=is_recorded)
+    return load

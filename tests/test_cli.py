@@ -83,6 +83,7 @@ def test_options_reach_the_compiler(calls, tmp_path):
             "target": "sm_80",
             "precision": "ieee",
             "scatter": "atomic",
+            "tune": False,
             "cuda_graphs": False,
             "numerics": "strict",
             "dynamic": True,
@@ -109,7 +110,8 @@ def test_progress_of_compilation_is_shown_and_only_then(monkeypatch):
         return "an explanation"
 
     screen = io.StringIO()
-    monkeypatch.setattr(cli, "_make_progress", lambda: Progress(TextColumn("{task.description}"), console=Console(file=screen, force_terminal=True)))
+    progress = Progress(TextColumn("{task.description}"), console=Console(file=screen, force_terminal=True))
+    monkeypatch.setattr(cli, "_make_progress", lambda: progress)
     run("explain", "zoo:mlp:small")
     assert screen.getvalue() == ""
     monkeypatch.setattr(tcomp, "explain", explain)

@@ -24,6 +24,7 @@ def test_given_arguments_are_kept():
         "precision": "ieee",
         "scatter": "atomic",
         "cuda_graphs": False,
+        "tune": True,
         "dynamic": True,
         "numerics": "strict",
         "memory_budget": 1 << 20,
@@ -44,6 +45,7 @@ def test_given_arguments_are_kept():
         ("target", 90, "not 90"),
         ("precision", "fp32", "precision must be 'auto' or 'ieee' or 'tf32' or 'tf32x3', not 'fp32'"),
         ("scatter", None, "scatter must be 'deterministic' or 'atomic', not None"),
+        ("tune", "default", "tune must be True or False, not 'default'"),
         ("cuda_graphs", "yes", "cuda_graphs must be None or True or False, not 'yes'"),
         ("numerics", "fast", "numerics must be 'default' or 'strict', not 'fast'"),
         ("fallback", True, "fallback must be 'warn' or 'error' or 'silent', not True"),
@@ -64,8 +66,8 @@ def test_a_wrong_value_is_refused_by_name(name, value, says):
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
-    with pytest.raises(TcompError, match="no option 'tune'") as caught:
-        make_options({"tune": "default"})
+    with pytest.raises(TcompError, match="no option 'speed'") as caught:
+        make_options({"speed": "default"})
     assert "memory_budget" in caught.value.help
 
 

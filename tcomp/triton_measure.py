@@ -1,0 +1,92 @@
+"""Times kernels on the GPU that is there, to choose among several that compute the same. Imports Triton."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tcomp.codegen.c_program import program_checks
+from tcomp.codegen.triton_kernel import TritonOptions
+from tcomp.cuda import Cuda
+from tcomp.ir.errors import TcompError
+from tcomp.ir.expressions import ZERO
+from tcomp.ir.plan import MatrixProduct, Place, Plan, Step
+from tcomp.ir.target import Gpu
+from tcomp.ir.tile import Argument, Kernel
+from tcomp.lowerings.torch_types import TORCH_DTYPES
+from tcomp.program import Check, TritonLibrary
+from tcomp.progress import report_progress
+from tcomp.sizes import make_evaluator
+from tcomp.triton_device import DeviceProgram, Launcher, Loader
+from tcomp.triton_layout import Layouts
+from tcomp.triton_plan import plan_library
+from tcomp.triton_runtime import make_loader
+
+TYPICAL_SIZE = 1024
+"""What a symbol is taken to be, as far as its range allows."""
+
+
+def time_kernel(launcher: Launcher, arguments: Sequence[int], instances: int, cuda: Cuda) -> float:
+    """Seconds that a kernel takes for these arguments (addresses and integers): the median of several starts, caches cold."""
+    return cuda.measure(lambda: launcher(instances, cuda.find_stream(), arguments))
+
+
+class Measurer:
+    """Measures kernels on made-up data, equal ones once; what does not compile or fit takes forever."""
+
+    def __init__(
+        self,
+        target: Gpu,
+        options: TritonOptions,
+        cache_directory: Path,
+        cuda: Cuda,
+        load: Callable[[TritonLibrary, Cuda], Loader] = lambda library, cuda: make_loader(library),
+    ) -> None:
+        self._target = target
+        self._options = options
+        self._folder = cache_directory
+        self._cuda = cuda
+        self._load = load
+        self._known: dict[tuple[Kernel, MatrixProduct | None], float] = {}
+
+    def __call__(self, kernel: Kernel, product: MatrixProduct | None) -> float:
+        """Seconds that a kernel takes, or PyTorch's library for the product in its place; infinite for one that cannot run."""
+        key = replace(kernel, name="kernel"), product
+        known = self._known.get(key)
+        if known is None:
+            try:
+                known = self._measure(kernel, product)
+            except (TcompError, RuntimeError):
+                # The compiler, the driver and the libraries say so where a candidate asks too much; another one will do.
+                known = math.inf
+            self._known[key] = known
+            report_progress(f"measured {kernel.name}", len(self._known), len(self._known))
+        return known
+
+    def _measure(self, kernel: Kernel, product: MatrixProduct | None) -> float:
+        names = [argument.name for argument in kernel.arguments]
+        step = Step(kernel.name, tuple(Place(name, ZERO) for name in names))
+        plan = Plan(tuple(names), ZERO, (step,), kernel.symbols)
+        products = {} if product is None else {kernel.name: product}
+        checks = tuple(Check(check.tensor, kernel.name, check.extent) for check in program_checks(plan, {kernel.name: kernel}))
+        library = plan_library(plan, {kernel.name: kernel}, products, checks, self._target, self._options, self._folder)
+        symbols = tuple(symbol.name for symbol in kernel.symbols)
+        sizes = tuple(max(s.low, TYPICAL_SIZE if s.high is None else min(s.high, TYPICAL_SIZE)) for s in kernel.symbols)
+        program = DeviceProgram(library, self._cuda, self._load(library, self._cuda), lambda snapshot: (), is_recorded=False)
+        externals = [(number, self._draw(argument, symbols, sizes)) for number, argument in enumerate(kernel.arguments)]
+        return program.measure(externals, Layouts(library, symbols).read(sizes))
+
+    def _draw(self, argument: Argument, symbols: tuple[str, ...], sizes: tuple[int, ...]) -> Tensor:
+        """Memory for an argument: numbers around zero, or indices that are right anywhere."""
+        numbers = make_evaluator(symbols, (*argument.shape, *argument.strides))(sizes)
+        rank = len(argument.shape)
+        reach = 1 + sum((extent - 1) * stride for extent, stride in zip(numbers[:rank], numbers[rank:]))
+        dtype, device = TORCH_DTYPES[argument.dtype], self._cuda.device
+        if not dtype.is_floating_point:
+            return torch.zeros(reach, dtype=dtype, device=device)
+        return torch.randn(reach, generator=torch.Generator(device).manual_seed(0), device=device).to(dtype)

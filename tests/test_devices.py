@@ -1,0 +1,139 @@
+"""All tensors of a program are in one place, and errors say which is not. Devices that are not here are played by fake tensors."""
+
+import pytest
+import torch
+from compiled import Function, make_linear, random
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import tcomp
+from tcomp import devices
+from tcomp.capture import capture
+from tcomp.compile_graph import _find_place, compile_captured
+from tcomp.devices import CPU, check_device, choose_backend, find_device, find_obstacle, is_number, list_tensors
+from tcomp.options import make_options
+
+CUDA = torch.device("cuda", 0)
+
+
+def on(device, *shape):
+    with FakeTensorMode():
+        return torch.empty(shape, device=device)
+
+
+def test_the_device_of_tensors_is_found():
+    assert find_device([]) == CPU
+    assert find_device([("x", torch.ones(2))]) == CPU
+    assert find_device([("x", on("cuda:0", 2)), ("y", on("cuda:0", 3))]) == CUDA
+
+
+def test_a_single_number_on_the_cpu_goes_with_any_device():
+    assert find_device([("scale", torch.tensor(1.0)), ("x", on("cuda:0", 2))]) == CUDA
+    assert find_device([("scale", torch.tensor(1.0))]) == CPU
+    assert is_number(torch.tensor(1))
+    assert not is_number(torch.ones(1))
+    assert not is_number(on("cuda:0"))
+
+
+@pytest.mark.parametrize("other", ["cpu", "cuda:1"])
+def test_several_devices_are_refused_with_a_tensor_of_each(other):
+    with pytest.raises(tcomp.Unsupported) as caught:
+        find_device([("fc.weight", on("cuda:0", 2)), ("fc.bias", on("cuda:0", 2)), ("flattened input 0", on(other, 2))])
+    assert f"fc.weight on cuda:0, flattened input 0 on {other}" in str(caught.value)
+    assert "module.to(device)" in caught.value.help
+
+
+@pytest.mark.parametrize("kind", ["meta", "mps", "xpu"])
+def test_other_kinds_of_devices_are_refused(kind):
+    tensor = torch.empty(2, device="meta") if kind == "meta" else on(kind, 2)
+    with pytest.raises(tcomp.Unsupported, match=f"a tensor on device {kind}") as caught:
+        check_device(tensor, "x")
+    assert (caught.value.where, "CUDA" in caught.value.help) == ("x", True)
+
+
+def test_tensors_of_a_call_have_names():
+    module = make_linear()
+    module.register_buffer("table", torch.ones(2))
+    names = [name for name, _ in list_tensors(module, (random(1, 8), 3))]
+    assert names == ["0.weight", "0.bias", "table", "flattened input 0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "backend"),
+    [
+        ({}, CPU, "c"),
+        ({"backend": "c"}, CPU, "c"),
+        ({"backend": "triton"}, CPU, "triton"),
+        ({"backend": "triton", "interpret": True}, CPU, "triton"),
+        ({}, CUDA, "triton"),
+        ({"backend": "triton"}, CUDA, "triton"),
+        ({"tune": True}, CUDA, "triton"),
+    ],
+)
+def test_the_backend_follows_the_device(options, device, backend):
+    assert choose_backend(make_options(options), device) == backend
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "what"),
+    [
+        ({"backend": "c"}, CUDA, "backend is 'c', and the tensors are on cuda:0"),
+        ({"backend": "triton", "interpret": True}, CUDA, "interpret is for tensors on the CPU"),
+        ({"tune": True}, CPU, "tune measures kernels on a GPU, and the tensors are on cpu"),
+    ],
+)
+def test_choices_that_do_not_fit_the_device_are_refused(options, device, what):
+    with pytest.raises(tcomp.TcompError, match=what) as caught:
+        choose_backend(make_options(options), device)
+    assert caught.value.help
+
+
+def test_what_keeps_kernels_from_running(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_obstacle(CPU, interpret=True) is None
+    assert find_obstacle(CUDA, interpret=False) is None
+    obstacle = find_obstacle(CPU, interpret=False)
+    assert "no CUDA device" in str(obstacle)
+    assert "interpret=True" in obstacle.help
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "module.cuda()" in find_obstacle(CPU, interpret=False).help
+    monkeypatch.setattr(devices, "find_triton_version", lambda: None)
+    assert "pip install 'tcomp[gpu]'" in find_obstacle(CUDA, interpret=False).help
+
+
+def test_compiling_for_a_gpu_works_without_one_and_running_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    compiled = tcomp.compile(make_linear(), (random(4, 8),), backend="triton", target="sm_80")
+    assert "def " in compiled.kernels[0].source
+    assert compiled.memory.weights == 4 * 72
+    for _ in range(2):
+        with pytest.raises(tcomp.TcompError, match="this machine shows no CUDA device") as caught:
+            compiled(random(4, 8))
+        assert caught.value.where
+    with pytest.raises(tcomp.TcompError, match="no CUDA device"):
+        compiled.measure_fallbacks(random(4, 8))
+
+
+def test_compiling_works_without_triton(monkeypatch):
+    monkeypatch.setattr(devices, "find_triton_version", lambda: None)
+    compiled = tcomp.compile(make_linear(), (random(4, 8),), backend="triton")
+    with pytest.raises(tcomp.ToolchainError, match="Triton is not installed"):
+        compiled(random(4, 8))
+
+
+def test_a_result_somewhere_else_is_refused():
+    """Of a program on a GPU, nothing is left on the CPU: what would be there is no kernel's result."""
+    captured = capture(Function(lambda x: (x * 2, x + 1)), (torch.ones(2),))
+    output = captured.outputs[0]
+    output.node.meta["val"] = on("cuda:0", 2)
+    with pytest.raises(tcomp.Unsupported, match="a result on cuda:0 of a program on cpu") as caught:
+        compile_captured(captured, make_options({"fallback": "error"}))
+    assert caught.value.where
+    assert caught.value.help
+
+
+def test_constants_on_the_cpu_of_a_program_on_a_gpu_are_copied():
+    device, moved = _find_place([("x", on("cuda:0", 2))], {"table": torch.ones(3), "weight": on("cuda:0", 2), "scale": torch.tensor(1.0)})
+    assert (device, moved) == (CUDA, {"table", "scale"})
+    assert _find_place([("x", torch.ones(2))], {"table": torch.ones(3)}) == (CPU, frozenset())
+    with pytest.raises(tcomp.Unsupported, match="several devices"):
+        _find_place([("x", on("cuda:0", 2))], {"weight": on("cuda:1", 2)})
