@@ -5,7 +5,7 @@ from __future__ import annotations
 from tcomp.codegen.triton_index import Space
 from tcomp.codegen.triton_scope import Memory, State
 from tcomp.codegen.triton_tree import Binary, Evaluate, Literal, Name, TExpression, call, shape
-from tcomp.codegen.triton_types import Value, operand, retype, settle
+from tcomp.codegen.triton_types import Value, operand, retype, settle, triton_type
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.tile import Assign
@@ -46,7 +46,7 @@ def write_atomic(assign: Assign, state: State, home: Memory, pointer: TExpressio
     exists = call("tl.full", shape(sizes), Literal(True), Name("tl.int1")) if mask is None else _spread(mask, whole, sizes)
     value = _spread(settle(retype(new, compute_dtype(home.dtype))), whole, sizes)
     bits = Name(f"tl.int{home.dtype.bits}")
-    statements.append(Evaluate(call(f"atomic_{assign.merge}", Name(home.pointer), pointer, value, exists, bits)))
+    statements.append(Evaluate(call(f"atomic_{assign.merge}", Name(home.pointer), pointer, value, exists, triton_type(home.dtype), bits)))
 
 
 def _spread(value: Value, whole: frozenset[str] | None, sizes: tuple[int, ...]) -> TExpression:
