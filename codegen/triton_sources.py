@@ -21,14 +21,14 @@ class SupportFunction:
 
 @functools.cache
 def read_support() -> dict[str, SupportFunction]:
-    """All functions of the support files, those that are called before those that call."""
+    """All functions of the support files, in their order."""
+    texts = [Path(__file__).with_name(file).read_text() for file in FILES]
+    nodes = [(node, text) for text in texts for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    names = {node.name for node, _ in nodes}
     found: dict[str, SupportFunction] = {}
-    for file in FILES:
-        text = Path(__file__).with_name(file).read_text()
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef):
-                used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-                found[node.name] = SupportFunction(_function_text(node, text), frozenset(used & found.keys()))
+    for node, text in nodes:
+        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        found[node.name] = SupportFunction(_function_text(node, text), frozenset(used & names - {node.name}))
     return found
 
 
