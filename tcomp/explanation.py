@@ -81,7 +81,8 @@ def describe_use(use: KernelUse | LibraryStep | TcompError) -> str:
     shared = f"{format_bytes(resources.shared)} shared" if resources.shared else "nothing shared"
     spilled = f"{resources.spilled} bytes spilled" if resources.spilled else "none spilled"
     cores = resources.tensor_cores or "no tensor cores"
-    warps = f"{use.instances} instances of {use.warps} warps, {use.stages} stages"
+    instances = "1 instance" if use.instances == "1" else f"{use.instances} instances"
+    warps = f"{instances} of {use.warps} warp{'s' * (use.warps != 1)}, {use.stages} stages"
     return f"{resources.registers} registers, {spilled}, {shared}, {cores}; {warps}; occupancy {use.occupancy:.0%}"
 
 
