@@ -1,0 +1,22 @@
+"""GPUs that need not be there, and the kernels a model gets on one."""
+
+from dataclasses import replace
+
+import torch
+
+from tcomp.capture import capture
+from tcomp.ir.target import Gpu
+from tcomp.lower_graph import lower_graph
+from tcomp.passes.pipeline import compile_cascade
+
+HOPPER = Gpu("sm_90 132 multiprocessors", 90, 132, 232448, 65536, 50 << 20, "triton")
+AMPERE = Gpu("sm_80 108 multiprocessors", 80, 108, 166912, 65536, 40 << 20, "triton")
+
+
+def compile_model(module, inputs, target):
+    """The main program of a module for a GPU."""
+    captured = capture(module, inputs, {}, dynamic=False)
+    cascade = lower_graph(captured.graph)
+    nodes = [n for n in captured.graph.graph.nodes if n.op in ("placeholder", "get_attr") and isinstance(n.meta.get("val"), torch.Tensor)]
+    tensors = tuple(replace(tensor, weight=node.op == "get_attr") for tensor, node in zip(cascade.inputs, nodes, strict=True))
+    return compile_cascade(replace(cascade, inputs=tensors), {}, target).main
