@@ -127,7 +127,8 @@ def lower_maps(lowering: Lowering, members: list[Einsum], axes: tuple[Axis, ...]
         uses = count_uses(lowering, einsum.name)
         if uses > 1 or (uses == 1 and einsum.name in stored):
             value = lowering.expression(einsum.expression)
-            own = tuple(a for a in axes if a.name.rsplit(".", 1)[0] in {r.name for r in einsum.free})
+            found = {axis.name for axis in lowering.axes(r.name for r in einsum.free)}
+            own = tuple(a for a in axes if a.name in found)
             block = lowering.block(einsum, einsum.dtype, own)
             body += [block, Assign(block.name, lowering.blocks[einsum.name].index, own, value)]
             if einsum.name in stored:

@@ -18,6 +18,7 @@ from tcomp.ir.expressions import (
     ONE,
     ZERO,
     Atom,
+    Cast,
     Expr,
     Index,
     Load,
@@ -33,6 +34,7 @@ from tcomp.ir.expressions import (
     walk,
 )
 from tcomp.ir.index import Bounds, floor_divide, interval, modulo, simplify_indices
+from tcomp.ir.typing import expression_dtype
 from tcomp.passes.rebuild import map_einsum_loads, map_expressions
 
 LARGEST_ROUNDS = 8
@@ -117,7 +119,7 @@ def _drop_units(einsum: Einsum, cascade: Cascade, views: _Views) -> Einsum:
     kept = tuple(r for r in new.reduced if r.extent != ONE)
     if new.reduced and not kept:
         if len(new.targets) == 1 and new.where is None and _is_plain(new.reduce):
-            return replace(new, index=index, shape=shape, reduce=None, reduced=())
+            return replace(new, index=index, shape=shape, expression=_stored(new, cascade), reduce=None, reduced=())
         kept = new.reduced[:1]
     return replace(new, index=index, shape=shape, reduced=kept)
 
@@ -139,6 +141,12 @@ def _read_beyond_units(cascade: Cascade) -> frozenset[str]:
 def _is_plain(monoid: str | None) -> bool:
     """Whether folding a single element gives that element."""
     return monoid in ("sum", "prod", "max", "min", "any", "all", "xor")
+
+
+def _stored(einsum: Einsum, cascade: Cascade) -> Expr:
+    """The expression of a sum of one element as a map stores it: in the type of its target."""
+    dtype = expression_dtype(einsum.expression, {name: tensor.dtype for name, tensor in cascade.tensors().items()})
+    return einsum.expression if dtype == einsum.dtype else Cast(einsum.dtype, einsum.expression)
 
 
 def _names(expression: Expr) -> set[str]:
