@@ -53,6 +53,9 @@ VECTOR_RATE = 0.1
 L2_BYTES = 40.0
 """Bytes from the second cache that a multiprocessor receives in a cycle."""
 
+LINE = 128
+"""Bytes of a row that arrive together."""
+
 START = 1500.0
 """Cycles until an instance multiplies and after it has: launch, first loads, stores."""
 
@@ -154,7 +157,7 @@ def cycles(tile: Tile, problem: Problem, target: Gpu) -> float:
     count = count_tiles(problem, tile)
     depth = -(-problem.depth // tile.depth) * tile.depth * problem.steps
     together = instances_at_once(tile, problem, target)
-    arithmetic = tile.rows * tile.lanes * depth / (RATES[problem.operand.bits] * _efficiency(tile))
+    arithmetic = tile.rows * tile.lanes * depth / (RATES[problem.operand.bits] * _efficiency(tile, problem.operand))
     traffic = (tile.rows + tile.lanes) * depth * problem.operand.bytes / L2_BYTES
     waves = -(-count // (target.multiprocessors * together))
     busy = min(together, -(-count // target.multiprocessors))
@@ -163,12 +166,15 @@ def cycles(tile: Tile, problem: Problem, target: Gpu) -> float:
     return waves * (busy * max(arithmetic, traffic) * hidden + START)
 
 
-def _efficiency(tile: Tile) -> float:
-    """Share of the peak that tensor cores reach on a tile: small ones are read from shared memory too often."""
+def _efficiency(tile: Tile, operand: DType) -> float:
+    """Share of the peak that tensor cores reach on a tile.
+
+    Small tiles are read from shared memory too often; steps of less than a line of each row wait too often.
+    """
     reuse = 2.0 * tile.rows * tile.lanes / (tile.rows + tile.lanes)
     if tile.rows == 1 or tile.lanes == 1:
         return VECTOR_RATE
-    return min(1.0, reuse / 128) * (1.0 if tile.depth >= 32 else 0.8)
+    return min(1.0, reuse / 128) * min(1.0, 0.7 + 0.3 * tile.depth * operand.bytes / LINE)
 
 
 def group_of(problem: Problem, tile: Tile) -> int:
