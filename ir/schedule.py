@@ -210,6 +210,10 @@ def _check_kernel(kernel: KernelSchedule) -> None:
     if not kernel.einsums:
         raise VerifyError("the kernel computes no einsum", where=str(kernel), help="name its einsums, the root last")
     together = [rank for _, ranks in kernel.joined for rank in ranks]
+    names = [name for name, _ in kernel.joined]
+    for name in names:
+        if name in kernel.order or names.count(name) > 1:
+            raise VerifyError(f"the joint rank {name} has the name of another rank", where=str(kernel), help="choose a new name")
     for _, ranks in kernel.joined:
         if len(ranks) < 2 or any(together.count(rank) > 1 or rank not in kernel.order for rank in ranks):
             raise VerifyError(

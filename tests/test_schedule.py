@@ -18,24 +18,43 @@ from tcomp.ir.expressions import as_index
 from tcomp.ir.schedule import KERNEL_KINDS, KernelSchedule, Schedule, check_schedule, parse_schedule
 
 EXAMPLE = textwrap.dedent(module.__doc__[module.__doc__.index('    schedule for "') :]).strip()
+GPU_EXAMPLE = """\
+schedule for "sm_90 132 multiprocessors" {
+  kernel conv_relu = contract(conv, relu) join n_p_q (n, p, q) join c_r (c, r) tile (n_p_q:128, k:64, c_r:32) order (n, p, q, k, c, r) \
+parallel (n, p, q, k) lanes k instances 132 group 8 warps 4 stages 3
+  kernel mm = contract(mm) tile (m:64, n:128, k:64) order (m, n, k) parallel (m, n) lanes n warps 8 stages 4 library
+  kernel fill = fill(scatter) tile (i:32) order (i) parallel (i) warps 1 stages 2
+  kernel scatter = scatter(scatter) tile (i:32) order (i) parallel (i) warps 1 stages 2
+}"""
 RANKS = st.lists(NAMES, max_size=3).map(tuple)
-KERNELS = st.builds(
-    KernelSchedule,
-    TENSORS,
-    st.lists(TENSORS, max_size=3).map(tuple),
-    st.sampled_from(list(KERNEL_KINDS)),
-    st.lists(st.tuples(NAMES, st.integers(1, 512)), max_size=3).map(tuple),
-    RANKS,
-    RANKS,
-    st.none() | NAMES,
-    st.lists(TENSORS, max_size=2).map(tuple),
-)
+COUNTS = st.integers(0, 300)
+
+
+@st.composite
+def kernels(draw):
+    warps, stages = draw(st.just((0, 0)) | st.tuples(st.integers(1, 32), COUNTS))
+    return KernelSchedule(
+        draw(TENSORS),
+        draw(st.lists(TENSORS, max_size=3).map(tuple)),
+        draw(st.sampled_from(list(KERNEL_KINDS))),
+        draw(st.lists(st.tuples(NAMES, st.integers(1, 512)), max_size=3).map(tuple)),
+        draw(RANKS),
+        draw(RANKS),
+        draw(st.none() | NAMES),
+        draw(st.lists(TENSORS, max_size=2).map(tuple)),
+        draw(st.lists(st.tuples(NAMES, RANKS), max_size=2).map(tuple)),
+        draw(COUNTS),
+        draw(COUNTS),
+        warps,
+        stages,
+        draw(st.booleans()),
+    )
 
 
 @given(
     st.builds(
         Schedule,
-        st.lists(KERNELS, max_size=3).map(tuple),
+        st.lists(kernels(), max_size=3).map(tuple),
         st.lists(st.tuples(TENSORS, st.permutations(range(3)).map(tuple)), max_size=2).map(tuple),
         st.lists(st.tuples(TENSORS, indices(st.integers(-99, 4096).map(as_index) | NAMES.map(as_index))), max_size=2).map(tuple),
         st.text(),
@@ -52,6 +71,16 @@ def test_the_grammars_example_is_its_own_printed_form():
     assert schedule.kernels[0].einsums[-1] == "relu"
     assert schedule.layouts == (("conv1", (0, 2, 3, 1)),)
     check_schedule(schedule)
+
+
+def test_a_schedule_of_a_gpu_is_its_own_printed_form():
+    schedule = parse_schedule(GPU_EXAMPLE)
+    assert str(schedule) == GPU_EXAMPLE
+    check_schedule(schedule)
+    first, second, *_ = schedule.kernels
+    assert first.joined == (("n_p_q", ("n", "p", "q")), ("c_r", ("c", "r")))
+    assert (first.instances, first.group, first.warps, first.stages, first.is_library) == (132, 8, 4, 3, False)
+    assert (second.instances, second.group, second.warps, second.stages, second.is_library) == (0, 0, 8, 4, True)
 
 
 def test_the_digest_is_that_of_the_text_in_any_process():
@@ -105,6 +134,52 @@ def test_errors_say_where(old, new, message, line):
 def test_a_planted_fault_is_refused(old, new, message):
     with pytest.raises(VerifyError, match=re.escape(message)):
         check_schedule(parse_schedule(EXAMPLE.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("join n_p_q (", "join (", "expected the joint rank, found '('"),
+        ("(c, r) tile", "c, r tile", "expected '(', found 'c'"),
+        ("instances 132", "instances many", "expected the number of instances, found 'many'"),
+        ("group 8", "group of", "expected the tiles of a group, found 'of'"),
+        ("warps 4", "warps", "expected the number of warps, found 'stages'"),
+        ("warps 4 stages", "warps 4", "expected 'stages', found '3'"),
+        ("stages 4 library", "library stages 4", "expected 'stages', found 'library'"),
+        ("stages 3", "stages", "expected the number of stages"),
+        ("fill(scatter)", "filling(scatter)", "there is no kind of kernel 'filling'"),
+    ],
+)
+def test_errors_in_clauses_of_gpus_say_what(old, new, message):
+    with pytest.raises(ParseError) as caught:
+        parse_schedule(GPU_EXAMPLE.replace(old, new))
+    assert message in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("(c, r) tile", "(c) tile", "the ranks c cannot be joined"),
+        ("(c, r) tile", "(c, p) tile", "cannot be joined"),
+        ("(c, r) tile", "(c, s) tile", "the ranks c, s cannot be joined"),
+        ("(c, r) tile", "(c, c) tile", "the ranks c, c cannot be joined"),
+        ("join c_r", "join k", "the joint rank k has the name of another rank"),
+        ("join c_r", "join n_p_q", "the joint rank n_p_q has the name of another rank"),
+        ("c_r:32", "c_s:32", "rank c_s is tiled and not in the order"),
+        ("conv_relu = contract(conv, relu)", "conv_relu = contract(conv, mm)", "the einsum mm is given twice"),
+    ],
+)
+def test_a_planted_fault_in_a_schedule_of_a_gpu_is_refused(old, new, message):
+    assert GPU_EXAMPLE.count(old) == 1
+    with pytest.raises(VerifyError, match=re.escape(message)):
+        check_schedule(parse_schedule(GPU_EXAMPLE.replace(old, new)))
+
+
+def test_a_tensor_may_be_filled_and_scattered_into():
+    """The fill of a scatter computes what the scatter's name says, and is no second definition."""
+    check_schedule(parse_schedule(GPU_EXAMPLE))
+    with pytest.raises(VerifyError, match="the einsum scatter is given twice"):
+        check_schedule(parse_schedule(GPU_EXAMPLE.replace("fill(scatter)", "nest(scatter)")))
 
 
 @pytest.mark.parametrize("field", ["kernels", "layouts", "addresses"])
