@@ -4,7 +4,7 @@ This is the oracle of lowering and of the code generators, so it is stricter tha
 
     an index leaves the bounds of what it reads or writes      unless the load states a value `outside`
     two points of one plain assign write the same element
-    an instance of a parallel loop reads or writes an element that another instance writes
+    an instance of a parallel loop reads or writes an element that another instance writes      unless both merge into it atomically
 
 and it fills blocks, buffers and `out` arguments with NaN (integers: garbage) where they begin to live, so that a value read
 before it was written shows in the result. Loads are made at every point below the limits, also where `where` is false.
@@ -170,7 +170,7 @@ class _Machine:
     def write(self, assign: Assign, positions: Positions, values: Array, dtype: DType) -> None:
         """Write values of `dtype`, one for each point, merging them with the old ones if the assign says so."""
         memory, float64 = self.memory[assign.target], self.environment.float64
-        memory.check_write(assign.target, positions, None if assign.is_atomic else self.instance)
+        memory.check_write(assign.target, positions, self.instance, assign.is_atomic)
         shape = memory.values.shape
         keys = numpy.ravel_multi_index(positions, shape) if shape else numpy.zeros(values.size, numpy.int64)
         if assign.merge is None:

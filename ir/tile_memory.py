@@ -19,6 +19,8 @@ Positions: TypeAlias = tuple[Array, ...]
 
 NOBODY = -1
 SEVERAL = -2
+ATOMIC = -3
+"""Any number of instances, each in one step."""
 
 
 class RaceError(Exception):
@@ -42,13 +44,14 @@ class Ledger:
         readers = self.readers[touched]
         self.readers[touched] = numpy.where((readers == NOBODY) | (readers == instance), instance, SEVERAL)
 
-    def note_write(self, name: str, positions: Positions, instance: int) -> None:
-        """Record writes; raises RaceError if another instance touched one of the elements."""
+    def note_write(self, name: str, positions: Positions, instance: int, is_atomic: bool) -> None:
+        """Record writes; raises RaceError if another instance touched one of the elements, unless both did so in one step."""
         touched = self.addresses[positions]
         for others, verb in ((self.writers[touched], "writes"), (self.readers[touched], "reads")):
-            if ((others != NOBODY) & (others != instance)).any():
+            if ((others != NOBODY) & (others != instance) & ~(is_atomic & (others == ATOMIC))).any():
                 raise RaceError(f"writes an element of {name} that another parallel instance {verb}")
-        self.writers[touched] = instance
+        alone = self.writers[touched] == instance
+        self.writers[touched] = numpy.where(alone, instance, ATOMIC) if is_atomic else instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +74,17 @@ class Memory:
             self.ledger.note_read(name, tuple(p[inside] for p in wide), instance)
         return values
 
-    def check_write(self, name: str, positions: Positions, instance: int | None) -> None:
+    def check_write(self, name: str, positions: Positions, instance: int, is_atomic: bool = False) -> None:
         """Raises OutsideError if a position is beyond the bounds, RaceError if another instance touched the element.
 
-        No instance stands for an atomic write, which may meet others.
+        Atomic writes may meet each other, and nothing else: what else saw or made the element would depend on the order.
         """
         inside = _find_inside(positions, self.values.shape)
         if not inside.all():
             point = ", ".join(str(p[~inside][0]) for p in positions)
             raise OutsideError(f"{name}: writes [{point}] of a tensor of shape {list(self.values.shape)}")
-        if self.ledger is not None and instance is not None:
-            self.ledger.note_write(name, positions, instance)
+        if self.ledger is not None:
+            self.ledger.note_write(name, positions, instance, is_atomic)
 
 
 def make_memory(dtype: DType, shape: tuple[int, ...], float64: bool) -> Memory:

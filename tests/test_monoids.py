@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from tcomp.ir.dtypes import bf16, boolean, f32, f64, i8, i32, i64, u8
 from tcomp.ir.evaluate_dtypes import storage
 from tcomp.ir.evaluate_monoid import fold_groups, fold_last_axis, identity_state, lift_state, merge_states
-from tcomp.ir.expressions import as_index
+from tcomp.ir.expressions import Load, as_index, loads
 from tcomp.ir.monoids import MONOIDS, position_of
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
 from tcomp.ir.text import print_expression
+from tcomp.ir.tile import Argument, Assign, Axis, Kernel
+from tcomp.ir.tile_evaluate import evaluate_kernel
+from tcomp.ir.tile_verify import check_kernel
 
 VALUES = {
     "float": [0.0, -1.5, 2.0, 2.0, numpy.nan, numpy.inf, -numpy.inf, 300.25],
@@ -151,6 +154,66 @@ def test_folds_along_an_axis_and_in_groups_agree_with_one_by_one(name, points):
     for k, key in enumerate(found):
         expected = meaning(monoid, one_by_one(active & (keys == key)))
         numpy.testing.assert_allclose(meaning(monoid, [c[k] for c in state]), expected, rtol=1e-9, atol=1e-9)
+
+
+def lane_kernel(monoid, dtype, lanes):
+    """A kernel that makes one state of as many as there are lanes, as `across` says."""
+    dtypes = monoid.state_dtypes(dtype)
+    parts = tuple(Load(f"L{k}", (as_index("l"),)) for k in range(monoid.arity))
+    wholes = tuple(Load(f"T{k}", ()) for k in range(monoid.arity))
+    axis = (Axis("l", lanes),)
+    body = tuple(
+        Assign(f"T{component}", (), (), value, reduce=name, reduced=axis)
+        for component, name, value in monoid.across(parts, wholes, dtype)
+    )
+    arguments = [Argument(f"L{k}", t, (as_index(lanes),), (as_index(1),), "in") for k, t in enumerate(dtypes)]
+    arguments += [Argument(f"T{k}", t, (), (), "out") for k, t in enumerate(dtypes)]
+    return Kernel("across", tuple(arguments), body)
+
+
+def fold_lanes(monoid, dtype, values, lanes):
+    """The state of values, those of each lane (every `lanes`-th) folded by themselves and then across lanes."""
+    values = numpy.array(values, storage(dtype))
+    held = [
+        fold_last_axis(monoid, dtype, values[k::lanes], numpy.arange(len(values))[k::lanes], numpy.ones(len(values[k::lanes]), bool))
+        for k in range(lanes)
+    ]
+    arrays = {f"L{k}": numpy.array([state[k] for state in held]) for k in range(monoid.arity)}
+    arrays |= {f"T{k}": numpy.zeros((), storage(t)) for k, t in enumerate(monoid.state_dtypes(dtype))}
+    kernel = lane_kernel(monoid, dtype, lanes)
+    check_kernel(kernel)
+    with numpy.errstate(all="ignore"):
+        evaluate_kernel(kernel, arrays)
+    return tuple(arrays[f"T{k}"] for k in range(monoid.arity))
+
+
+# The last of the elements is not the last lane's: lanes take turns.
+COMMUTATIVE = [case for case in CASES if case[0].name != "last"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(COMMUTATIVE), st.lists(st.integers(0, 7), max_size=12), st.integers(1, 6))
+def test_folding_side_by_side_and_then_across_gives_what_one_fold_gives(case, places, lanes):
+    """Also where a lane has no element, and for infinities and NaN."""
+    monoid, dtype = case
+    choices = VALUES[dtype.kind]
+    values = numpy.array([choices[place % len(choices)] for place in places], storage(dtype))
+    with numpy.errstate(all="ignore"):
+        expected = meaning(monoid, fold_last_axis(monoid, dtype, values, numpy.arange(len(values)), None))
+        found = meaning(monoid, fold_lanes(monoid, dtype, values, lanes))
+    numpy.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("monoid", "dtype"), CASES, ids=lambda value: value.name)
+def test_every_component_is_folded_across_lanes_once(monoid, dtype):
+    """Each by a monoid of one component, which reads totals of those before it alone."""
+    done = []
+    lanes, totals = (tuple(Load(f"{side}{k}", ()) for k in range(monoid.arity)) for side in "LT")
+    for component, name, value in monoid.across(lanes, totals, dtype):
+        assert MONOIDS[name].arity == 1
+        assert {load for load in loads(value) if load in totals} <= {totals[k] for k in done}
+        done.append(component)
+    assert sorted(done) == list(range(monoid.arity))
 
 
 def test_positions_are_row_major():

@@ -166,6 +166,11 @@ FAULTS = [
     ("in X: f32[4], out Y: f32[4]", "parallel n in 0 .. 4 { Y[0] over () = X[n] }", "another parallel instance writes"),
     ("in X: f32[4], out Y: f32[4]", "parallel n in 0 .. 4 { Y[0] over () sum= X[n] }", "another parallel instance writes"),
     ("in X: f32[4], inout Y: f32[4]", "parallel n in 0 .. 4 { Y[n] over () = Y[3 - n] }", "another parallel instance"),
+    ("in X: f32[4], out Y: f32[4]", "parallel n in 0 .. 2 { for m in n .. 4 { Y[m] over () = X[m] } }", "another parallel instance"),
+    ("in X: f32[4], inout Y: f32[4]", "parallel n in 0 .. 4 { Y[0] over () atomic sum= Y[n] }", "that another parallel instance"),
+    ("in X: f32[4], inout Y: f32[4]", "parallel n in 0 .. 4 { Y[n] over () = X[n] Y[0] over () atomic sum= X[n] }", "another parallel"),
+    ("in X: f32[4], inout Y: f32[4]", "parallel n in 0 .. 4 { Y[0] over () atomic sum= X[n] Y[n] over () = X[n] }", "another parallel"),
+    ("in X: f32[4], inout Y: f32[4]", "parallel n in 0 .. 4 { Y[n + 1] over () atomic sum= X[n] }", "writes [4]"),
     ("in X: f32[4], inout Y: f32[5]", "parallel n in 0 .. 4 { Y[n + 1] over () = Y[n] }", "that another parallel instance writes"),
     ("in X: f32[4], inout Y: f32[5]", "parallel n in 0 .. 4 { Y[n] over () = Y[n + 1] }", "that another parallel instance reads"),
 ]
@@ -179,6 +184,27 @@ def test_faults_of_a_program_are_seen(arguments, body, message):
         evaluate_kernel(kernel, arrays)
     assert message in caught.value.what
     assert " over " in caught.value.where
+
+
+@pytest.mark.parametrize("shuffle", [None, 1])
+@pytest.mark.parametrize(("monoid", "expected"), [("sum", [4, 7]), ("max", [3, 5]), ("min", [-2, 0])])
+def test_instances_may_meet_in_an_atomic_merge(monoid, expected, shuffle):
+    x, i, y = numpy.array([3, 1, 5, -2, 2]), numpy.array([0, 0, 1, 0, 1]), numpy.array([2, 0])
+    text = f"kernel k(in X: i64[5], in I: i64[5], inout Y: i64[2]) {{ parallel n in 0 .. 5 {{ Y[I[n]] over () atomic {monoid}= X[n] }} }}"
+    evaluate_kernel(parse_kernel(text), {"X": x, "I": i, "Y": y}, shuffle=shuffle)
+    assert y.tolist() == expected
+
+
+def test_points_and_instances_may_meet_in_one_atomic_merge():
+    y = numpy.zeros(2, numpy.float32)
+    run("kernel k(inout Y: f32[2]) { parallel n in 0 .. 3 { Y[i // 2] over (i:4) atomic sum= f32[i] } }", Y=y)
+    assert y.tolist() == [3, 15]
+
+
+def test_instances_walk_a_loop_in_turns():
+    y = numpy.zeros(7, numpy.float32)
+    run("kernel k(out Y: f32[7]) { parallel n in 0 .. 3 { for m in n .. 7 step 3 { Y[m] over () = f32[n] } } }", Y=y)
+    assert y.tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_an_instance_may_read_what_it_wrote_and_all_may_read_the_same():

@@ -93,6 +93,22 @@ def test_the_ledger_remembers_every_reader():
             memory.check_write("X", positions(2), instance)
 
 
+def test_atomic_writes_meet_each_other_and_nothing_else():
+    memory = bind(numpy.zeros(4, numpy.float32), (4,), (1,))
+    for instance in (1, 2, 1):
+        memory.check_write("X", positions(0), instance, is_atomic=True)
+    with pytest.raises(RaceError, match="writes an element of X that another parallel instance writes"):
+        memory.check_write("X", positions(0), instance=1)
+    with pytest.raises(RaceError, match="reads an element of X that another parallel instance writes"):
+        memory.read("X", positions(0), None, instance=1)
+    memory.check_write("X", positions(1), instance=1)
+    memory.check_write("X", positions(1), instance=1, is_atomic=True)
+    memory.read("X", positions(2), None, instance=1)
+    for place, verb in ((1, "writes"), (2, "reads")):
+        with pytest.raises(RaceError, match=f"writes an element of X that another parallel instance {verb}"):
+            memory.check_write("X", positions(place), instance=2, is_atomic=True)
+
+
 def test_points_outside_are_not_read():
     memory = bind(numpy.zeros(4, numpy.float32), (4,), (1,))
     memory.check_write("X", positions(3), instance=1)

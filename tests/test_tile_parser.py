@@ -1,6 +1,7 @@
 """Tile programs parse back from their text; what is no tile program is refused where it goes wrong."""
 
 import textwrap
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ DTYPE = st.sampled_from(list(DTYPES.values()))
 INDEX = indices(st.integers(-5, 5).map(as_index) | NAMES.map(as_index))
 SHAPE = st.lists(INDEX, max_size=3).map(tuple)
 AXES = st.lists(st.builds(Axis, NAMES, st.integers(1, 64), st.none() | INDEX), max_size=3).map(tuple)
-PLACES = TENSORS | st.sampled_from(["block", "for", "buffer", "parallel"])
+PLACES = TENSORS | st.sampled_from(["block", "for", "buffer", "parallel", "atomic", "warps"])
 
 
 def arguments():
@@ -38,11 +39,11 @@ def assigns():
     # Axes reduced by nothing, or a monoid over no axes, have no text: the verifier refuses them.
     reductions = st.just((None, ())) | st.tuples(monoids, AXES.filter(bool))
 
-    def build(target, index, axes, expression, merge, reduction, where):
-        return Assign(target, index, axes, expression, merge, *reduction, where)
+    def build(target, index, axes, expression, merge, reduction, where, is_atomic):
+        return Assign(target, index, axes, expression, merge, *reduction, where, is_atomic)
 
     optional = st.none() | expressions()
-    return st.builds(build, PLACES, SHAPE, AXES, expressions(), st.none() | monoids, reductions, optional)
+    return st.builds(build, PLACES, SHAPE, AXES, expressions(), st.none() | monoids, reductions, optional, st.booleans())
 
 
 def bodies():
@@ -62,7 +63,9 @@ def bodies():
 def kernels():
     symbols = st.builds(Symbol, NAMES, st.integers(0, 9), st.none() | st.integers(9, 99))
     listed = [st.lists(items, max_size=2).map(tuple) for items in (arguments(), symbols)]
-    return st.builds(Kernel, TENSORS, listed[0], bodies(), listed[1])
+    launch = st.just((0, 0)) | st.tuples(st.integers(1, 64), st.integers(0, 9))
+    made = st.builds(Kernel, TENSORS, listed[0], bodies(), listed[1])
+    return st.builds(lambda kernel, pair: replace(kernel, warps=pair[0], stages=pair[1]), made, launch)
 
 
 @given(kernels())
@@ -84,6 +87,22 @@ def test_the_grammars_example_is_its_own_printed_form():
     check_kernel(parse_kernel(example))
 
 
+def test_warps_stages_and_atomic_merges_have_a_text():
+    text = """\
+kernel k(in X: f32[8], inout Y: f32[1]) for N in 1..8 warps 4 stages 3 {
+  parallel n in 0 .. N {
+    Y[0] over () atomic sum= X[n]
+  }
+}"""
+    kernel = parse_kernel(text)
+    check_kernel(kernel)
+    assert str(kernel) == text
+    assert (kernel.warps, kernel.stages) == (4, 3)
+    assert kernel != parse_kernel(text.replace("stages 3", "stages 2"))
+    assert kernel != parse_kernel(text.replace("atomic ", ""))
+    assert parse_kernel("kernel k() {}").warps == 0
+
+
 def test_contiguous_strides_are_left_out():
     assert str(parse_kernel("kernel k(in X: f32[2, N] strides (N, 1)) for N in 1.. {}")).startswith("kernel k(in X: f32[2, N]) for")
 
@@ -103,6 +122,12 @@ def test_literals_with_a_dtype_are_no_reduction():
         ("kernel k(in X: f32[8] out Y: f32[8]) {}", "expected ',', found 'out'", 1, 23),
         ("kernel k(in X: f32[8]) {", "expected a statement, found the end of the text", 1, 25),
         ("kernel k() {} {}", "unexpected '{' after the end", 1, 15),
+        ("kernel k() warps {}", "expected the number of warps, found '{'", 1, 18),
+        ("kernel k() warps 4 {}", "expected 'stages', found '{'", 1, 20),
+        ("kernel k() warps 4 stages {}", "expected the number of stages, found '{'", 1, 27),
+        ("kernel k() stages 4 warps 4 {}", "expected '{', found 'stages'", 1, 12),
+        ("kernel k() {\n  Y[i] over (i:8) atomic 0.0\n}", "there is no monoid '0.0'", 2, 26),
+        ("kernel k() {\n  Y[i] over (i:8) sum atomic= 0.0\n}", "expected '=', found 'atomic'", 2, 23),
         ("kernel k() {\n  for n = 0 .. 8 {}\n}", "expected 'in', found '='", 2, 9),
         ("kernel k() {\n  for n in 0 .. 8 step m {}\n}", "expected a step, found 'm'", 2, 24),
         ("kernel k() {\n  buffer b: f32[N]\n}", "expected a buffer's extent, found 'N'", 2, 17),

@@ -1,6 +1,7 @@
 """The verifier of tile programs: it accepts the programs written by hand, and refuses a program with one planted fault a rule."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from tile_programs import NAMES, read_kernel
@@ -43,6 +44,12 @@ ACCEPTED = [
     "H[i] over (i:8) sum= B[i]",
     "Y[0] over () = max(i:8) X[i] where M[i]",
     "H[0] over () = sum(i:8) X[i]",
+    "parallel n in 0 .. 8 { Y[0] over () atomic sum= X[n] }",
+    "parallel n in 0 .. 8 { Z[n, 0] over () atomic max= sum(i:8) X[i] }",
+    "parallel n in 0 .. 2 { for m in n .. 8 step 2 { Y[m] over () = X[m] } }",
+    "parallel n in 0 .. 4 { for m in 2*n .. 2*n + 2 { Y[m] over () = X[m] } }",
+    "parallel n in 0 .. 2 { for m in n .. 8 step 2 { for l in m .. 8 step 8 { Y[l] over () = X[l] } } }",
+    "parallel n in 0 .. 2 { for m in 0 .. 8 { Y[m] over () atomic sum= X[m] } }",
 ]
 
 
@@ -118,6 +125,13 @@ REFUSED = [
     ("parallel n in 0 .. 2 { Y[i] over (i:8) = X[i] }", "all instances of the parallel loop n write one element of Y"),
     ("parallel n in 0 .. 2 { Y[i] over (i:8) sum= X[i] }", "all instances of the parallel loop n write one element of Y"),
     ("parallel n in 0 .. 2 { parallel m in 0 .. 8 { Y[m] over () = X[n] } }", "all instances of the parallel loop n write"),
+    ("parallel n in 0 .. 2 { for m in n .. 8 step 2 { Y[0] over () = X[m] } }", "all instances of the parallel loop n write"),
+    ("parallel n in 0 .. 2 { for m in n .. 8 step 2 { Y[i] over (i:8) = X[i] } }", "all instances of the parallel loop n write"),
+    ("parallel n in 0 .. 2 { for m in 0 .. 8 step 2 { Y[m] over () = X[n] } }", "all instances of the parallel loop n write"),
+    # check_atomic
+    ("parallel n in 0 .. 8 { Y[n] over () atomic = X[n] }", "an atomic assign does not merge into an argument"),
+    ("block b: f32[] b[] over () = 0.0 b[] over () atomic sum= X[0] Y[0] over () = b[]", "an atomic assign does not merge into"),
+    ("buffer b: f32[1] b[0] over () atomic sum= X[0]", "an atomic assign does not merge into an argument"),
     # check_bounds, whose own tests are in test_tile_bounds
     ("Y[i] over (i:8) = X[i + 1]", "X[i + 1] is outside: 8 is not in 0 .. 8, at i = 7"),
 ]
@@ -127,6 +141,19 @@ REFUSED = [
 def test_a_planted_fault_is_refused(body, message):
     with pytest.raises(VerifyError, match=re.escape(message)):
         check(body)
+
+
+LAUNCHES = [(0, 0, True), (1, 1, True), (8, 4, True), (32, 1, True), (3, 2, False), (64, 2, False), (4, 0, False), (0, 2, False)]
+
+
+@pytest.mark.parametrize(("warps", "stages", "legal"), LAUNCHES)
+def test_warps_are_a_power_of_two_and_come_with_stages(warps, stages, legal):
+    kernel = replace(make_kernel(ZERO_AT_I), warps=warps, stages=stages)
+    if legal:
+        check_kernel(kernel)
+        return
+    with pytest.raises(VerifyError, match=f"a kernel of {warps} warps and {stages} stages"):
+        check_kernel(kernel)
 
 
 def make_kernel(*body):
