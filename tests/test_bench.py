@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from tcomp import bench as bench_module
 from tcomp.bench import (
     Spread,
     bench_model,
@@ -190,3 +191,29 @@ def test_integer_outputs_must_be_equal():
 
     result = bench_model("m", Index(), (torch.eye(3),), {"tcomp": prepare_eager, "off": off_by_one}, rounds=1)
     assert [(row.error, row.right) for row in result.rows] == [(0, True), (math.inf, False)]
+
+
+def test_on_a_gpu_a_block_of_calls_is_timed_between_idle_moments(monkeypatch):
+    """Calls that return before they are done: only waiting shows what they take."""
+    log, due = [], {"time": 0.0}
+
+    def start(module, inputs):
+        def call(x):
+            due["time"] = max(due["time"], time.perf_counter()) + 0.004
+            log.append("call")
+            return module(x)
+
+        return call
+
+    def wait():
+        log.append("wait")
+        time.sleep(max(0.0, due["time"] - time.perf_counter()))
+
+    monkeypatch.setattr(bench_module, "find_kind", lambda module, inputs: "cuda")
+    monkeypatch.setattr(torch.cuda, "synchronize", wait)
+    row = bench(rounds=3, tcomp=start).find_row("tcomp")
+    assert row.seconds.median >= 0.0035
+    block = ["wait", *["call"] * 5, "wait"]
+    text = " ".join(log)
+    assert " ".join(block[:3]) in text
+    assert row.right

@@ -124,3 +124,14 @@ def test_lists_of_models_are_expanded_once_each():
     assert expand_specs("zoo:bert, a.b:c,zoo:bert") == ("zoo:bert", "a.b:c")
     with pytest.raises(TcompError, match="no model was named"):
         expand_specs(" , ")
+
+
+def test_models_move_with_their_inputs(monkeypatch):
+    model = torch.nn.Linear(3, 2), ({"x": torch.ones(1, 3)}, 4)
+    assert models.move_model(model, None) is model
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TcompError, match="no CUDA device") as caught:
+        models.move_model(model, "cuda")
+    assert "tcomp doctor" in caught.value.help
+    module, (inputs, number) = models.move_model(model, "cpu")
+    assert (module.weight.device.type, inputs["x"].device.type, number) == ("cpu", "cpu", 4)

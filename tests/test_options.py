@@ -1,11 +1,15 @@
 """Options are checked when they are made."""
 
+import ast
 import dataclasses
+import inspect
+import itertools
 
 import pytest
 
 from tcomp import TcompError
 from tcomp.options import Options, make_options
+from tests.documentation import ROOT, fill_sections, make_table
 
 
 def test_the_defaults_are_valid_and_frozen():
@@ -78,3 +82,22 @@ def test_what_is_about_triton_needs_that_backend(name, value, backend):
     with pytest.raises(TcompError, match=f"{name} is about Triton kernels, and backend is '{backend}'") as caught:
         make_options({name: value, "backend": backend})
     assert caught.value.help == 'pass backend="triton" as well'
+
+
+def describe_options():
+    """Name, default and docstring of each option, from the source of Options."""
+    (body,) = [node.body for node in ast.parse(inspect.getsource(Options)).body if isinstance(node, ast.ClassDef)]
+    rows = []
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign):
+            words = " ".join(text.value.value.split())
+            rows.append([f"`{field.target.id}`", f"`{ast.unparse(field.value)}`", words])
+    return rows
+
+
+def test_the_page_of_options_says_what_the_source_says(golden):
+    rows = describe_options()
+    assert [name.strip("`") for name, _, _ in rows] == [field.name for field in dataclasses.fields(Options)]
+    table = make_table(["option", "default", "what it does"], *rows)
+    page = fill_sections((ROOT / "docs/options.md").read_text(), {"options": table})
+    type(golden)(golden.update, ROOT).check("docs/options.md", page)

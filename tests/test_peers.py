@@ -50,6 +50,28 @@ def test_inductor_max_asks_for_autotuning_and_frozen_weights(monkeypatch, model)
     assert asked == {"dynamic": False, "options": {"max_autotune": True, "freezing": True}}
 
 
+def test_inductor_max_records_its_kernels_on_a_gpu(monkeypatch, model):
+    asked = {}
+    monkeypatch.setattr(torch, "compile", lambda module, **options: asked.update(options) or module)
+    monkeypatch.setattr(peers, "find_kind", lambda module, inputs: "cuda")
+    peers.prepare_inductor_max(*model)
+    assert asked["options"] == {"max_autotune": True, "freezing": True, "triton.cudagraphs": True}
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_peers_of_the_cpu_say_so(monkeypatch, name, model):
+    monkeypatch.setattr(peers, "_import_extra", lambda name: None)
+    monkeypatch.setattr(peers, "find_kind", lambda module, inputs: "cuda")
+    with pytest.raises(tcomp.TcompError, match="measured on the CPU, and the model is on cuda"):
+        PEERS[name](*model)
+
+
+def test_the_kind_of_device_is_that_of_module_and_inputs(model):
+    module, inputs = model
+    assert peers.find_kind(module, inputs) == "cpu"
+    assert peers.find_kind(torch.nn.ReLU(), ({"x": torch.ones(2)},)) == "cpu"
+
+
 def test_tcomp_is_called_with_its_options(monkeypatch, model):
     monkeypatch.setattr(tcomp, "compile", lambda *given, **options: (given, options), raising=False)
     module, inputs = model
