@@ -28,6 +28,8 @@ from tcomp.ir.expressions import (
     Load,
     apply,
     as_index,
+    index_variables,
+    loads,
     map_load_indices,
     map_loads,
     substitute,
@@ -52,8 +54,14 @@ FOLD_CYCLES = 3000.0
 FOLD_BYTES = 20.0
 """Bytes a multiprocessor writes and reads again in a cycle."""
 
-LONG = 1 << 14
-"""Elements of a reduction, for each result, below which one instance folds them fast enough."""
+LONG_ROW = 1 << 12
+"""Elements of a part of a row: fewer are folded fast enough by one instance."""
+
+LONG_COLUMN = 128
+"""The same where an instance folds columns side by side."""
+
+LANES = 128
+"""Columns of such an instance."""
 
 MOST_SCATTERED = 1 << 24
 """Elements of all partial targets of a scatter."""
@@ -134,8 +142,8 @@ def _split(group: Group, einsum: Einsum, rank: Rank, count: int, taken: set[str]
 def _count_contraction(einsum: Einsum, counts: list[int], dtypes: dict[str, DType], target: Gpu) -> int | None:
     contraction = find_contraction(einsum, {})
     assert contraction is not None
-    loads = [operand_load(a) for a in getattr(einsum.expression, "arguments", ())]
-    operand = max((dtypes[load.tensor] for load in loads if load is not None), key=lambda t: t.bits)
+    operands = [operand_load(a) for a in getattr(einsum.expression, "arguments", ())]
+    operand = max((dtypes[load.tensor] for load in operands if load is not None), key=lambda t: t.bits)
     shared = {r.name for r in contraction.shared}
     rows = prod(typical(r.extent) for r in contraction.rows)
     batch = prod(typical(r.extent) for r in contraction.shared)
@@ -155,11 +163,22 @@ def _count_contraction(einsum: Einsum, counts: list[int], dtypes: dict[str, DTyp
 
 
 def _count_reduction(einsum: Einsum, counts: list[int], target: Gpu) -> int | None:
-    """Parts of a plain reduction: as many as leave each long, where results are fewer than multiprocessors."""
+    """Parts of a plain reduction: as many as leave each long, where instances are fewer than multiprocessors."""
     results = prod(typical(r.extent) for r in einsum.free)
     length = prod(typical(r.extent) for r in einsum.reduced)
-    wanted = [count for count in counts if results * count <= 4 * target.multiprocessors and length // count >= LONG // 4]
-    return max(wanted) if wanted and results < target.multiprocessors and length >= LONG else None
+    # An instance folds a whole row, or columns side by side.
+    is_row = _walks_rows(einsum)
+    instances, shortest = (results, LONG_ROW) if is_row else (-(-results // LANES), LONG_COLUMN)
+    wanted = [count for count in counts if instances * count <= 8 * target.multiprocessors and length // count >= shortest]
+    return max(wanted) if wanted and instances < target.multiprocessors and length >= 4 * shortest else None
+
+
+def _walks_rows(einsum: Einsum) -> bool:
+    """Whether the last dimension of what a reduction reads most of is reduced, or all of it is."""
+    reduced = {r.name for r in einsum.reduced}
+    found = [load for load in loads(einsum.expression) if load.index]
+    longest = max(found, key=lambda load: len(load.index), default=None)
+    return longest is None or not einsum.free or bool(index_variables(longest.index[-1]) & reduced)
 
 
 def _count_scatter(einsum: Einsum, counts: list[int], target: Gpu, is_atomic: bool) -> int | None:

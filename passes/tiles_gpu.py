@@ -50,11 +50,17 @@ RATES = {8: 4096.0, 16: 2048.0, 32: 340.0, 64: 64.0}
 VECTOR_RATE = 0.1
 """Share of those that plain multiply-adds reach."""
 
-L2_BYTES = 40.0
+L2_BYTES = 64.0
 """Bytes from the second cache that a multiprocessor receives in a cycle."""
+
+SHARED_READS = 40.0
+"""Products for each operand element at which reading shared memory takes as long as multiplying."""
 
 LINE = 128
 """Bytes of a row that arrive together."""
+
+STEP = 100.0
+"""Cycles of a step along the depth in which threads wait for one another."""
 
 START = 1500.0
 """Cycles until an instance multiplies and after it has: launch, first loads, stores."""
@@ -163,7 +169,8 @@ def cycles(tile: Tile, problem: Problem, target: Gpu) -> float:
     busy = min(together, -(-count // target.multiprocessors))
     # A single instance cannot hide all waits; loads of several stages hide more of them.
     hidden = 1.0 + 0.6 / (busy * tile.stages)
-    return waves * (busy * max(arithmetic, traffic) * hidden + START)
+    steps = depth // tile.depth
+    return waves * (busy * max(arithmetic, traffic) * hidden + steps * STEP + START)
 
 
 def _efficiency(tile: Tile, operand: DType) -> float:
@@ -174,7 +181,7 @@ def _efficiency(tile: Tile, operand: DType) -> float:
     reuse = 2.0 * tile.rows * tile.lanes / (tile.rows + tile.lanes)
     if tile.rows == 1 or tile.lanes == 1:
         return VECTOR_RATE
-    return min(1.0, reuse / 128) * min(1.0, 0.7 + 0.3 * tile.depth * operand.bytes / LINE)
+    return reuse / (reuse + SHARED_READS) * min(1.0, 0.7 + 0.3 * tile.depth * operand.bytes / LINE)
 
 
 def group_of(problem: Problem, tile: Tile) -> int:
