@@ -1,0 +1,87 @@
+"""Single groups on a GPU: bound to memory, lowered by a schedule that is written down, run and compared with the evaluator."""
+
+from types import SimpleNamespace
+
+import numpy
+
+from tcomp.ir.evaluate import evaluate
+from tcomp.ir.expressions import ZERO
+from tcomp.ir.parser import parse_cascade
+from tcomp.ir.plan import Place, Plan, Step
+from tcomp.ir.schedule import Schedule, check_schedule, parse_schedule
+from tcomp.ir.target import Gpu
+from tcomp.ir.tile import contiguous_strides
+from tcomp.ir.tile_verify import check_kernel
+from tcomp.ir.verify import check_cascade
+from tcomp.passes.arguments import Memory, bind_arguments, merge_ranks
+from tcomp.passes.check import describe_difference
+from tcomp.passes.fuse import fuse
+from tcomp.passes.lower import lower_group
+from tests import program_runner
+from tests.program_runner import random_inputs
+
+SMALL = Gpu("small", 90, 2, 232448, 65536, 50 << 20, "triton")
+HOPPER = Gpu("sm_90", 90, 132, 232448, 65536, 50 << 20, "triton")
+
+
+def read_cascade(text, inputs, outputs="Z", symbols=""):
+    """A verified cascade of the statements in a text."""
+    cascade = parse_cascade(f"cascade c({inputs}) -> ({outputs}){symbols} {{ {text} }}")
+    check_cascade(cascade)
+    return cascade
+
+
+def place_tensors(cascade, strides=None):
+    """Memory for every tensor of a cascade, contiguous where no strides are given."""
+    steps = strides or {}
+    return {n: Memory(t.dtype, t.shape, steps.get(n) or contiguous_strides(t.shape)) for n, t in cascade.tensors().items()}
+
+
+def bind(cascade, group=None, strides=None):
+    """A group of a cascade, its only one unless another is given, bound to memory."""
+    if group is None:
+        (group,) = fuse(cascade)
+    return merge_ranks(bind_arguments(group, place_tensors(cascade, strides)))
+
+
+def read_kernel_schedule(text, target="test"):
+    """A kernel's schedule: `read_kernel_schedule("kernel k = nest(Z) order (i) warps 1 stages 2")`."""
+    (kernel,) = parse_schedule(f'schedule for "{target}" {{ {text} }}').kernels
+    check_schedule(Schedule((kernel,)))
+    return kernel
+
+
+def lower(bound, schedule, symbols=()):
+    """The verified kernel of a group, and its operands."""
+    kernel, operands = lower_group(bound, schedule, symbols)
+    check_kernel(kernel)
+    return kernel, operands
+
+
+def run_kernels(cascade, kernels, inputs=None, symbols=None, strides=None):
+    """Run pairs of a kernel and its operands one after another, and assert that outputs are those of the evaluator."""
+    memory = program_runner.Memory(symbols or {}, float64=True)
+    inputs = inputs or random_inputs(cascade, symbols)
+    declared = {t.name for t in cascade.inputs}
+    arrays = {}
+    for name, tensor in cascade.tensors().items():
+        arrays[name] = memory.allocate(name, tensor, (strides or {}).get(name))
+        arrays[name][...] = inputs[name] if name in declared else (numpy.nan if tensor.dtype.is_float else 77)
+    named, steps = [], []
+    for number, (kernel, operands) in enumerate(kernels):
+        places = tuple(Place(o.tensor, o.memory.offset * o.memory.dtype.bytes) for o in operands)
+        named.append((f"k{number}", kernel))
+        steps.append(Step(f"k{number}", places))
+    plan = Plan(tuple(arrays), ZERO, tuple(steps))
+    memory.run(SimpleNamespace(kernels=named, plan=plan), shuffle=1)
+    expected = evaluate(cascade, inputs, symbols, float64=True)
+    for name in cascade.outputs:
+        message = describe_difference(arrays[name].reshape(-1), expected[name].reshape(-1))
+        assert message is None, f"{name}: {message}\n" + "\n".join(str(kernel) for kernel, _ in kernels)
+
+
+def check_group(cascade, schedule, symbols=None, strides=None):
+    """Lower the only group of a cascade by the text of a schedule, run it, and return the kernel."""
+    found = lower(bind(cascade, strides=strides), read_kernel_schedule(schedule), cascade.symbols)
+    run_kernels(cascade, [found], symbols=symbols, strides=strides)
+    return found[0]
