@@ -15,9 +15,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -29,7 +29,18 @@ from tcomp.codegen.triton_kernel import TritonUnit
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.target import Gpu
 
-__all__ = ["TRITON_LOCK", "Compilation", "Resources", "build_module", "compile_all", "compile_function", "make_launcher", "read_resources"]
+__all__ = [
+    "TRITON_LOCK",
+    "Compilation",
+    "Launcher",
+    "Resources",
+    "build_module",
+    "compile_all",
+    "compile_function",
+    "find_tensor_cores",
+    "make_launchers",
+    "read_resources",
+]
 
 TRITON_LOCK = threading.RLock()
 """Held while Triton compiles or interprets."""
@@ -39,8 +50,10 @@ ALIGNMENT = 16
 """Bytes: where a pointer is known to be divisible by this, loads are as wide as they can be."""
 CACHE_LIMIT = 4 * 2**30
 
-Compilation = tuple[Any, TritonUnit, frozenset[str]]
+Compilation: TypeAlias = tuple[Any, TritonUnit, frozenset[str]]
 """A function of Triton's, its unit, and the names of parameters whose pointers may be unaligned."""
+Launcher: TypeAlias = Callable[[int, int, Sequence[int]], None]
+"""Starts a kernel: (instances, stream, arguments), which are addresses and integers."""
 
 
 def compile_function(
@@ -137,21 +150,36 @@ def _count_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_launcher(compiled: Any) -> Callable[[int, int, Sequence[int]], None]:
-    """A function of the number of instances, the stream and the arguments (addresses and integers) that starts a compiled kernel.
+def make_launchers(
+    compiled: Sequence[Any], cache_directory: Path, on_device: Callable[[], AbstractContextManager[object]], jobs: int | None = None
+) -> list[Launcher]:
+    """Load compiled kernels onto a GPU, several at a time; returns functions that start them.
 
-    Loads the kernel onto the current CUDA device, which must be the current one at every launch as well. Raises ToolchainError.
+    `on_device` makes that GPU the current one, here in each thread that loads, and by the caller at every start. Some versions of
+    Triton build a little C for every list of parameter types; it goes to the same cache. Raises ToolchainError.
     """
 
+    def load(kernel: Any) -> Launcher:
+        with on_device():
+            return _load(kernel)
+
+    with TRITON_LOCK, _private_cache(cache_directory), ThreadPoolExecutor(jobs or _count_processors()) as pool:
+        with on_device():
+            # Threads that are the first to ask for the driver would each build its support.
+            triton.runtime.driver.active.get_current_device()
+        return list(pool.map(load, compiled))
+
+
+def _load(kernel: Any) -> Launcher:
     def launch(instances: int, stream: int, arguments: Sequence[int]) -> None:
-        compiled[(instances, 1, 1)](*arguments, stream=stream)
+        kernel[(instances, 1, 1)](*arguments, stream=stream)
 
     try:
-        compiled._init_handles()
+        kernel._init_handles()
     except Exception as error:
         # The driver and Triton each have errors of their own for a kernel that asks for too much.
         raise ToolchainError(
-            f"the kernel {compiled.metadata.name} cannot be loaded onto the GPU",
+            f"the kernel {kernel.metadata.name} cannot be loaded onto the GPU",
             where=f"{type(error).__name__}: {error}",
             help="run `tcomp doctor`; if that finds nothing, this is a fault of tcomp: please report it",
         ) from error

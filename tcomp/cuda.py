@@ -22,6 +22,10 @@ _RECORDING = threading.Lock()
 """One recording at a time: PyTorch's allocator and random generators take part in each."""
 
 
+class RecordingError(Exception):
+    """Something that was started cannot be part of a recording."""
+
+
 class Cuda:
     """CUDA on one device."""
 
@@ -51,19 +55,26 @@ class Cuda:
             tensor.record_stream(stream)
 
     def record(self, launch: Callable[[int], None]) -> Callable[[], None]:
-        """Record what `launch` starts on the stream it is given, without running it; returns a function that runs it."""
+        """Record what `launch` starts on the stream it is given, without running it; returns a function that runs it.
+
+        Raises RecordingError for what CUDA does not record.
+        """
         graph = torch.cuda.CUDAGraph()
         current, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         side.wait_stream(current)
         with _RECORDING, torch.cuda.stream(side):
             # What cuBLAS keeps for this stream would be shared with other recordings made on it.
             torch._C._cuda_clearCublasWorkspaces()
-            # Other threads may use CUDA meanwhile.
-            graph.capture_begin(capture_error_mode="thread_local")
             try:
-                launch(int(side.cuda_stream))
+                # Other threads may use CUDA meanwhile.
+                graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    launch(int(side.cuda_stream))
+                finally:
+                    graph.capture_end()
+            except RuntimeError as error:
+                raise RecordingError(str(error)) from error
             finally:
-                graph.capture_end()
                 torch._C._cuda_clearCublasWorkspaces()
         current.wait_stream(side)
         return graph.replay

@@ -63,7 +63,9 @@ def describe_gpu(architecture: str) -> Gpu:
 
 @functools.cache
 def detect_gpu(device: torch.device) -> Gpu:
-    """Describe a CUDA device; raises Unsupported for one that is too old."""
+    """Describe a CUDA device; raises Unsupported for one that is too old, and for those of AMD, which PyTorch calls so as well."""
+    if torch.version.hip is not None:
+        raise Unsupported("a GPU of AMD", where=str(device), help="kernels are made for those of NVIDIA; move the module to the CPU")
     properties: Any = torch.cuda.get_device_properties(device)
     architecture = 10 * int(properties.major) + int(properties.minor)
     if architecture < OLDEST:

@@ -77,7 +77,7 @@ class Execution:
     def _load(self, stage: Stage, number: int, settings: CallSettings) -> Runner:
         """The runner of a stage, which is the compiled one of this number if it is compiled."""
         if isinstance(stage, EagerStage):
-            return EagerRunner(stage, self._symbols)
+            return EagerRunner(stage, self._symbols, self.program.device)
         if not isinstance(stage.main, TritonLibrary):
             return CompiledRunner(stage, number, self._symbols, settings, self._trusted)
         device = self.program.device

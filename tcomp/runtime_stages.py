@@ -180,8 +180,9 @@ class EagerRunner:
 
     arena_bytes = 0
 
-    def __init__(self, stage: EagerStage, symbols: Sequence[str]) -> None:
+    def __init__(self, stage: EagerStage, symbols: Sequence[str], device: torch.device) -> None:
         self.stage = stage
+        self._device = device
         self._symbols = symbols
 
     def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
@@ -194,9 +195,15 @@ class EagerRunner:
         """Run, and tell the time of each operator."""
         with torch.no_grad():
             for call in self.stage.calls:
+                self._wait()
                 start = time.perf_counter()
                 self._call(call, values, sizes, snapshot)
+                self._wait()
                 clock(call.name, time.perf_counter() - start)
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def _call(self, call: EagerCall, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
         def read(argument: Any) -> Any:

@@ -12,21 +12,20 @@ from weights is kept for it, as it is at that moment.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from tcomp.cuda import Cuda, FaultReporter
+from tcomp.codegen.triton_build import Launcher
+from tcomp.cuda import Cuda, FaultReporter, RecordingError
 from tcomp.program import TritonLibrary
 from tcomp.triton_graphs import Bound, Recordings
 from tcomp.triton_layout import ARENA, Address, KernelCall, Layout, LibraryCall, allocate, call_library
 from tcomp.triton_variants import ALIGNED, Variant, list_variants, make_variant
 from tcomp.weights import Snapshot
-
-Launcher: TypeAlias = Callable[[int, int, Sequence[int]], None]
-"""(instances, stream, arguments)."""
 
 
 class Loader(Protocol):
@@ -72,14 +71,21 @@ class DeviceProgram:
                 frame = self._make_frame(snapshot)
             fault = frame.reporter.receive() if frame.reporter else None
             if fault is None:
-                if self._is_recorded and frame.is_warm:
-                    frame.replay(inputs, results, layout)
-                else:
+                if not (self._is_recorded and frame.is_warm and self._replay(frame, inputs, results, layout)):
                     frame.start(inputs, results, layout)
                 if frame.reporter:
                     frame.reporter.send()
             pool.append(frame)
             return fault
+
+    def _replay(self, frame: Frame, inputs: Bound, results: Bound, layout: Layout) -> bool:
+        """Replay a recording; returns whether that could be."""
+        try:
+            frame.replay(inputs, results, layout)
+        except RecordingError as error:
+            self._is_recorded = False
+            warnings.warn(f"tcomp: kernels are started one by one, since they cannot be recorded: {error}", stacklevel=2)
+        return self._is_recorded
 
     def run_once(self, externals: Bound, layout: Layout) -> int | None:
         """Run all steps on these externals and wait; returns the number of a check that failed, or None."""
@@ -109,8 +115,8 @@ class DeviceProgram:
         return [self._launchers[variant] for variant in variants]
 
     def _make_frame(self, snapshot: Snapshot) -> Frame:
-        # The stream that the weights were folded on need not be this one.
-        self.cuda.keep_for_stream(buffer for buffers in snapshot.folded for buffer in buffers.values())
+        # The stream that weights were folded or copied on need not be this one.
+        self.cuda.keep_for_stream(snapshot.list_made())
         reporter = self.cuda.make_reporter(len(self.library.checks)) if self.library.checks else None
         return Frame(self, snapshot, self._find_constants(snapshot), reporter, reporter.faults if reporter else None)
 

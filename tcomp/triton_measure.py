@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tcomp.codegen.c_program import program_checks
+from tcomp.codegen.triton_build import Launcher
 from tcomp.codegen.triton_kernel import TritonOptions
 from tcomp.cuda import Cuda
 from tcomp.ir.errors import TcompError
@@ -22,7 +23,7 @@ from tcomp.lowerings.torch_types import TORCH_DTYPES
 from tcomp.program import Check, TritonLibrary
 from tcomp.progress import report_progress
 from tcomp.sizes import make_evaluator
-from tcomp.triton_device import DeviceProgram, Launcher, Loader
+from tcomp.triton_device import DeviceProgram, Loader
 from tcomp.triton_layout import Layouts
 from tcomp.triton_plan import plan_library
 from tcomp.triton_runtime import make_loader
@@ -45,7 +46,7 @@ class Measurer:
         options: TritonOptions,
         cache_directory: Path,
         cuda: Cuda,
-        load: Callable[[TritonLibrary, Cuda], Loader] = lambda library, cuda: make_loader(library),
+        load: Callable[[TritonLibrary, Cuda], Loader] = make_loader,
     ) -> None:
         self._target = target
         self._options = options

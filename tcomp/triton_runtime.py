@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tcomp.codegen.triton_build import make_launcher
+from tcomp.codegen.triton_build import Launcher, make_launchers
 from tcomp.codegen.triton_module import load_functions
 from tcomp.cuda import Cuda
 from tcomp.devices import CPU
@@ -17,11 +17,11 @@ from tcomp.ir.errors import ToolchainError
 from tcomp.program import CompiledStage, TritonLibrary
 from tcomp.runtime_stages import Bindings, Clock, Sizes, make_fault
 from tcomp.sizes import make_evaluator
-from tcomp.triton_device import DeviceProgram, Launcher, Loader
+from tcomp.triton_device import DeviceProgram, Loader
 from tcomp.triton_graphs import Bound
 from tcomp.triton_interpret import InterpretedProgram
 from tcomp.triton_layout import Layout, Layouts
-from tcomp.triton_variants import Variant, compile_variants
+from tcomp.triton_variants import Variant, compile_variants, find_cache
 from tcomp.weights import Snapshot
 
 
@@ -112,11 +112,12 @@ def load_program(
     """Load a library for tensors on a device: on the CPU to be interpreted. Raises ToolchainError where a kernel does not compile."""
     if device == CPU:
         return InterpretedProgram(library, find_constants)
-    return DeviceProgram(library, Cuda(device), make_loader(library), find_constants, is_recorded=is_recorded)
+    cuda = Cuda(device)
+    return DeviceProgram(library, cuda, make_loader(library, cuda), find_constants, is_recorded=is_recorded)
 
 
-def make_loader(library: TritonLibrary) -> Loader:
-    """What compiles kernels of a library and loads them onto the current device; it raises ToolchainError where one does not."""
+def make_loader(library: TritonLibrary, cuda: Cuda) -> Loader:
+    """What compiles kernels of a library and loads them onto a device; it raises ToolchainError where one does not."""
     functions = [load_functions(kernel.path, "jit")[kernel.unit.symbol] for kernel in library.kernels]
 
     def load(variants: Sequence[Variant]) -> list[Launcher]:
@@ -124,6 +125,6 @@ def make_loader(library: TritonLibrary) -> Loader:
         for kernel in compiled:
             if isinstance(kernel, ToolchainError):
                 raise kernel
-        return [make_launcher(kernel) for kernel in compiled]
+        return make_launchers(compiled, find_cache(library), cuda.on_device)
 
     return load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from tcomp.codegen.triton_build import compile_all
@@ -40,6 +41,9 @@ def compile_variants(library: TritonLibrary, functions: Sequence[Any], variants:
     compilations = [(functions[number], library.kernels[number].unit, unaligned) for number, unaligned in variants]
     if not compilations:
         return []
-    # An entry of the cache lies in a folder of the cache's folder.
-    folder = library.kernels[variants[0][0]].path.parent.parent
-    return compile_all(compilations, library.target, folder, report)
+    return compile_all(compilations, library.target, find_cache(library), report)
+
+
+def find_cache(library: TritonLibrary) -> Path:
+    """The folder of the cache that a library with kernels was written to: its entries lie in folders there."""
+    return library.kernels[0].path.parent.parent

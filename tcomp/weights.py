@@ -47,6 +47,11 @@ class Snapshot:
         self._versions = list(map(_VERSION, self._versioned)) if self.is_tracked else []
         self._pointers = list(map(_POINTER, self._all))
 
+    def list_made(self) -> list[Tensor]:
+        """The tensors that are not the module's own: what was folded, and copies."""
+        copies = [tensor for name, tensor in self.placed.items() if tensor is not self.tensors[name]]
+        return copies + [buffer for buffers in self.folded for buffer in buffers.values()]
+
     def is_current(self) -> bool:
         """Whether no weight has been written or moved since."""
         return (

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tcomp.cuda import MEASUREMENTS, Cuda, FaultReporter
+from tcomp.cuda import MEASUREMENTS, Cuda, FaultReporter, RecordingError
 
 DEVICE = torch.device("cuda", 0)
 
@@ -81,6 +81,13 @@ def test_a_recording_that_fails_is_ended(log):
 
     with pytest.raises(ValueError, match="8"):
         cuda.record(fail)
+    assert log[-2:] == ["end", "clear"]
+
+    def refuse(stream):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RecordingError, match="not permitted"):
+        cuda.record(refuse)
     assert "end" in log
     log.clear()
     # The next one may begin.

@@ -59,6 +59,14 @@ def test_a_device_too_old_is_refused(play):
     assert "8.0 and later" in caught.value.help
 
 
+def test_gpus_of_amd_are_refused(play, monkeypatch):
+    play()
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+    with pytest.raises(tcomp.Unsupported, match="a GPU of AMD") as caught:
+        find_gpu(None, FIRST)
+    assert caught.value.help
+
+
 def test_the_target_of_tensors_on_a_device_is_that_device(play):
     play()
     assert find_gpu("sm_90", FIRST) == find_gpu(None, FIRST)

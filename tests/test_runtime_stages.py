@@ -8,6 +8,10 @@ from compiled import Function, check
 from torch import nn
 
 import tcomp
+from tcomp.devices import CPU
+from tcomp.program import EagerCall, EagerStage, Slot
+from tcomp.runtime_stages import Allocator, Bindings, EagerRunner
+from tcomp.sizes import spec_of
 
 
 class Lookup(nn.Module):
@@ -125,3 +129,39 @@ def test_weights_that_are_indexed_when_they_are_folded_are_checked():
         compiled(torch.ones(2))
     module.place[1] = 4
     check(module, torch.ones(2), compiled=compiled)
+
+
+def test_on_a_gpu_operators_are_timed_until_they_are_done(monkeypatch):
+    device, waits = torch.device("cuda", 0), []
+    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
+    call = EagerCall(torch.ops.aten.exp.default, (Slot(0),), {}, 1, "exp", "", "")
+    told = []
+    for place, count in ((device, 2), (CPU, 0)):
+        waits.clear()
+        values = [torch.ones(2), None]
+        EagerRunner(EagerStage((call,)), (), place).run_measured(values, (), None, lambda *clock: told.append(clock))
+        assert waits == [device] * count
+        torch.testing.assert_close(values[1], torch.ones(2).exp())
+    assert [name for name, _ in told] == ["exp", "exp"]
+
+
+def test_tensors_are_made_where_the_program_is():
+    spec = spec_of(torch.empty(2, 3))
+    assert Allocator(spec, (), torch.device("meta")).make(()).device.type == "meta"
+    x = torch.ones(2, 3)
+    assert Allocator(spec, (), CPU).fit(x, ()) is x
+    # A single number on the CPU is copied to where the others are.
+    moved = Allocator(spec_of(torch.tensor(1.0)), (), torch.device("meta")).fit(torch.tensor(1.0), ())
+    assert moved.device.type == "meta"
+    bound = Allocator(spec_of(torch.tensor(1.0)), (), CPU)
+    number = torch.tensor(1.0)
+    assert bound.fit(number, ()) is number
+
+
+def test_bindings_do_not_trust_single_numbers_on_a_gpu():
+    compiled = tcomp.compile(Function(lambda x, s: x * s), (torch.ones(3), torch.tensor(2.0)))
+    (program,) = compiled.programs
+    (stage,) = program.stages
+    trusted = len(program.inputs)
+    assert Bindings(stage, (), trusted, CPU).unchecked == []
+    assert [slot for slot, _ in Bindings(stage, (), trusted, torch.device("cuda", 0)).unchecked] == [1]

@@ -1,6 +1,8 @@
 """Kernels compile for GPUs that are not here, side by side, into a cache of our own; what they use is read from the machine code."""
 
+import contextlib
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +11,7 @@ import triton
 
 from tcomp import ToolchainError
 from tcomp.codegen import triton_build
-from tcomp.codegen.triton_build import TRITON_LOCK, compile_all, compile_function, find_tensor_cores, make_launcher, read_resources
+from tcomp.codegen.triton_build import TRITON_LOCK, compile_all, compile_function, find_tensor_cores, make_launchers, read_resources
 from tcomp.codegen.triton_files import build_module
 from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
 from tcomp.codegen.triton_module import load_functions
@@ -153,19 +155,35 @@ def test_tensor_cores_are_known_by_their_instructions(ptx, instructions):
     assert find_tensor_cores(ptx) == instructions
 
 
-def test_a_launcher_loads_the_kernel_and_passes_everything_on():
-    calls = []
+@pytest.fixture
+def _driver(monkeypatch):
+    monkeypatch.setattr(triton_build.triton.runtime, "driver", SimpleNamespace(active=SimpleNamespace(get_current_device=lambda: 0)))
+
+
+@pytest.mark.usefixtures("_driver")
+def test_launchers_load_kernels_and_pass_everything_on(tmp_path):
+    calls, inside = [], threading.local()
+
+    @contextlib.contextmanager
+    def on_device():
+        inside.it = True
+        yield
+        inside.it = False
 
     class Compiled:
         def _init_handles(self):
+            assert inside.it
+            assert triton.knobs.cache.dir == str(tmp_path / "triton")
             calls.append("loaded")
 
         def __getitem__(self, grid):
             return lambda *arguments, stream: calls.append((grid, arguments, stream))
 
-    launch = make_launcher(Compiled())
-    launch(7, 3, [1, 2])
-    assert calls == ["loaded", ((7, 1, 1), (1, 2), 3)]
+    first, second = make_launchers([Compiled(), Compiled()], tmp_path, on_device, jobs=2)
+    assert calls == ["loaded", "loaded"]
+    second(7, 3, [1, 2])
+    first(1, 0, [])
+    assert calls[2:] == [((7, 1, 1), (1, 2), 3), ((1, 1, 1), (), 0)]
 
 
 def test_one_thread_may_compile_while_it_interprets():
@@ -173,7 +191,8 @@ def test_one_thread_may_compile_while_it_interprets():
         pass
 
 
-def test_a_driver_that_refuses_a_kernel_is_one_clear_error():
+@pytest.mark.usefixtures("_driver")
+def test_a_driver_that_refuses_a_kernel_is_one_clear_error(tmp_path):
     class Compiled:
         metadata = SimpleNamespace(name="greedy")
 
@@ -181,7 +200,7 @@ def test_a_driver_that_refuses_a_kernel_is_one_clear_error():
             raise triton.runtime.errors.OutOfResources(300000, 232448, "shared memory")
 
     with pytest.raises(ToolchainError, match="greedy cannot be loaded") as caught:
-        make_launcher(Compiled())
+        make_launchers([Compiled()], tmp_path, contextlib.nullcontext)
     assert "shared memory" in caught.value.where
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import tcomp
 from tcomp import triton_runtime
+from tcomp.cuda import RecordingError
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_places_of_tensors_that_are_not_aligned_are_known_beforehand(device):
 
 
 def test_symbolic_sizes_use_one_program(device):
-    module = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 3), nn.Softmax(-1)).requires_grad_(False)
+    module = make_deep()
     compiled = compile(module, random(4, 8), dynamic=True, cuda_graphs=True)
     for rows in (4, 9, 4, 2, 9):
         check_same(compiled(random(rows, 8)), module(random(rows, 8)))
@@ -156,6 +157,20 @@ def test_a_call_that_the_user_records_has_memory_of_its_own(device):
     assert device.cuda.recorded == 0
     assert frames(device) == [frame]
     assert len(device.programs[0]._captured) == 1
+
+
+def test_what_cannot_be_recorded_is_started_one_by_one(device, monkeypatch):
+    def refuse(launch):
+        raise RecordingError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(device.cuda, "record", refuse)
+    module = make_deep()
+    compiled = compile(module, random(4, 8))
+    check_same(compiled(random(4, 8)), module(random(4, 8)))
+    with pytest.warns(UserWarning, match="cannot be recorded: operation not permitted"):
+        check_same(compiled(random(4, 8)), module(random(4, 8)))
+    for _ in range(3):
+        check_same(compiled(random(4, 8)), module(random(4, 8)))
 
 
 EMBEDDING = nn.Embedding(10, 4).requires_grad_(False)

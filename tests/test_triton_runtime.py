@@ -14,6 +14,7 @@ import tcomp
 from tcomp import triton_runtime
 from tcomp.capture import capture
 from tcomp.compile_graph import compile_captured
+from tcomp.cuda import Cuda
 from tcomp.devices import CPU
 from tcomp.options import make_options
 from tcomp.program import CompiledStage, TritonLibrary
@@ -178,19 +179,23 @@ def library_of(module, *inputs):
 
 def test_a_loader_compiles_and_loads_what_it_is_asked_for(monkeypatch):
     loaded = []
-    monkeypatch.setattr(triton_runtime, "make_launcher", lambda compiled: loaded.append(compiled.metadata.name) or len(loaded))
+    monkeypatch.setattr(triton_runtime, "make_launchers", lambda *given: loaded.append(given) or [1, 2])
     library = library_of(make_linear(), random(4, 8))
-    load = make_loader(library)
+    cuda = Cuda(torch.device("cuda", 0))
+    load = make_loader(library, cuda)
     unaligned = frozenset({library.kernels[0].unit.parameters[0].name})
     assert load([(0, frozenset()), (0, unaligned)]) == [1, 2]
-    assert loaded == [library.kernels[0].unit.symbol] * 2
+    ((compiled, folder, on_device),) = loaded
+    assert [kernel.metadata.name for kernel in compiled] == [library.kernels[0].unit.symbol] * 2
+    assert (folder / "triton").is_dir()
+    assert on_device == cuda.on_device
 
 
 def test_a_kernel_that_does_not_compile_is_one_error(monkeypatch):
     error = tcomp.ToolchainError("Triton does not compile the kernel")
     monkeypatch.setattr(triton_runtime, "compile_variants", lambda *arguments: [error])
     with pytest.raises(tcomp.ToolchainError, match="does not compile"):
-        make_loader(library_of(make_linear(), random(4, 8)))([(0, frozenset())])
+        make_loader(library_of(make_linear(), random(4, 8)), Cuda(CPU))([(0, frozenset())])
 
 
 def test_on_a_gpu_a_library_goes_to_that_device(monkeypatch):

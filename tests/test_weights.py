@@ -1,6 +1,7 @@
 """Whatever changes a weight is noticed: no call answers with stale ones."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,11 @@ from compiled import Function, make_linear, random
 from torch import nn
 
 import tcomp
+from tcomp.capture import capture
+from tcomp.compile_graph import compile_captured
+from tcomp.options import Options
+from tcomp.sizes import spec_of
+from tcomp.weights import Snapshot, Stale, Weights
 
 
 def fill(module):
@@ -135,3 +141,30 @@ def test_calls_from_several_threads_do_not_meet():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_what_is_made_from_weights_is_listed():
+    own, other = torch.ones(2), torch.ones(3)
+    copy, buffer = other.clone(), torch.empty(4)
+    snapshot = Snapshot({"own": own, "other": other}, {"own": own, "other": copy}, frozenset(), ({"folded": buffer}, {}))
+    assert [tensor.data_ptr() for tensor in snapshot.list_made()] == [copy.data_ptr(), buffer.data_ptr()]
+
+
+def test_constants_elsewhere_are_copied_and_followed():
+    """Of a program on a GPU, which the device "meta" stands for: a table on the CPU has a copy there."""
+    table, weight = torch.ones(3), torch.ones(2, device="meta")
+    program = compile_captured(capture(Function(lambda x: x * table), (torch.ones(3),)), Options())
+    (name,) = program.constants
+    constants = {name: program.constants[name], "weight": spec_of(weight)}
+    program = replace(program, device=torch.device("meta"), moved=frozenset({name}), constants=constants, stages=())
+    tensors = {name: table, "weight": weight}
+    weights = Weights(program, lambda: tensors, lambda *arguments: None)
+    first = weights.current()
+    assert first.placed[name].device.type == "meta"
+    assert first.placed["weight"] is weight
+    assert weights.current() is first
+    table.add_(1)
+    assert weights.current() is not first
+    tensors["weight"] = torch.ones(2)
+    with pytest.raises(Stale, match="weight"):
+        weights.forget()
