@@ -69,6 +69,8 @@ class ExpressionWriter:
         filled = self.filled(expression, wanted, fill) if wanted else self.value(expression)
         if filled is not None:
             return filled
+        if isinstance(expression, Cast) and fill == 0:
+            return convert(self.masked(expression.argument, wanted, 0), expression.dtype)
         value = self.value(expression)
         mask = self.mask(wanted)
         assert mask is not None

@@ -22,7 +22,6 @@ from tcomp.ir.expressions import (
     Quotient,
     Remainder,
     Variable,
-    atom_index,
     index_variables,
     walk_index,
 )
@@ -180,6 +179,7 @@ class IndexWriter:
 
     def _division(self, atom: Quotient | Remainder, a: Index, b: Index, known: Mapping[str, Value]) -> Value:
         left, right = self.value(a, known), self.value(b, known)
+        left = self._shared("place", left) if left.axes else left
         is_quotient = isinstance(atom, Quotient)
         if self.is_natural(a) and self.is_natural(b):
             value = _join("//" if is_quotient else "%", left, right)
@@ -187,11 +187,14 @@ class IndexWriter:
             joined = _join("//", left, right)
             function = "floor_divide" if is_quotient else "remainder"
             value = replace(joined, code=call(function, left.code, right.code))
-        if value.axes or known.keys() & index_variables(atom_index(atom)):
+        return self._shared("quotient" if is_quotient else "rest", value)
+
+    def _shared(self, base: str, value: Value) -> Value:
+        """A value under a name, by which what needs it again finds it."""
+        if not value.weight:
             return value
-        key = "division", atom
-        names = sorted(index_variables(a))
-        return self.state.find(key) or self.state.keep(names[0] if names else "part", value, key)
+        key = "index", value.code
+        return self.state.find(key) or self.state.keep(base, value, key)
 
 
 def _join(operator: str, left: Value, right: Value) -> Value:

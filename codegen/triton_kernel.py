@@ -30,7 +30,7 @@ from tcomp.codegen.triton_sources import find_functions, support_functions
 from tcomp.codegen.triton_tree import Binary, Comment, Function, Literal, Name, Parameter, Set, add, call
 from tcomp.codegen.triton_types import POINTER_TYPES, Value
 from tcomp.ir.dtypes import i32, i64
-from tcomp.ir.expressions import Expr
+from tcomp.ir.expressions import ZERO, Expr
 from tcomp.ir.index import Bounds
 from tcomp.ir.text import print_index
 from tcomp.ir.tile import Argument, Kernel, Loop, contiguous_strides
@@ -126,27 +126,28 @@ def _describe(argument: Argument) -> str:
 def _write_instance(kernel: Kernel, state: State, options: TritonOptions) -> None:
     """Find the instance's place in the nest of parallel loops, and write what it does."""
     loops = parallel_loops(kernel)
-    instance = Value(Name(PROGRAM), i32)
     numbers = IndexWriter(state, Space(()), state.bounds, _no_values)
+    is_plain = len(loops) == 1 and loops[0].start == ZERO and loops[0].step == 1
+    program = state.names.take(loops[0].variable) if is_plain else PROGRAM
+    instance = Value(Name(program), i32)
     if loops or buffer_offsets(kernel)[1]:
-        state.body.statements.append(Set(PROGRAM, call("tl.program_id", Literal(0))))
-    body, path = kernel.body, (0,) * len(loops)
+        state.body.statements.append(Set(program, call("tl.program_id", Literal(0))))
+    places: list[tuple[Loop, Value]] = [(loops[0], instance)] if is_plain else []
     rest = instance
-    places: list[tuple[Loop, Value]] = []
-    for loop in reversed(loops):
-        count = numbers.value(trip_count(loop))
+    for loop in () if is_plain else reversed(loops):
+        count, start = numbers.value(trip_count(loop)), numbers.value(loop.start)
         number = rest.code if loop is loops[0] else Binary("%", rest.code, count.code)
-        start = numbers.value(loop.start)
         code = add(start.code, number if loop.step == 1 else Binary("*", number, Literal(loop.step)))
-        dtype = i64 if i64 in (rest.dtype, count.dtype, start.dtype) else i32
-        places.append((loop, Value(code, dtype)))
+        places.append((loop, Value(code, i64 if i64 in (rest.dtype, count.dtype, start.dtype) else i32)))
         rest = Value(Binary("//", rest.code, count.code), i64 if i64 in (rest.dtype, count.dtype) else i32)
     for loop, value in reversed(places):
-        name = state.names.take(loop.variable)
-        state.body.statements.append(Set(name, value.code))
-        state.bind(loop, replace(value, code=Name(name)))
-        body = loop.body
-    BodyWriter(kernel, state, find_barriers(kernel), options.precision, instance).write(body, path)
+        if not is_plain:
+            name = state.names.take(loop.variable)
+            state.body.statements.append(Set(name, value.code))
+            value = replace(value, code=Name(name))
+        state.bind(loop, value)
+    body = loops[-1].body if loops else kernel.body
+    BodyWriter(kernel, state, find_barriers(kernel), options.precision, instance).write(body, (0,) * len(loops))
 
 
 def _no_values(expression: Expr) -> Value:

@@ -13,12 +13,13 @@ from typing import Protocol
 from tcomp.codegen.c_checks import FAULT
 from tcomp.codegen.triton_index import IndexWriter, Space
 from tcomp.codegen.triton_operators import apply_operator
-from tcomp.codegen.triton_scope import Memory, State
+from tcomp.codegen.triton_scope import Loaded, Memory, State
 from tcomp.codegen.triton_tree import Binary, Evaluate, Literal, Name, TExpression, add, call, shape
 from tcomp.codegen.triton_types import Value, convert, literal, triton_type
 from tcomp.ir.dtypes import boolean, i32, i64
 from tcomp.ir.expressions import ZERO, Expr, Index, Load, Number, Ordinal, as_index, index_variables, zero
 from tcomp.ir.index import interval, is_data
+from tcomp.ir.tile import Axis
 
 FAULTS = f"{FAULT}s"
 
@@ -29,6 +30,7 @@ class Writer(Protocol):
     state: State
     space: Space
     index: IndexWriter
+    axes: Mapping[str, Axis]
     guards: frozenset[str]
     """Axes of one point that exists only below a limit."""
 
@@ -61,34 +63,42 @@ class MemoryReader:
 
     def load(self, load: Load, names: tuple[str, ...] = (), fill: Number | None = None) -> Value | None:
         """Load elements. With `fill` the result is that number beyond the limits of the named axes, or None if that is not possible."""
-        key = "load", load, names, repr(fill), self.writer.space.axes, self.writer.versions(load)
-        found = self.state.find(key)
-        if found is not None:
-            return found
         home = self.state.memory[load.tensor]
         if fill is not None and not frozenset(names) <= self.writer.axes_of(load):
             return None
         place = self.locate(home, load, is_store=False)
-        other = load.outside
-        if place.conditions and other is None:
-            other = zero(home.dtype)
-        if fill is not None and place.conditions and repr(other) != repr(fill) and not other == fill == 0:
+        other = zero(home.dtype) if load.outside is None else load.outside
+        if fill is not None and place.conditions and not _is_same(other, fill):
             return None
+        limits = [mask for name in (*place.limits, *names) if (mask := self.writer.mask((name,))) is not None]
+        conditions = frozenset(part.code for part in (*limits, *place.conditions))
+        stated = other if place.conditions else fill
+        key = "load", place.pointer.code, self.state.version(load.tensor), load.outside is not None
+        for loaded in self.state.find_loads(key):
+            if self._serves(loaded, conditions, stated):
+                return loaded.value
         mask = self._all_of(self.writer.mask((*place.limits, *names)), place.conditions)
-        stated = fill if fill is not None else other if place.conditions else None
-        value = self._read(home, place.pointer, mask, stated)
-        return self.state.keep(load.tensor, value, key)
+        # What is masked off costs nothing to set to zero, and what is zero there may serve another statement.
+        stated = zero(home.dtype) if stated is None and conditions else stated
+        value = self.state.keep(load.tensor, self._read(home, place.pointer, mask, stated), ("load", *key, conditions, repr(stated)))
+        self.state.bodies[value.depth].loads.setdefault(key, []).append(Loaded(conditions, stated, value))
+        return value
+
+    def _serves(self, loaded: Loaded, conditions: frozenset[TExpression], fill: Number | None) -> bool:
+        """Whether elements that have been loaded are those wanted: also those at points which do not exist here may be missing."""
+        if not conditions <= loaded.conditions or not (fill is None or (loaded.fill is not None and _is_same(loaded.fill, fill))):
+            return False
+        more = loaded.conditions - conditions
+        return not more or more <= {mask.code for name in self.writer.axes if (mask := self.writer.mask((name,))) is not None}
 
     def _read(self, home: Memory, pointer: Value, mask: Value | None, other: Number | None) -> Value:
-        axes, depth = pointer.axes, pointer.depth
-        code = pointer.code
+        code, axes, depth = pointer.code, pointer.axes, pointer.depth
         keywords: dict[str, TExpression] = {}
         if mask is not None:
-            keywords["mask"] = mask.code
+            assert other is not None, "what is masked off has a value"
+            keywords = {"mask": mask.code, "other": literal(other, home.dtype).code}
             code = self.spread(pointer, mask.axes)
             axes, depth = axes | mask.axes, max(depth, mask.depth)
-            if other is not None:
-                keywords["other"] = literal(other, home.dtype).code
         depth = max(depth, self.state.certain_depth) if home.is_constant else self.state.body.depth
         return Value(call("tl.load", code, **keywords), home.dtype, axes, depth, 1)
 
@@ -208,6 +218,10 @@ class MemoryReader:
         note = call("tl.store", pointer, Literal(1), mask=outside.code)
         depth = max(outside.depth, self.state.certain_depth)
         self.state.bodies[depth].statements.append(Evaluate(note))
+
+
+def _is_same(a: Number, b: Number) -> bool:
+    return repr(a) == repr(b) or a == b == 0
 
 
 def _compare(operator: str, left: Value, right: Value) -> Value:

@@ -106,7 +106,7 @@ def _negate(parts: list[TExpression], dtype: DType) -> TExpression:
 
 
 def _invert(parts: list[TExpression], dtype: DType) -> TExpression:
-    return Binary("==", parts[0], Literal(False)) if dtype.kind == "bool" else Unary("~", parts[0])
+    return Unary("~", parts[0])
 
 
 def _sign(parts: list[TExpression], dtype: DType) -> TExpression | None:

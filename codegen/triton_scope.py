@@ -12,15 +12,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from tcomp.codegen.c_names import Names
-from tcomp.codegen.triton_tree import Literal, Set, TStatement, call, shape
+from tcomp.codegen.triton_tree import Literal, Set, TExpression, TStatement, call, shape
 from tcomp.codegen.triton_types import Value, named, triton_type
 from tcomp.ir.dtypes import DType, i32
-from tcomp.ir.expressions import Index, as_index, substitute_index, zero
+from tcomp.ir.expressions import Index, Number, as_index, substitute_index, zero
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.tile import Argument, Axis, Loop
 
 LONGEST = 6
 """Operations nested into one expression before it gets a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Elements that have been loaded: under which conditions, by their code, and what stands where these do not hold."""
+
+    conditions: frozenset[TExpression]
+    fill: Number | None
+    value: Value
 
 
 @dataclass(slots=True)
@@ -31,6 +40,7 @@ class Body:
     runs: bool
     statements: list[TStatement] = field(default_factory=list)
     memo: dict[object, Value] = field(default_factory=dict)
+    loads: dict[object, list[Loaded]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,10 @@ class State:
     def find(self, key: object) -> Value | None:
         """A value that was computed in a body that is open."""
         return next((body.memo[key] for body in reversed(self.bodies) if key in body.memo), None)
+
+    def find_loads(self, key: object) -> list[Loaded]:
+        """What has been loaded from some addresses in bodies that are open, and not been written since."""
+        return [loaded for body in reversed(self.bodies) for loaded in body.loads.get(key, ())]
 
     def keep(self, base: str, value: Value, key: object) -> Value:
         """Give a value a name, in the outermost body where it does not change, and remember it."""

@@ -76,15 +76,6 @@ def trunc(x: Any) -> Any:
     return tl.where(x < 0, tl.ceil(x), tl.floor(x))
 
 
-def round_half_even(x: Any) -> Any:
-    """Round to the nearest integer, to the even one of two."""
-    low = tl.floor(x)
-    part = x - low
-    is_even = tl.floor(low * 0.5) * 2.0 == low
-    up = (part > 0.5) | ((part == 0.5) & (is_even == 0))
-    return copy_sign(tl.where(up, low + 1.0, low), x)
-
-
 def copy_sign(a: Any, b: Any) -> Any:
     """The magnitude of a with the sign of b, zeros and NaN included."""
     bits: tl.constexpr = tl.int64 if a.dtype == tl.float64 else tl.int32
@@ -92,6 +83,15 @@ def copy_sign(a: Any, b: Any) -> Any:
     positive = a.to(bits, bitcast=True) & magnitude
     negative = b.to(bits, bitcast=True) < 0
     return tl.where(negative, (positive | (-1 - magnitude)).to(a.dtype, bitcast=True), positive.to(a.dtype, bitcast=True))
+
+
+def round_half_even(x: Any) -> Any:
+    """Round to the nearest integer, to the even one of two."""
+    low = tl.floor(x)
+    part = x - low
+    is_even = tl.floor(low * 0.5) * 2.0 == low
+    up = (part > 0.5) | ((part == 0.5) & (is_even == 0))
+    return copy_sign(tl.where(up, low + 1.0, low), x)
 
 
 def to_e4m3(x: Any) -> Any:

@@ -30,8 +30,8 @@ def expm1_single(x: Any) -> Any:
     q = q * r + 0.041666857898235321
     q = q * r + 0.16666631400585175
     q = q * r + 0.5
-    power = tl.exp2(n)
-    result = tl.where(x > 88.0, tl.exp(x), (q * (r * r) + r) * power + (power - 1.0))
+    scale = tl.exp2(n)
+    result = tl.where(x > 88.0, tl.exp(x), (q * (r * r) + r) * scale + (scale - 1.0))
     return tl.where(x == 0.0, x, result)
 
 

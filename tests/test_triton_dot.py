@@ -105,7 +105,9 @@ def test_what_is_no_product_of_matrices(statement, tmp_path):
 
 
 def test_products_that_round_are_no_dots(tmp_path):
-    text = "kernel k(in X: bf16[6, 7], in W: bf16[7, 8], out Y: f32[6, 8]) { Y[m.0, n.0] over (m.0:6, n.0:8) = sum(k.0:7) X[m.0, k.0] * W[k.0, n.0] }"
+    text = """kernel k(in X: bf16[6, 7], in W: bf16[7, 8], out Y: f32[6, 8]) {
+      Y[m.0, n.0] over (m.0:6, n.0:8) = sum(k.0:7) X[m.0, k.0] * W[k.0, n.0]
+    }"""
     assert "tl.dot(" not in source(text)
     check(text, tmp_path, rounding=32)
 
@@ -171,9 +173,13 @@ def linear(dtype):
     factors = "X[m + m.0, k + k.0]", "W[k + k.0, n + n.0]"
     product = " * ".join(f if dtype == wide else f"{wide}({f})" for f in factors)
     result = "acc[m.0, n.0]" if dtype == wide else f"{dtype}(acc[m.0, n.0])"
-    return parse_kernel(LINEAR.format(dtype=dtype, wide=wide, zero="0:i32" if wide == "i32" else f"0.0:{wide}", product=product, result=result))
+    return parse_kernel(
+        LINEAR.format(dtype=dtype, wide=wide, zero="0:i32" if wide == "i32" else f"0.0:{wide}", product=product, result=result)
+    )
 
 
-@pytest.mark.parametrize(("dtype", "architecture", "instruction"), [("bf16", 90, "wgmma"), ("f32", 90, "wgmma"), ("i8", 80, "mma.sync"), ("f16", 80, "mma.sync")])
+@pytest.mark.parametrize(
+    ("dtype", "architecture", "instruction"), [("bf16", 90, "wgmma"), ("f32", 90, "wgmma"), ("i8", 80, "mma.sync"), ("f16", 80, "mma.sync")]
+)
 def test_tensor_cores_are_used(dtype, architecture, instruction, tmp_path):
     assert instruction in compile_ahead(linear(dtype), tmp_path, architecture).asm["ptx"]

@@ -3,8 +3,8 @@
 import numpy
 import pytest
 
-from tcomp.ir.evaluate_dtypes import storage
 from tcomp.ir.dtypes import DTYPES
+from tcomp.ir.evaluate_dtypes import storage
 from tcomp.ir.tile_evaluate import evaluate_kernel
 from tcomp.ir.tile_parser import parse_kernel
 from tests.triton_programs import compile_ahead, run_interpreted

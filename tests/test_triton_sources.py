@@ -1,22 +1,37 @@
-"""Generated modules hold the functions of ours that they call, and those that these call."""
+"""The functions of ours as text."""
 
 import ast
+from pathlib import Path
 
-import pytest
-
-from tcomp.codegen.triton_sources import find_functions, read_support, support_functions
-
-
-def test_a_function_brings_along_what_it_calls_wherever_that_is_defined():
-    texts = support_functions("y = round_half_even(x)")
-    assert [text.partition("(")[0] for text in texts] == ["def round_half_even", "def copy_sign"]
-    assert support_functions("y = tl.round_half_even(x) + other") == []
+from tcomp.codegen import triton_sources
+from tcomp.codegen.triton_sources import FILES, find_functions, read_support, support_functions
 
 
-@pytest.mark.parametrize("name", sorted(find_functions()))
-def test_nothing_is_called_that_is_not_there(name):
-    present = "\n".join(support_functions(name))
-    defined = {node.name for node in ast.parse(present).body}
-    called = {n.func.id for n in ast.walk(ast.parse(present)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-    assert called & find_functions() <= defined
-    assert read_support()[name].source in present
+def test_all_support_files_are_read():
+    folder = Path(triton_sources.__file__).parent
+    trees = [ast.parse((folder / file).read_text()) for file in FILES]
+    functions = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert find_functions() == functions and {"maximum", "power", "atomic_max", "tanh_single"} <= functions
+
+
+def test_functions_stand_alone():
+    """A text has plain signatures, and names nothing but Triton, built-ins, its own, and functions before it."""
+    before = set()
+    for name, function in read_support().items():
+        (node,) = ast.parse(function.source).body
+        assert node.name == name and node.returns is None
+        assert {ast.unparse(a.annotation) for a in node.args.args if a.annotation} <= {"tl.constexpr"}
+        names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+        used = {part.id for part in names}
+        own = {a.arg for a in node.args.args} | {part.id for part in names if isinstance(part.ctx, ast.Store)}
+        assert used - own <= before | {"tl", "float", "range"}, name
+        assert function.calls == used & before
+        before.add(name)
+
+
+def test_functions_are_found_with_those_they_call_in_order():
+    texts = support_functions("y = tanh(x)\nz = tl.reduce(x, 0, combine_max)\nw = other.tan(x)")
+    names = [text.split("(")[0].removeprefix("def ") for text in texts]
+    assert set(names) == {"combine_max", "copy_sign", "expm1", "tanh"}
+    assert names.index("copy_sign") < names.index("tanh") and names.index("expm1") < names.index("tanh")
+    assert support_functions("y = tl.exp(x)") == []
