@@ -118,8 +118,10 @@ def _unnamed(einsum: Einsum, taken: set[str]) -> Einsum:
 
 
 def without(cascade: Cascade, prologues: Mapping[str, Einsum]) -> Cascade:
-    """The cascade less the maps that are expanded elsewhere."""
+    """The cascade with the maps that are expanded elsewhere as weights."""
     if not prologues:
         return cascade
-    return cascade.with_statements(tuple(s for s in cascade.statements if not (isinstance(s, Einsum) and s.name in prologues)))
+    left = tuple(s for s in cascade.statements if not (isinstance(s, Einsum) and s.name in prologues))
+    weights = (Tensor(e.name, e.dtype, e.shape, weight=True) for e in prologues.values())
+    return replace(cascade, inputs=(*cascade.inputs, *weights), statements=left)
 
