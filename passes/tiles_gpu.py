@@ -44,6 +44,13 @@ SPLIT_ACCUMULATORS = 64
 VECTOR_PRODUCTS = 32
 """Products that a thread keeps side by side where there is only one row."""
 
+OPERANDS = 96
+HEAVY_OPERANDS = 32
+"""Elements of a step that a thread addresses; less where each has an address and a mask of its own."""
+
+SPLIT_OPERANDS = 32
+"""Elements of the rows of a step that a thread may then split in registers."""
+
 RATES = {8: 4096.0, 16: 2048.0, 32: 340.0, 64: 64.0}
 """Multiply-adds of a multiprocessor in a cycle, by the bits of an operand; those of 32 bits are three products of tf32."""
 
@@ -145,6 +152,11 @@ def _fits(tile: Tile, problem: Problem, target: Gpu) -> bool:
     if tile.rows == 1 or tile.lanes == 1:
         # Nothing for tensor cores: products lie side by side in registers.
         return 4 <= tile.rows * tile.lanes * tile.depth // threads <= VECTOR_PRODUCTS and tile.stages == 2
+    elements = (tile.rows + tile.lanes) * tile.depth // threads
+    if elements > (HEAVY_OPERANDS if problem.is_heavy else OPERANDS):
+        return False
+    if problem.operand.bits >= 32 and tile.rows * tile.depth // threads > (SPLIT_OPERANDS // 2 if problem.is_heavy else SPLIT_OPERANDS):
+        return False
     results = tile.rows * tile.lanes // threads
     # A warp multiplies 16 rows by 8 lanes at least.
     busy = (tile.rows // SMALLEST_SIDE) * (tile.lanes // 8) >= tile.warps

@@ -93,7 +93,8 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
     inner = tuple(reduced) if whole else (reduced[-1],)
     steps = 1 if whole else prod(typical(r.extent) for r in reduced[:-1])
     operand = _operand_dtype(bound, root)
-    heavy = len(inner) > 1 or _cost(group) > CHEAP_EPILOGUE
+    slides = any(load.outside is not None for load in loads(root.expression))
+    heavy = max(len(rows), len(lanes), len(inner)) > 1 or slides or _cost(group) > CHEAP_EPILOGUE
     problem = Problem(_extent(rows), _extent(lanes), _extent(inner), _extent(shared), steps, operand, heavy)
     order = (*shared, *rows, *lanes)
     heads = [_head(group, ranks) if ranks else None for ranks in (rows, lanes, inner)]
