@@ -48,7 +48,7 @@ def _is_exact(operand: Expr, dtype: DType) -> bool:
     """Whether an operand is a load of the given float type, converted only to wider ones."""
     held = dtype
     for step in reversed(_conversions(operand)):
-        if not step.is_float or step.bits < held.bits or step.mantissa < held.mantissa:
+        if not step.is_float or (step != held and step.bits <= held.bits):
             return False
         held = step
     return True
