@@ -48,8 +48,8 @@ OPERANDS = 96
 HEAVY_OPERANDS = 32
 """Elements of a step that a thread addresses; less where each has an address and a mask of its own."""
 
-SPLIT_OPERANDS = 32
-"""Elements of the rows of a step that a thread may then split in registers."""
+SPLIT_DEPTH = 64
+"""Longest step where factors are split in registers: a warp holds those of its 16 rows twice."""
 
 RATES = {8: 4096.0, 16: 2048.0, 32: 340.0, 64: 64.0}
 """Multiply-adds of a multiprocessor in a cycle, by the bits of an operand; those of 32 bits are three products of tf32."""
@@ -155,7 +155,7 @@ def _fits(tile: Tile, problem: Problem, target: Gpu) -> bool:
     elements = (tile.rows + tile.lanes) * tile.depth // threads
     if elements > (HEAVY_OPERANDS if problem.is_heavy else OPERANDS):
         return False
-    if problem.operand.bits >= 32 and tile.rows * tile.depth // threads > (SPLIT_OPERANDS // 2 if problem.is_heavy else SPLIT_OPERANDS):
+    if problem.operand.bits >= 32 and tile.depth > (SPLIT_DEPTH // 2 if problem.is_heavy else SPLIT_DEPTH):
         return False
     results = tile.rows * tile.lanes // threads
     # A warp multiplies 16 rows by 8 lanes at least.
