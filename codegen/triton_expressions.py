@@ -135,7 +135,7 @@ class ExpressionWriter:
     def block(self, name: str) -> Value:
         """A block, its dimensions in the order of the statement's axes."""
         register = self.state.registers[name]
-        code: TExpression = Name(register.name)
+        code: TExpression = Name(register.name, self.state.versions[name])
         names = [axis for axis, _ in register.axes]
         depth = self.state.depth_of(name)
         for axis, size in register.axes:

@@ -39,7 +39,7 @@ def print_triton(statements: tuple[TStatement, ...]) -> str:
 def print_triton_expression(expression: TExpression, precedence: int = 0) -> str:
     """Print an expression, in parentheses if it binds weaker than `precedence`."""
     match expression:
-        case Name(text):
+        case Name(text, _):
             return text
         case Literal(value):
             text = _literal(value)

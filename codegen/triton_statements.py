@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from tcomp.codegen.triton_atomics import write_atomic
 from tcomp.codegen.triton_contraction import Dot, find_dot
@@ -15,9 +16,14 @@ from tcomp.codegen.triton_scope import Register, State
 from tcomp.codegen.triton_tree import Evaluate, Set, TExpression, call, shape
 from tcomp.codegen.triton_types import Value, literal, operand, retype, settle, triton_type
 from tcomp.ir.dtypes import compute_dtype
+from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import ZERO, Cast, Expr, Index, Load, substitute, substitute_index
 from tcomp.ir.tile import Assign
+from tcomp.ir.tile_text import print_assign
 from tcomp.ir.typing import expression_dtype
+
+MOST_ELEMENTS = 2**20
+"""How many elements a tensor of Triton may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,14 @@ class _AssignWriter:
         return ExpressionWriter(self.state, self._space(names), self.axes, roots)
 
     def write(self) -> None:
-        """Write the statement."""
+        """Write the statement; raises Unsupported if it has more points than Triton lets a tensor have."""
+        points = prod(self.writer.space.sizes)
+        if points > MOST_ELEMENTS and self.dot is None:
+            raise Unsupported(
+                f"a statement of {points} points at once, where Triton takes {MOST_ELEMENTS}",
+                where=print_assign(self.assign),
+                help="choose a smaller tile",
+            )
         if self.register is not None:
             self._write_block(self.register)
         else:

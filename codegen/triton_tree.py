@@ -14,9 +14,13 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A variable, an element type, a function."""
+    """A variable, an element type, a function.
+
+    A variable that is set more than once has a version for each value: equal trees stand for equal values. It is not printed.
+    """
 
     text: str
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

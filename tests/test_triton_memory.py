@@ -92,6 +92,18 @@ def test_indices_of_indices_and_scalars(tmp_path):
     check(text, tmp_path)
 
 
+def test_an_index_by_a_block_is_computed_again_when_the_block_changes(tmp_path):
+    text = """kernel k(in I: i64[6], in X: f32[4, 3], out Y: f32[6, 3], out Z: f32[6, 3]) {
+      block b: i64[n.0:6]
+      b[n.0] over (n.0:6) = I[n.0] % 4
+      Y[n.0, j.0] over (n.0:6, j.0:3) = X[b[n.0], j.0] + (X[(b[n.0] + 3) % 5, j.0] else 0.5)
+      b[n.0] over (n.0:6) = (b[n.0] + 1) % 4
+      Z[n.0, j.0] over (n.0:6, j.0:3) = X[b[n.0], j.0] + (X[(b[n.0] + 3) % 5, j.0] else 0.5)
+    }"""
+    text = text.replace("I[n.0] % 4", "mod(I[n.0], 4)").replace("(b[n.0] + 1) % 4", "mod(b[n.0] + 1, 4)")
+    check(text, tmp_path)
+
+
 def test_an_index_that_is_bounded_by_arithmetic_needs_no_check(tmp_path):
     text = "kernel k(in I: i64[6], in X: f32[4, 3], out Y: f32[6, 3]) { Y[n.0, j.0] over (n.0:6, j.0:3) = X[I[n.0] % 4, j.0] }"
     assert triton_unit(parse_kernel(text), TritonOptions()).checks == 0

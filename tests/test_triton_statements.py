@@ -4,7 +4,9 @@ import numpy
 import pytest
 
 from tcomp.codegen import triton_operators
+from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
 from tcomp.ir.dtypes import DTYPES
+from tcomp.ir.errors import Unsupported
 from tcomp.ir.evaluate_dtypes import round_float, storage
 from tcomp.ir.evaluate_expression import extent_value
 from tcomp.ir.tile import contiguous_strides
@@ -292,6 +294,15 @@ def test_large_statements_become_loops(tmp_path, monkeypatch):
       W[i.0, k.0] over (i.0:9 < 7, k.0:4) sum= sum(j.0:10 < 9) X[i.0, j.0, k.0]
     }"""
     check(text, tmp_path, rounding=16)
+
+
+def test_more_points_than_a_tensor_may_have_are_refused():
+    text = """kernel k(in X: f32[2097152], out Y: f32[2097152]) {
+      block b: f32[i.0:2097152]
+      b[i.0] over (i.0:2097152) = X[i.0]
+    }"""
+    with pytest.raises(Unsupported, match="2097152 points at once"):
+        triton_unit(parse_kernel(text), TritonOptions())
 
 
 def test_a_wrong_result_is_seen(tmp_path, monkeypatch):
