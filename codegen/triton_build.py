@@ -44,6 +44,7 @@ __all__ = [
 
 TRITON_LOCK = threading.RLock()
 """Held while Triton compiles or interprets."""
+_FRONT_END = threading.Lock()
 FAULTS = "faults"
 """The parameter for what is found outside its range; it may point into the middle of an array."""
 ALIGNMENT = 16
@@ -99,6 +100,23 @@ def _try_compile(function: Any, unit: TritonUnit, target: Gpu, unaligned: Collec
         return error
 
 
+class _Source(ASTSource):  # type: ignore[misc]  # Triton has no types
+    """A source whose Python is read by one thread at a time: `ast.parse` in two at once fails in some versions of Python.
+
+    It would not be faster, since it holds the interpreter's lock. What takes the time does not.
+    """
+
+    def hash(self) -> str:
+        """What Triton's cache knows the source by."""
+        with _FRONT_END:
+            return str(super().hash())
+
+    def make_ir(self, *arguments: Any, **options: Any) -> Any:
+        """Turn Python into Triton's intermediate form."""
+        with _FRONT_END:
+            return super().make_ir(*arguments, **options)
+
+
 def _compile(function: Any, unit: TritonUnit, target: Gpu, unaligned: Collection[str]) -> Any:
     signature = {parameter.name: parameter.type for parameter in unit.parameters}
     attributes = {
@@ -106,7 +124,7 @@ def _compile(function: Any, unit: TritonUnit, target: Gpu, unaligned: Collection
         for position, parameter in enumerate(unit.parameters)
         if parameter.type.startswith("*") and parameter.name not in unaligned and parameter.name != FAULTS
     }
-    source = ASTSource(fn=function, signature=signature, constexprs={}, attrs=attributes)
+    source = _Source(fn=function, signature=signature, constexprs={}, attrs=attributes)
     # Multiplying and adding in one step is what C kernels do as well; Triton's default depends on its version.
     options = {"num_warps": unit.kernel.warps, "num_stages": unit.kernel.stages, "enable_fp_fusion": True}
     try:

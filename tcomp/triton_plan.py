@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Kernel
 from tcomp.options import Precision
 from tcomp.program import Check, KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary, TritonStep
+
+_PRINTING = threading.Lock()
 
 
 def plan_library(
@@ -47,7 +50,9 @@ def plan_library(
         # Kernels that do the same share one, whatever they are called.
         number = numbers.setdefault(replace(kernel, name="kernel"), len(units))
         if number == len(units):
-            units.append(triton_unit(kernel, options))
+            # Printing parses Python the first time, which two threads at once must not do in some versions of Python.
+            with _PRINTING:
+                units.append(triton_unit(kernel, options))
             names.append([])
         if step.kernel not in names[number]:
             names[number].append(step.kernel)
