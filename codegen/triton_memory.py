@@ -70,7 +70,7 @@ class MemoryReader:
         other = zero(home.dtype) if load.outside is None else load.outside
         if fill is not None and place.conditions and not _is_same(other, fill):
             return None
-        limits = [mask for name in (*place.limits, *names) if (mask := self.writer.mask((name,))) is not None]
+        limits = [mask for name in (*sorted(place.limits), *names) if (mask := self.writer.mask((name,))) is not None]
         conditions = frozenset(part.code for part in (*limits, *place.conditions))
         stated = other if place.conditions else fill
         key = "load", place.pointer.code, self.state.version(load.tensor), load.outside is not None

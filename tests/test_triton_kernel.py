@@ -1,8 +1,12 @@
 """Kernels as Triton functions: their texts, interfaces and names, and what Triton's compiler makes of them."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+from conftest import GOLDENS
 from tile_programs import NAMES, read_kernel
 
 from tcomp.codegen.triton_kernel import TritonOptions, TritonParameter, module_source, triton_unit
@@ -166,6 +170,29 @@ def test_loads_are_not_taken_out_of_loops_that_may_not_run(tmp_path):
     assert written.index("for n in") < written.index("tl.load(X")
     certain = source(text.replace("N in 0..9", "N in 1..9"))
     assert certain.index("for n in") > certain.index("tl.load(X")
+
+
+PRINT = """
+import sys
+from pathlib import Path
+from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
+from tcomp.ir.tile_parser import parse_kernel
+for path in sys.argv[1:]:
+    print(triton_unit(parse_kernel(Path(path).read_text()), TritonOptions()).source)
+"""
+
+
+def test_texts_do_not_depend_on_the_order_of_sets(tmp_path):
+    (tmp_path / "attention.txt").write_text(ATTENTION)
+    (tmp_path / "interface.txt").write_text(INTERFACE)
+    paths = [*(GOLDENS / name for name in NAMES), *tmp_path.glob("*.txt")]
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", PRINT, *map(str, paths)], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("0", "1", "2", "3")
+    }
+    assert len(texts) == 1
 
 
 def test_a_module_is_the_texts_of_its_units():
