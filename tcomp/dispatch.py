@@ -208,8 +208,10 @@ class Programs:
 
     def _read_mode(self, leaves: Sequence[Any]) -> Mode:
         # Burnt in at capture: which modules train, and the dtypes autocast chooses where the tensors are.
-        kind = self._find_kind(leaves)
-        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        autocast = None
+        if any(map(torch.is_autocast_enabled, SERVED)):
+            kind = self._find_kind(leaves)
+            autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         return self._state.read_modes(), autocast
 
     def _find_kind(self, leaves: Sequence[Any]) -> str:

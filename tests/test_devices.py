@@ -137,3 +137,19 @@ def test_constants_on_the_cpu_of_a_program_on_a_gpu_are_copied():
     assert _find_place([("x", torch.ones(2))], {"table": torch.ones(3)}) == (CPU, frozenset())
     with pytest.raises(tcomp.Unsupported, match="several devices"):
         _find_place([("x", on("cuda:0", 2))], {"weight": on("cuda:1", 2)})
+
+
+def test_autocast_is_that_of_the_device_of_the_call():
+    programs = tcomp.compile(make_linear())._tcomp
+    before = torch.is_autocast_enabled("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        chosen = torch.get_autocast_dtype("cuda")
+        assert programs._read_mode([3, on("cuda:0", 2)])[1] == chosen
+        assert programs._read_mode([torch.tensor(1.0), on("cuda:0", 2)])[1] == chosen
+        # The module's weights are on the CPU, where autocast is off.
+        for leaves in ([torch.ones(2)], [], [on("meta", 2)]):
+            assert programs._read_mode(leaves)[1] is None
+    finally:
+        torch.set_autocast_enabled("cuda", before)
+    assert programs._read_mode([on("cuda:0", 2)])[1] is None
