@@ -99,6 +99,20 @@ def test_random_cascades_for_a_cpu(cascade, tmp_path_factory):
     run_both(cascade, small_target(), tmp_path_factory.mktemp("kernels"))
 
 
+SIZES = """cascade sizes(X: bf16[N, 12], W: bf16[12, M], I: i64[N], T: f32[9, M]) -> (Z, S, A) for N in 0.., M in 1..100 {
+  Y: f32[n:N, m:M] = sum(k:12) f32(X[n, k]) * f32(W[k, m])
+  Z: bf16[n:N, m:M] = bf16(maximum(Y[n, m], 0.0) + T[I[n], m])
+  S: f32[n:N] = sum(m:M) Y[n, m] * Y[n, m] where Y[n, m] < 3.0
+  A: f32[m:M] = max(n:N) Y[n, m]
+}"""
+
+
+@pytest.mark.parametrize("target", [HOPPER, small_target()], ids=["gpu", "cpu"])
+@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (1, 1), (5, 16), (70, 37)])
+def test_sizes_known_at_run_time(target, rows, columns, tmp_path):
+    run_both(parse_cascade(SIZES), target, tmp_path, {"N": rows, "M": columns})
+
+
 def test_a_wrong_kernel_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr("tcomp.codegen.triton_operators.FOLDS", {"sum": "prod"})
     with pytest.raises(AssertionError):
