@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from tcomp import compile_stage
+from tcomp import makers
 from tcomp.codegen.c_kernel import COptions
 from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
 from tcomp.codegen.toolchain import FLAGS, SUPPORT, Toolchain
@@ -30,8 +30,21 @@ from tcomp.program import EagerStage, Program
 from tcomp.runtime import Execution
 
 OPTIONS = Options(fallback="silent", threads=1)
+INTERPRETED = Options(fallback="silent", threads=1, backend="triton", interpret=True)
 SECONDS = 60
 """How long one sample may run."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How samples are run: as C compiled with some flags beside the usual ones, or as Triton in its interpreter."""
+
+    flags: tuple[str, ...] = ()
+    is_interpreted: bool = False
+
+    @property
+    def options(self) -> Options:
+        return INTERPRETED if self.is_interpreted else OPTIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +53,7 @@ class Compiled:
 
     program: Program
     constants: Mapping[str, Tensor]
+    options: Options
 
     def has_fallback(self) -> bool:
         """Whether any operator is left to eager."""
@@ -47,7 +61,7 @@ class Compiled:
 
     def run(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Compute the graph's outputs."""
-        execution = Execution(self.program, lambda: self.constants, threads=1, flush_denormals=True)
+        execution = Execution(self.program, lambda: self.constants, self.options)
         with torch.no_grad():
             return execution.run(tensors)
 
@@ -55,17 +69,18 @@ class Compiled:
 class Batch:
     """The plans of several graphs, built into libraries over one library of all their kernels."""
 
-    def __init__(self, folder: Path, flags: Sequence[str]) -> None:
+    def __init__(self, folder: Path, manner: Manner) -> None:
         self._folder = folder
-        self._flags = tuple(flags)
+        self._manner = manner
         self._toolchain: Toolchain | None = None
         self._kernels: dict[str, KernelUnit] = {}
         self._drivers: dict[Path, str] = {}
 
     def compile(self, graph: GraphModule) -> Compiled:
         """Compile all but the C code, which `build` does."""
-        with patch.object(compile_stage, "build_program", self._add):
-            return Compiled(*compile_functional(graph, OPTIONS))
+        options = self._manner.options
+        with patch.object(makers, "build_program", self._add):
+            return Compiled(*compile_functional(graph, options), options)
 
     def build(self) -> None:
         """Build what has been compiled; raises ToolchainError."""
@@ -93,17 +108,18 @@ class Batch:
 
     def _compile(self, source: str, target: str, *flags: str) -> None:
         assert self._toolchain is not None
-        command = (*self._toolchain.command, *FLAGS, *self._flags, "-I", str(SUPPORT), "-shared", source, "-o", target, *flags, "-lm")
+        extra = (*self._manner.flags, "-I", str(SUPPORT), "-shared")
+        command = (*self._toolchain.command, *FLAGS, *extra, source, "-o", target, *flags, "-lm")
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ToolchainError("the C compiler failed on a batch", where=done.stderr[:2000])
 
 
 @contextmanager
-def open_batch(flags: Sequence[str]) -> Iterator[Batch]:
+def open_batch(manner: Manner) -> Iterator[Batch]:
     """A batch in a folder that lasts as long as the context."""
     with tempfile.TemporaryDirectory(prefix="tcomp-batch-") as folder:
-        yield Batch(Path(folder), flags)
+        yield Batch(Path(folder), manner)
 
 
 def run_apart(jobs: Sequence[Callable[[], str | None]], seconds: float = SECONDS) -> list[str | None]:

@@ -32,14 +32,14 @@ from tcomp.ir.errors import TcompError
 from tcomp.lower_graph import find_unsupported
 from tcomp.reference import is_right, measure_error, run_reference
 from tests.lowering_support import capture, execute, find_mismatch, to_numpy
-from tests.op_db_batch import Batch, Compiled, open_batch, run_apart
+from tests.op_db_batch import Batch, Compiled, Manner, open_batch, run_apart
 from tests.op_db_samples import Sample, Untraced, find_entries, find_foreign, find_samples, is_random, name_entry
 
 OPEN_TIES = frozenset({torch.ops.aten.topk.default, torch.ops.aten.kthvalue.default})
 REDUCTION_TERMS = 64
 """Roundings allowed relative to the largest magnitude of a result; samples are small."""
-FLAGS = ("-O1",)
-"""What the kernels are compiled with beside the usual flags: optimising kernels that run once takes longer than it gains."""
+MANNER = Manner(("-O1",))
+"""Optimising kernels that run once takes longer than it gains."""
 DECOMPOSED = "PyTorch's decomposition gives other values than the operator"
 """What counts against neither: eager gives them for the traced graph as well."""
 SECONDS = 900
@@ -120,18 +120,18 @@ class Report:
         return self.core.lowered >= 0.95 * self.core.samples and not self.wrong
 
 
-def examine(samples: Sequence[Sample | Untraced], flags: Sequence[str] = FLAGS) -> list[Outcome]:
+def examine(samples: Sequence[Sample | Untraced], manner: Manner = MANNER) -> list[Outcome]:
     """Compile samples in one batch, run them in a process apart, and compare with eager."""
     outcomes = {sample.name: _classify(sample) for sample in samples}
     wanted = [s for s in samples if isinstance(s, Sample) and outcomes[s.name].fault is None and not outcomes[s.name].is_random]
     try:
-        faults = _find_faults(wanted, flags)
+        faults = _find_faults(wanted, manner)
     except TcompError:
         # Something in the batch upsets the C compiler: one by one shows what.
         faults = {}
         for sample in wanted:
             try:
-                faults.update(_find_faults([sample], flags))
+                faults.update(_find_faults([sample], manner))
             except TcompError as error:
                 faults[sample.name] = _describe(error)
     return [_with_fault(outcome, faults.get(name)) for name, outcome in outcomes.items()]
@@ -159,10 +159,10 @@ def _with_fault(outcome: Outcome, fault: str | None) -> Outcome:
     return outcome if fault is None else Outcome(outcome.name, outcome.foreign, outcome.missing, fault)
 
 
-def _find_faults(samples: Sequence[Sample], flags: Sequence[str]) -> dict[str, str]:
+def _find_faults(samples: Sequence[Sample], manner: Manner) -> dict[str, str]:
     """Compile and run samples; say of each that is not right what is wrong."""
     faults: dict[str, str] = {}
-    with open_batch(flags) as batch:
+    with open_batch(manner) as batch:
         compiled = {sample.name: _compile(batch, sample, faults) for sample in samples}
         batch.build()
         ready = [(sample, c) for sample in samples if (c := compiled[sample.name]) is not None]
@@ -235,7 +235,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno} {place.name}: {text}"
 
 
-def run(names: str = "", limit: int = 10, jobs: int = 1, flags: Sequence[str] = FLAGS, *, progress: Progress | None = None) -> Report:
+def run(names: str = "", limit: int = 10, jobs: int = 1, manner: Manner = MANNER, *, progress: Progress | None = None) -> Report:
     """Examine up to `limit` samples in each dtype of each entry of op_db whose name contains `names`, `jobs` entries at a time."""
     report = Report()
     entries = find_entries(names)
@@ -243,7 +243,7 @@ def run(names: str = "", limit: int = 10, jobs: int = 1, flags: Sequence[str] = 
     capture(lambda x: (x.softmax(-1),), torch.zeros(2))
     bar = progress.add_task("", total=len(entries)) if progress is not None else None
     try:
-        for name, outcomes in _run_entries(entries, limit, jobs, tuple(flags)):
+        for name, outcomes in _run_entries(entries, limit, jobs, manner):
             for outcome in outcomes:
                 report.add(outcome)
             if progress is not None and bar is not None:
@@ -253,7 +253,7 @@ def run(names: str = "", limit: int = 10, jobs: int = 1, flags: Sequence[str] = 
     return report
 
 
-def _run_entries(entries: Sequence[Any], limit: int, jobs: int, flags: tuple[str, ...]) -> Iterator[tuple[str, list[Outcome]]]:
+def _run_entries(entries: Sequence[Any], limit: int, jobs: int, manner: Manner) -> Iterator[tuple[str, list[Outcome]]]:
     """Examine each entry in a process of its own, which may die; yields outcomes as they come."""
     context = multiprocessing.get_context("fork")
     waiting = deque(entries)
@@ -263,7 +263,7 @@ def _run_entries(entries: Sequence[Any], limit: int, jobs: int, flags: tuple[str
             while waiting and len(running) < jobs:
                 entry = waiting.popleft()
                 receive, send = context.Pipe(duplex=False)
-                process = context.Process(target=_run_entry, args=(entry, limit, flags, send))
+                process = context.Process(target=_run_entry, args=(entry, limit, manner, send))
                 process.start()
                 send.close()
                 running[receive] = process, name_entry(entry), time.monotonic()
@@ -287,12 +287,12 @@ def _run_entries(entries: Sequence[Any], limit: int, jobs: int, flags: tuple[str
             process.join()
 
 
-def _run_entry(entry: Any, limit: int, flags: tuple[str, ...], send: Any) -> None:
+def _run_entry(entry: Any, limit: int, manner: Manner, send: Any) -> None:
     # A group of its own, so that what it starts ends with it, and an interrupt reaches only the parent.
     os.setpgrp()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    send.send(examine(list(find_samples(entry, limit)), flags))
+    send.send(examine(list(find_samples(entry, limit)), manner))
     send.close()
 
 
@@ -332,16 +332,17 @@ def main() -> int:
     parser.add_argument("names", nargs="?", default="", help="only entries whose name contains this")
     parser.add_argument("--limit", type=int, default=1000, help="most samples of each entry and dtype")
     parser.add_argument("--jobs", type=int, default=2, help="entries examined at a time")
-    parser.add_argument("--flags", default=" ".join(FLAGS), help="added to the C compiler's flags (%(default)s)")
+    parser.add_argument("--flags", default=" ".join(MANNER.flags), help="added to the C compiler's flags (%(default)s)")
+    parser.add_argument("--interpret", action="store_true", help="run Triton kernels in their interpreter instead of compiled C")
     parser.add_argument("--verbose", action="store_true", help="also show what is not core ATen or cannot be traced")
     parser.add_argument("--json", help="write the outcome of every sample to this file")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    print(f"kernels are compiled with {options.flags}")
+    print("kernels are interpreted as Triton" if options.interpret else f"kernels are compiled with {options.flags}")
     started = time.monotonic()
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, transient=True) as progress:
-        report = run(options.names, options.limit, options.jobs, options.flags.split(), progress=progress)
+        report = run(options.names, options.limit, options.jobs, Manner(tuple(options.flags.split()), options.interpret), progress=progress)
     print_report(report, options.verbose)
     print(f"took {time.monotonic() - started:.0f} s")
     if options.json:
