@@ -7,7 +7,7 @@ from dataclasses import replace
 from tcomp.codegen.c_body import buffer_bytes
 from tcomp.codegen.triton_dot import Precision
 from tcomp.codegen.triton_hazards import Barriers, Path
-from tcomp.codegen.triton_index import IndexWriter, Space
+from tcomp.codegen.triton_index import IndexWriter, Space, no_values
 from tcomp.codegen.triton_liveness import Liveness
 from tcomp.codegen.triton_operators import scan_axis
 from tcomp.codegen.triton_scope import Memory, Register, State
@@ -15,7 +15,7 @@ from tcomp.codegen.triton_statements import Manner, write_assign
 from tcomp.codegen.triton_tree import Binary, Call, Evaluate, For, Literal, Name, Set, add, call
 from tcomp.codegen.triton_types import Value, convert, triton_type
 from tcomp.ir.dtypes import i32, i64
-from tcomp.ir.expressions import Expr, as_index
+from tcomp.ir.expressions import as_index
 from tcomp.ir.index import interval
 from tcomp.ir.tile import Assign, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, contiguous_strides, walk_statements
 from tcomp.ir.tile_scope import find_sites
@@ -103,7 +103,7 @@ class BodyWriter:
     def _loop(self, loop: Loop, path: Path) -> None:
         """A loop in order. Blocks that it changes have values before it, and other ones inside and after it."""
         state = self.state
-        numbers = IndexWriter(state, Space(()), state.bounds, _no_values)
+        numbers = IndexWriter(state, Space(()), state.bounds, no_values)
         start, stop = numbers.value(loop.start), numbers.value(loop.stop)
         written = {inner.target for inner in walk_statements(loop.body) if isinstance(inner, Assign | Scan)}
         changed = sorted(written & (state.registers.keys() | state.memory.keys()))
@@ -123,7 +123,3 @@ class BodyWriter:
         for other in changed:
             state.write(other)
         state.body.statements.append(For(name, start.code, stop.code, loop.step, tuple(inside.statements)))
-
-
-def _no_values(expression: Expr) -> Value:
-    raise AssertionError("the ranges of loops are free of loaded values")

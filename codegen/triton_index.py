@@ -211,3 +211,8 @@ def _join(operator: str, left: Value, right: Value) -> Value:
 def _add(left: Value, right: Value, negative: bool = False) -> Value:
     joined = _join("-" if negative else "+", left, right)
     return joined if negative else replace(joined, code=add(left.code, right.code))
+
+
+def no_values(expression: Expr) -> Value:
+    """How indices are evaluated that load nothing: the ranges of loops, and numbers of instances."""
+    raise AssertionError("ranges of loops are free of loaded values")

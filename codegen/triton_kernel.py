@@ -20,7 +20,7 @@ from tcomp.codegen.c_names import Names, spell
 from tcomp.codegen.triton_body import SCRATCH, BodyWriter, buffer_offsets
 from tcomp.codegen.triton_dot import Precision
 from tcomp.codegen.triton_hazards import find_barriers
-from tcomp.codegen.triton_index import IndexWriter, Space
+from tcomp.codegen.triton_index import IndexWriter, Space, no_values
 from tcomp.codegen.triton_memory import FAULTS
 from tcomp.codegen.triton_padding import plan_padding
 from tcomp.codegen.triton_prepare import prepare_kernel
@@ -30,7 +30,7 @@ from tcomp.codegen.triton_sources import find_functions, support_functions
 from tcomp.codegen.triton_tree import Binary, Comment, Function, Literal, Name, Parameter, Set, add, call
 from tcomp.codegen.triton_types import POINTER_TYPES, Value
 from tcomp.ir.dtypes import i32, i64
-from tcomp.ir.expressions import ZERO, Expr
+from tcomp.ir.expressions import ZERO
 from tcomp.ir.index import Bounds
 from tcomp.ir.text import print_index
 from tcomp.ir.tile import Argument, Kernel, Loop, contiguous_strides
@@ -126,7 +126,7 @@ def _describe(argument: Argument) -> str:
 def _write_instance(kernel: Kernel, state: State, options: TritonOptions) -> None:
     """Find the instance's place in the nest of parallel loops, and write what it does."""
     loops = parallel_loops(kernel)
-    numbers = IndexWriter(state, Space(()), state.bounds, _no_values)
+    numbers = IndexWriter(state, Space(()), state.bounds, no_values)
     is_plain = len(loops) == 1 and loops[0].start == ZERO and loops[0].step == 1
     program = state.names.take(loops[0].variable) if is_plain else PROGRAM
     instance = Value(Name(program), i32)
@@ -148,7 +148,3 @@ def _write_instance(kernel: Kernel, state: State, options: TritonOptions) -> Non
         state.bind(loop, value)
     body = loops[-1].body if loops else kernel.body
     BodyWriter(kernel, state, find_barriers(kernel), options.precision, instance).write(body, (0,) * len(loops))
-
-
-def _no_values(expression: Expr) -> Value:
-    raise AssertionError("the ranges of loops are free of loaded values")

@@ -59,6 +59,15 @@ def apply_operator(name: str, arguments: list[Value]) -> Value:
     return result if row.result == "bool" else convert(result, dtype)
 
 
+def _bare(value: Value) -> Value:
+    """A literal beside an infix operator takes the dtype of the other side."""
+    return value
+
+
+LITERALS: dict[str, Callable[[Value], Value]] = {"div": operand, "pow": settle}
+"""How operators that are functions for some dtypes take literals."""
+
+
 def _widen(value: Value, wide: DType) -> Value:
     return replace(value, dtype=wide) if value.is_literal else convert(value, wide)
 
@@ -68,7 +77,7 @@ def _code(name: str, arguments: list[Value], dtype: DType) -> TExpression:
     if name == "select":
         return call("tl.where", *(operand(a).code for a in arguments))
     special = SPECIAL.get(name)
-    code = None if special is None else special([a.code for a in arguments], dtype)
+    code = None if special is None else special([LITERALS.get(name, _bare)(a).code for a in arguments], dtype)
     if code is not None:
         return code
     if dtype.kind == "bool" and name in BOOLEAN:

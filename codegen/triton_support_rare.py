@@ -162,7 +162,7 @@ def float_modulus(x: Any, y: Any) -> Any:
 
     A step takes a multiple of y from x whose factor has 28 bits: the product and the difference are exact for f32 operands.
     """
-    rest = tl.abs(x.to(tl.float64))
+    rest = tl.abs(tl.where(y == y, x, x).to(tl.float64))
     divisor = tl.abs(y.to(tl.float64))
     for _ in range(11):
         quotient = rest / divisor
@@ -185,7 +185,11 @@ def float_remainder(x: Any, y: Any) -> Any:
 
 def natural_power(x: Any, y: Any) -> Any:
     """x^y of integers by squaring, wrapping; y is not negative."""
-    result = x * 0 + 1
+    # What a loop carries keeps its shape, so all have that of both from the start.
+    nothing = x * 0 + y * 0
+    x = x + nothing
+    y = y + nothing
+    result = nothing + 1
     for _ in range(63):
         result = tl.where((y & 1) != 0, result * x, result)
         x = x * x

@@ -8,7 +8,7 @@ from tcomp.ir.evaluate_dtypes import round_float, storage
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
 from tcomp.ir.tile_evaluate import evaluate_kernel
 from tcomp.ir.tile_parser import parse_kernel
-from tests.triton_programs import run_interpreted
+from tests.triton_programs import compile_ahead, run_interpreted
 
 FLOATS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.5, -2.5, 3.75, -7.25, 2e-3, 20.0, numpy.inf, -numpy.inf, numpy.nan]
 INTEGERS = [-7, -3, -2, -1, 1, 2, 3, 7]
@@ -109,3 +109,32 @@ def test_operators_are_the_evaluator_s(name, tmp_path):
         for form in "TS"
     }
     assert {key: fault for key, fault in faults.items() if fault} == {}
+
+
+BINARY = {
+    "f32": ("add", "div", "mod", "fmod", "maximum", "atan2", "pow", "copysign", "hypot", "nextafter", "lt"),
+    "i32": ("floordiv", "mod", "truncdiv", "fmod", "pow", "minimum", "shl", "xor"),
+    "u8": ("floordiv", "mod", "pow", "eq"), "f64": ("mod", "nextafter", "pow"), "bool": ("and", "xor", "maximum", "lt"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_operands_of_different_shapes(name, tmp_path):
+    """A row with a column, and a scalar with a row on either side: what the interpreter takes need not compile."""
+    arguments, body = [f"in X: {name}[8]", f"in Y: {name}[4]"], []
+    for operator in BINARY[name]:
+        row = OPERATORS[operator]
+        result = "bool" if row.result == "bool" else name
+        arguments += [f"out {operator}.a: {result}[4, 8]", f"out {operator}.b: {result}[8]", f"out {operator}.c: {result}[8]"]
+        for target, left, right in (("a[j, i]", "X[i]", "Y[j]"), ("b[i]", "X[i]", "Y[0]"), ("c[i]", "Y[0]", "X[i]")):
+            axes = "j:4, i:8" if "j" in target else "i:8"
+            value = f"{left} {row.infix} {right}" if row.infix else f"{operator}({left}, {right})"
+            body.append(f"{operator}.{target} over ({axes}) = {value}")
+    kernel = parse_kernel(f"kernel k({', '.join(arguments)}) {{ {chr(10).join(body)} }}")
+    compile_ahead(kernel, tmp_path)
+    held = {a.name: numpy.ones([e.constant for e in a.shape], storage(a.dtype)) for a in kernel.arguments}
+    expected = {key: array.copy() for key, array in held.items()}
+    evaluate_kernel(kernel, expected)
+    run_interpreted(kernel, held, tmp_path)
+    for key, array in expected.items():
+        numpy.testing.assert_allclose(held[key].astype(float), array.astype(float), 1e-6, err_msg=key)

@@ -261,7 +261,7 @@ def test_conversions_beyond_the_range_of_narrow_floats(tmp_path):
 
 def test_literals_keep_their_dtypes(tmp_path):
     text = """kernel k(in X: f64[4], in H: bf16[4], in A: i8[4], in L: i64[4], out Y: f64[4], out Z: bf16[4], out B: i8[4], out M: i64[4],
-                       out S: f32[], out D: f32[4], out T: f64[]) {
+                       out S: f32[], out D: f32[4], out T: f64[], out U: f32[4], out V: i8[4]) {
       Y[i.0] over (i.0:4) = select(X[i.0] > 0.1:f64, X[i.0] * 0.1:f64, 0.1:f64)
       Z[i.0] over (i.0:4) = select(X[i.0] > 0.0:f64, 0.1:bf16, H[i.0] + 0.1:bf16)
       B[i.0] over (i.0:4) = select(X[i.0] > 0.0:f64, 100:i8, A[i.0] * 100:i8)
@@ -269,6 +269,8 @@ def test_literals_keep_their_dtypes(tmp_path):
       S[] over () = 1e-41
       D[i.0] over (i.0:4) = select(X[i.0] > 0.0:f64, 1e-41, maximum(f32(X[i.0]), 1e-40))
       T[] over () = sqrt(2.0:f64) + 0.1:f64
+      U[i.0] over (i.0:4) = f32(X[i.0]) / 1e-39 + 1.0 / f32(X[i.0]) + 2.0 / 3.0
+      V[i.0] over (i.0:4) = pow(A[i.0], 3:i8) + pow(2:i8, A[i.0]) + floordiv(A[i.0] - 3:i8, 2:i8) + mod(-7:i8, A[i.0] + 1:i8)
     }"""
     check(text, tmp_path, rounding=0.5)
 
