@@ -105,5 +105,5 @@ def open_nothing():
     sys.exit(3)
 
 
-def open_planted_for(*, interpret):
+def open_planted_for(folder, *, interpret):
     return open_planted()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-import time
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from tcomp.gpus import find_triton_version
 from tests.compiled import Function
 from tests.gpu.benchmarks import ATTENTIONS, OTHERS, PRODUCTS, STREAMS
 from tests.gpu.case import build_case
 from tests.gpu.cases import CASES
 from tests.gpu.check import Bed, describe_difference, find_form_fault, judge
-from tests.gpu.contest import Contest, count_bytes
-from tests.gpu.measure import HostClock
+from tests.gpu.contest import count_bytes
 from tests.gpu.rows import BENCHMARKS, CHECKS, MEASUREMENTS, Rows, check_case, list_labels
 from tests.gpu.scenarios import SCENARIOS
 from tests.gpu.worker import Task
@@ -35,6 +33,9 @@ FAST = (
 QUICK = ("sizes/symbolic-softmax", "faults/bad-index", "calls/threads", "weights/changed", "training/mlp")
 
 
+needs_triton = pytest.mark.skipif(find_triton_version() is None, reason="needs Triton")
+
+
 def find(table, name):
     return next(entry for entry in table if entry.name == name)
 
@@ -47,6 +48,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@needs_triton
 @pytest.mark.parametrize("name", FAST)
 def test_interpreted_kernels_are_right(name):
     row = check_case(INTERPRETER, find(CASES, name), Task({}, print))
@@ -54,6 +56,7 @@ def test_interpreted_kernels_are_right(name):
     assert row.kernels
 
 
+@needs_triton
 @pytest.mark.parametrize("name", QUICK)
 def test_interpreted_programs_behave(name):
     find(SCENARIOS, name).run(INTERPRETER)
@@ -103,8 +106,8 @@ def test_operations_are_counted_of_full_sizes():
     inputs = torch.empty(64, 512, 512, device="meta"), torch.empty(64, 512, 512, device="meta")
     assert benchmark.count_operations(*inputs) == 2 * 64 * 512**3
     causal = find(ATTENTIONS, "bf16-causal-4096")
-    shape = torch.empty(4, 16, 4096, 128, device="meta")
-    assert causal.count_operations(shape, shape, shape) == 2 * 4 * 16 * 4096**2 * 128
+    shape = torch.empty(2, 16, 4096, 128, device="meta")
+    assert causal.count_operations(shape, shape, shape) == 2 * 2 * 16 * 4096**2 * 128
     assert all(benchmark.others == {} for benchmark in BENCHMARKS["matmul-max"])
 
 
@@ -174,36 +177,3 @@ def test_moved_tensors_keep_strides_and_misalignment():
     assert moved.data_ptr() != x.data_ptr()
     module = COMPILED.move(nn.Linear(2, 2))
     assert isinstance(module, nn.Linear)
-
-
-def sleep(seconds):
-    return lambda *inputs: time.sleep(seconds)
-
-
-def test_peers_are_measured_and_those_that_fail_say_so():
-    told = []
-    module, inputs = nn.Linear(8, 8).requires_grad_(False), (torch.randn(4, 8),)
-    contest = Contest(COMPILED, "matmul", "small", module, inputs, Task({"inductor": "took longer than 60 s"}, told.append))
-    with torch.no_grad():
-        contest.prepare(("eager", "inductor", "copy"), {"slow": sleep(0.002), "broken": lambda x: x.no_such_method()}, {})
-        contest.measure(HostClock(lambda: None), seconds=0.1)
-    row = contest.make_row(operations=1.0)
-    assert row.status == "right" and row.kernels and row.operations == 1.0
-    assert row.bytes == 4 * (32 + 64 + 8 + 32)
-    assert [peer.name for peer in row.peers] == ["tcomp", "eager", "inductor", "copy", "slow", "broken"]
-    assert row.find_peer("tcomp").ratio.median == 1.0
-    assert row.find_peer("slow").ratio.median > 1
-    assert row.find_peer("inductor").failure == "took longer than 60 s" and row.find_peer("inductor").seconds is None
-    assert row.find_peer("broken").failure.startswith("AttributeError")
-    assert told == ["eager", "", "copy", "", "slow", "", "broken", ""]
-
-
-def test_a_wrong_result_is_a_wrong_row():
-    module, inputs = Function(lambda x: x * 2), (torch.randn(8),)
-    bed = replace(COMPILED)
-    contest = Contest(bed, "memory", "small", module, inputs, Task({}, lambda peer: None))
-    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bed, "compile", lambda *arguments, **options: Spoiled(module, lambda y, calls: y + 1))
-        contest.prepare((), {}, {})
-    assert contest.make_row().status == "wrong"
-    assert "not" in contest.make_row().detail

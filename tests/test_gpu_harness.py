@@ -1,6 +1,5 @@
 """What runs checks and measurements on a GPU: rows that crash, hang or are wrong are caught, and what is known is kept."""
 
-import functools
 import itertools
 import json
 import os
@@ -15,7 +14,6 @@ import pytest
 from tests import gpu_planted
 from tests.gpu import schedule
 from tests.gpu.__main__ import main
-from tests.gpu.measure import find_ratio, find_times, take_turns
 from tests.gpu.report import Sheet, describe, find_thresholds, is_wrong
 from tests.gpu.results import Kernel, Peer, Row, Times, make_plain, write_json
 from tests.gpu.schedule import MOST_STARTS, Pool, Section, WorkersFailed, run_sections
@@ -220,22 +218,6 @@ def test_json_is_whole_or_not_there(tmp_path):
     assert json.loads(path.read_text())["rows"][0]["name"] == "b"
     assert os.listdir(tmp_path) == ["results.json"]
     assert make_plain((1, Peer("x"))) == [1, make_plain(Peer("x"))]
-
-
-def test_peers_take_turns_until_time_is_up():
-    log = []
-    blocks = {name: functools.partial(lambda name: log.append(name) or 1.0, name) for name in "ab"}
-    times = take_turns(blocks, rounds=4, seconds=60)
-    assert "".join(log) == "abbaabba"
-    assert times == {"a": [1.0] * 4, "b": [1.0] * 4}
-    assert len(take_turns(blocks, rounds=100, seconds=0)["a"]) == 3
-
-
-def test_ratios_are_taken_round_by_round():
-    assert find_times([3.0]) == Times(3.0, 3.0, 3.0)
-    assert find_times([1.0, 2.0, 3.0]).median == 2.0
-    # One slow round slows both down, and leaves the ratio alone.
-    assert find_ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == Times(2.0, 2.0, 2.0)
 
 
 def test_the_command_explains_itself_and_lists_rows(capsys):

@@ -21,7 +21,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -33,12 +33,12 @@ from tests.gpu.report import describe, find_thresholds, is_wrong
 from tests.gpu.results import Row, write_json
 from tests.gpu.rows import CHECKS, MEASUREMENTS, list_labels, open_rows
 from tests.gpu.schedule import Pool, Section, WorkersFailed, run_sections
-from tests.gpu.show import show
+from tests.gpu.show import show, watch
 
 STARTED = time.monotonic()
 REPORTING = 5.0
 """Seconds kept for the end."""
-MOST_WORKERS = 6
+MOST_WORKERS = 8
 INTERPRETED = 4.0
 """How much longer rows may take in the interpreter."""
 
@@ -46,13 +46,15 @@ INTERPRETED = 4.0
 class Journal:
     """Keeps rows as they come: in a file, and as lines for who watches."""
 
-    def __init__(self, path: Path, total: int, *, is_watched: bool) -> None:
+    def __init__(self, path: Path, total: int, *, is_verbose: bool) -> None:
         self.rows: list[Row] = []
         self.machine: dict[str, Any] = {}
         self.note = ""
+        self.total = total
+        self.tell: Callable[[str], None] = lambda text: None
+        """Told of each row that is done."""
         self._path = path
-        self._total = total
-        self._is_watched = is_watched
+        self._is_verbose = is_verbose
 
     def set_machine(self, machine: dict[str, Any]) -> None:
         """Take down what the results are found on."""
@@ -64,9 +66,10 @@ class Journal:
         """Take in a row."""
         self.rows.append(row)
         self.write()
-        if self._is_watched or row.status in ("wrong", "failed"):
+        self.tell(f"{row.label} {row.status}")
+        if self._is_verbose or row.status in ("wrong", "failed"):
             reason = row.detail.strip().partition("\n")[0][:200]
-            when = f"[{len(self.rows)}/{self._total} {time.monotonic() - STARTED:.0f} s]"
+            when = f"[{len(self.rows)}/{self.total} {time.monotonic() - STARTED:.0f} s]"
             print(f"{when} {row.status} {row.label} {row.seconds:.1f} s {reason}".rstrip(), flush=True)
 
     def write(self) -> None:
@@ -92,10 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.json"
-    journal = Journal(path, sum(map(len, labels.values())), is_watched=options.verbose)
+    journal = Journal(path, sum(map(len, labels.values())), is_verbose=options.verbose)
     patience = INTERPRETED if options.interpret else 1.0
     sections = [replace(s, limit=s.limit * patience) for s in (*CHECKS, *MEASUREMENTS) if labels.get(s.name)]
-    run(sections, labels, journal, options)
+    with watch(journal.total) as journal.tell:
+        run(sections, labels, journal, options)
     journal.write()
     show(describe(journal.rows, journal.machine, journal.note))
     print(f"took {time.monotonic() - STARTED:.0f} s; all of it is in {path}")
@@ -110,7 +114,8 @@ def run(sections: Sequence[Section], labels: dict[str, list[str]], journal: Jour
     with tempfile.TemporaryDirectory(prefix="tcomp-gpu-", ignore_cleanup_errors=True) as folder:
         for name in ("TCOMP_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
             os.environ[name] = str(Path(folder, name.lower()))
-        pool = Pool(functools.partial(open_rows, interpret=options.interpret), Path(folder), options.workers, journal.set_machine)
+        open_table = functools.partial(open_rows, Path(folder), interpret=options.interpret)
+        pool = Pool(open_table, Path(folder), options.workers, journal.set_machine)
         try:
             run_sections(sections, labels, pool, end, journal.keep)
         except KeyboardInterrupt:

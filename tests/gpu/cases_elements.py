@@ -115,7 +115,7 @@ MOVES = (
     case(
         "dtype/integers",
         lambda x: (x.int(), x.long(), x.to(torch.int8), x.bool(), x.int().float()),
-        lambda n: (randn(n(999, 99), 33) * 50,),
+        lambda n: ((randn(n(999, 99), 33) * 50).clamp(-120, 120),),
         "exact",
     ),
     case(

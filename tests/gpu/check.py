@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import fcntl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,11 +40,26 @@ class Bed:
     device: torch.device
     options: dict[str, Any] = field(default_factory=dict)
     is_small: bool = False
+    turns: Path | None = None
+    """A file by which processes take turns at what needs much memory; None where there is one process."""
 
     @property
     def has_cuda(self) -> bool:
         """Whether this is a GPU, not an interpreter."""
         return self.device.type == "cuda"
+
+    @contextlib.contextmanager
+    def take_turn(self) -> Iterator[None]:
+        """Wait until no other process is in here: float64 references of several rows at once might not fit."""
+        if self.turns is None:
+            yield
+            return
+        with self.turns.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+            if self.has_cuda:
+                torch.cuda.synchronize()
+                torch.cuda.empty_cache()
 
     def move(self, value: Any) -> Any:
         """A copy of tensors or modules on the device; views keep their strides and their offset from alignment."""
@@ -62,7 +79,7 @@ class Bed:
         """Call the compiled module twice, since it may be another path that runs then, and compare both results with float64."""
         with torch.no_grad():
             got = [list_tensors(compiled(*inputs)) for _ in range(calls)]
-            with allow_tf32(tolerance == "tf32"):
+            with multiply_exactly(but_in_tf32=tolerance == "tf32"):
                 eager = list_tensors(copy.deepcopy(module)(*inputs))
         reference = eager if tolerance == "exact" else run_reference(module, inputs)
         verdicts = [judge(each, eager, reference, tolerance) for each in got]
@@ -123,12 +140,13 @@ def describe_difference(got: Sequence[Tensor], reference: Sequence[Tensor]) -> s
 
 
 @contextlib.contextmanager
-def allow_tf32(wanted: bool) -> Iterator[None]:
-    """Let PyTorch multiply f32 matrices in tf32 for a while."""
-    before = torch.get_float32_matmul_precision()
-    if wanted:
-        torch.set_float32_matmul_precision("high")
+def multiply_exactly(*, but_in_tf32: bool) -> Iterator[None]:
+    """Let PyTorch multiply in f32 what is f32, convolutions as well, for a while; or all of it in tf32."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if but_in_tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = but_in_tf32
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

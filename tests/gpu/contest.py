@@ -26,12 +26,11 @@ ROUNDS = 12
 class Contest:
     """tcomp and its peers at one module: prepared, compared with float64, measured in turns."""
 
-    def __init__(self, bed: Bed, section: str, name: str, module: nn.Module, inputs: Inputs, task: Task) -> None:
-        self.bed, self.section, self.name, self.module, self.inputs, self.task = bed, section, name, module, inputs, task
+    def __init__(self, bed: Bed, row: Row, module: nn.Module, inputs: Inputs, task: Task) -> None:
+        self.bed, self.row, self.module, self.inputs, self.task = bed, row, module, inputs, task
         self.peers: dict[str, Peer] = {}
         self.calls: dict[str, Call] = {}
         self.replays: dict[str, Call] = {}
-        self.row = Row(section, name, "failed", "not prepared")
 
     def prepare(self, peers: Sequence[str], others: Mapping[str, Callable[..., object]], options: Mapping[str, Any]) -> None:
         """Compile with all; tcomp's results are compared with float64."""
@@ -42,18 +41,19 @@ class Contest:
         self._wait()
         seconds = time.perf_counter() - start
         self.calls["tcomp"] = lambda: compiled(*inputs)
-        self.peers["tcomp"] = Peer("tcomp", compile_seconds=seconds)
+        kernels, note = self._list_kernels(compiled)
+        self.peers["tcomp"] = Peer("tcomp", compile_seconds=seconds, note=note)
         eager = list_tensors(module(*inputs))
-        verdict = judge(outputs, eager, run_reference(module, inputs))
-        self.row = Row(
-            self.section,
-            self.name,
-            "right" if verdict.is_right else "wrong",
-            verdict.detail,
+        with self.bed.take_turn():
+            verdict = judge(outputs, eager, run_reference(module, inputs))
+        self.row = replace(
+            self.row,
+            status="right" if verdict.is_right else "wrong",
+            detail=verdict.detail,
             error=verdict.error,
             eager_error=verdict.eager_error,
             compile_seconds=seconds,
-            kernels=list_kernels(compiled, with_uses=self.bed.has_cuda),
+            kernels=kernels,
             bytes=float(count_bytes([*inputs, *module.parameters(), *module.buffers(), *outputs])),
         )
         for name in peers:
@@ -89,9 +89,16 @@ class Contest:
             ratio = find_ratio(sample, candidate) if candidate else None
             self.peers[name] = replace(self.peers[name], replay_seconds=find_times(sample), replay_ratio=ratio)
 
-    def make_row(self, operations: float | None = None) -> Row:
+    def finish(self) -> Row:
         """The result so far."""
-        return replace(self.row, peers=tuple(self.peers.values()), operations=operations)
+        return replace(self.row, peers=tuple(self.peers.values()))
+
+    def _list_kernels(self, compiled: Any) -> tuple[tuple[Kernel, ...], str]:
+        """The kernels, and why it is not known what they use."""
+        try:
+            return list_kernels(compiled, with_uses=self.bed.has_cuda), ""
+        except Exception as error:  # noqa: BLE001 (times are worth having without)
+            return list_kernels(compiled), f"what kernels use is not known: {describe_error(error)}"
 
     def _prepare(self, name: str, prepare: Callable[[], Call]) -> None:
         if name in self.task.left_out:

@@ -52,8 +52,8 @@ def find_ratio(times: Sequence[float], candidate: Sequence[float]) -> Times:
 class DeviceClock:
     """Time on the GPU alone, by events around a call whose kernels have all been started when the first of them runs."""
 
-    def __init__(self, *, is_cold: bool) -> None:
-        self._flush = torch.empty(FLUSH_BYTES if is_cold else 0, dtype=torch.uint8, device="cuda")
+    def __init__(self, *, is_cold: bool, device: str = "cuda") -> None:
+        self._flush = torch.empty(FLUSH_BYTES if is_cold else 0, dtype=torch.uint8, device=device)
 
     def make_block(self, call: Call) -> Block:
         """A block of a few calls, how many depends on how long one takes."""
@@ -76,8 +76,8 @@ class DeviceClock:
 class HostClock:
     """Time from a call until its result is there."""
 
-    def __init__(self, wait: Callable[[], None] = torch.cuda.synchronize) -> None:
-        self._wait = wait
+    def __init__(self) -> None:
+        self._wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
 
     def make_block(self, call: Call) -> Block:
         """A block of a few calls, after one that is not timed."""

@@ -101,7 +101,7 @@ def describe_checks(rows: Sequence[Row]) -> Iterator[str]:
     """How many rows are right, by section and family."""
     for section in dict.fromkeys(row.section for row in rows):
         own = [row for row in rows if row.section == section]
-        counts = Counter(row.status for row in own)
+        counts = Counter(row.status if row.is_reached else "not reached" for row in own)
         yield f"{section}: " + ", ".join(f"{count} {status}" for status, count in counts.items())
         families: dict[str, list[bool]] = {}
         for row in own:

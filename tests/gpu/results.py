@@ -15,6 +15,10 @@ Status: TypeAlias = Literal["right", "wrong", "failed", "skipped"]
 """What tcomp did: the right thing, a wrong one, none at all (an error, a crash, a hang); or the row makes no sense here."""
 
 
+NOT_REACHED = "not reached: the time of the section was up"
+"""Why a row was skipped that would make sense."""
+
+
 class Skip(Exception):  # noqa: N818 (says what to do with the row)
     """Raised by a row that makes no sense here, with the reason."""
 
@@ -87,6 +91,11 @@ class Row:
     bytes: float | None = None
     """Of inputs, each read once, and results, each written once."""
     peers: tuple[Peer, ...] = ()
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether there was time for it."""
+        return self.detail != NOT_REACHED
 
     @property
     def label(self) -> str:

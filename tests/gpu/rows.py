@@ -7,10 +7,12 @@ import gc
 import importlib.metadata
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from tcomp.zoo import NAMES, build
 from tests.gpu.benchmarks import ATTENTIONS, OTHERS, PRODUCTS, STREAMS, Benchmark
 from tests.gpu.case import Case
 from tests.gpu.cases import CASES
-from tests.gpu.check import Bed, allow_tf32
+from tests.gpu.check import Bed
 from tests.gpu.contest import Contest, list_kernels
 from tests.gpu.measure import DeviceClock, HostClock
 from tests.gpu.results import Row
@@ -29,9 +31,9 @@ from tests.gpu.schedule import Section
 from tests.gpu.worker import RowFunction, Task, describe_error
 
 CHECKS = (
-    Section("kernels", "single kernels against float64", weight=4, limit=90),
-    Section("behaviour", "sizes, streams, weights, training, faults", weight=1, limit=90),
-    Section("zoo-small", "small models against float64", weight=2, limit=120),
+    Section("kernels", "single kernels against float64", weight=6, limit=90),
+    Section("behaviour", "sizes, streams, weights, training, faults", weight=2, limit=90),
+    Section("zoo-small", "small models against float64", weight=3, limit=120),
 )
 MEASUREMENTS = (
     Section("matmul", "matrix products", weight=2, limit=60),
@@ -119,12 +121,12 @@ class Rows:
         return ""
 
 
-def open_rows(*, interpret: bool) -> Rows:
-    """The rows as a worker has them: on the GPU, or small and interpreted."""
+def open_rows(folder: Path, *, interpret: bool) -> Rows:
+    """The rows as a worker has them: on the GPU, or small and interpreted; workers take turns by a file in the folder."""
     torch.set_num_threads(1)
     if interpret:
         return Rows(Bed(torch.device("cpu"), {"backend": "triton", "interpret": True}, is_small=True))
-    return Rows(Bed(torch.device("cuda", 0)))
+    return Rows(Bed(torch.device("cuda", 0), turns=folder / "turns"))
 
 
 @contextlib.contextmanager
@@ -133,7 +135,8 @@ def clean() -> Iterator[None]:
     try:
         yield
     finally:
-        torch._dynamo.reset()
+        if "torch._dynamo" in sys.modules:
+            torch._dynamo.reset()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -185,16 +188,17 @@ def measure_benchmark(bed: Bed, section: str, benchmark: Benchmark, task: Task) 
     """Measure a kernel against its peers, on the device alone."""
     with clean(), torch.no_grad():
         torch.manual_seed(0)
-        with bed.device, allow_tf32(benchmark.precision == "tf32"):
+        with bed.device:
             module, inputs = benchmark.make(lambda full, small: small if bed.is_small else full)
-            module.requires_grad_(False)
-            contest = Contest(bed, section, benchmark.name, module, inputs, task)
+        contest = Contest(bed, Row(section, benchmark.name, "failed"), module.requires_grad_(False), inputs, task)
+        with multiply(benchmark.precision):
             contest.prepare(benchmark.peers, benchmark.others, benchmark.options)
-        operations = benchmark.count_operations(*inputs) if benchmark.count_operations else None
-        yield contest.make_row(operations=operations)
-        with allow_tf32(benchmark.precision == "tf32"):
-            contest.measure(DeviceClock(is_cold=benchmark.is_cold), SECONDS)
-        return contest.make_row(operations=operations)
+        if benchmark.count_operations:
+            contest.row = replace(contest.row, operations=benchmark.count_operations(*inputs))
+        yield contest.finish()
+        with multiply(benchmark.precision):
+            contest.measure(DeviceClock(is_cold=benchmark.is_cold) if bed.has_cuda else HostClock(), SECONDS)
+        return contest.finish()
 
 
 def measure_model(
@@ -203,12 +207,24 @@ def measure_model(
     """Measure a model of the zoo from call to result, as it is called and recorded as a CUDA graph."""
     with clean(), torch.no_grad():
         module, inputs = bed.move(build(model, dtype, size="small" if bed.is_small else "full"))
-        contest = Contest(bed, section, title, module.requires_grad_(False), inputs, task)
+        contest = Contest(bed, Row(section, title, "failed"), module.requires_grad_(False), inputs, task)
         contest.prepare(peers, {}, {})
-        contest.record()
-        yield contest.make_row()
+        if bed.has_cuda:
+            contest.record()
+        yield contest.finish()
         contest.measure(HostClock(), SECONDS)
-        return contest.make_row()
+        return contest.finish()
+
+
+@contextlib.contextmanager
+def multiply(precision: str) -> Iterator[None]:
+    """Tell PyTorch how to multiply f32 matrices for a while."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

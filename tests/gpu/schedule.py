@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tests.gpu.results import Row
+from tests.gpu.results import NOT_REACHED, Row
 from tests.gpu.worker import Table, Worker
 
 GRACE = 10.0
@@ -116,7 +116,7 @@ def run_section(section: Section, labels: Sequence[str], pool: Pool, until: floa
         pool.fill()
         if time.monotonic() >= until:
             for label, _ in waiting:
-                keep(_make_row(label, "skipped", "not reached: the time of the section was up"))
+                keep(_make_row(label, "skipped", NOT_REACHED))
             waiting.clear()
         _assign(pool, waiting, lanes)
         if not waiting and not any(worker.label for worker in pool.workers):

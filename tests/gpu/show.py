@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tests.gpu.report import Sheet
@@ -22,6 +24,19 @@ def show(parts: Iterable[str | Sheet]) -> None:
             print("\n".join(["", *format_sheet(part)]))
         else:
             _print_rich(part, tables)
+
+
+@contextlib.contextmanager
+def watch(total: int) -> Iterator[Callable[[str], None]]:
+    """Show how far a run has come, on a terminal with rich; what is given is called with each row that is done."""
+    if not sys.stderr.isatty() or find_rich() is None:
+        yield lambda text: None
+        return
+    parts, console = importlib.import_module("rich.progress"), importlib.import_module("rich.console").Console(stderr=True)
+    columns = parts.BarColumn(), parts.MofNCompleteColumn(), parts.TimeElapsedColumn(), parts.TextColumn("{task.description}")
+    with parts.Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=total)
+        yield lambda text: progress.update(bar, advance=1, description=text)
 
 
 def find_rich() -> tuple[Any, Any, Any] | None:
