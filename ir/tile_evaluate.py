@@ -169,6 +169,8 @@ class _Machine:
 
     def write(self, assign: Assign, positions: Positions, values: Array, dtype: DType) -> None:
         """Write values of `dtype`, one for each point, merging them with the old ones if the assign says so."""
+        if not values.size:
+            return
         memory, float64 = self.memory[assign.target], self.environment.float64
         memory.check_write(assign.target, positions, self.instance, assign.is_atomic)
         shape = memory.values.shape

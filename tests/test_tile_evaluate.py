@@ -129,6 +129,17 @@ def test_where_leaves_out_reduced_points():
     assert y.tolist() == [6, 5]
 
 
+@pytest.mark.parametrize("merge", ["", "sum"])
+@pytest.mark.parametrize(("limit", "expected"), [(0, 3), (1, 5)])
+def test_where_leaves_out_the_only_point(merge, limit, expected):
+    """A block without axes has one element, at no index."""
+    y = numpy.zeros(1, numpy.float32)
+    value = "2.0" if merge else "5.0"
+    body = f"block b: f32[] b[] over () = 3.0 b[] over () {merge}= {value} where i64[N] > 0 Y[0] over () = b[]"
+    run(f"kernel k(out Y: f32[1]) for N in 0.. {{ {body} }}", {"N": limit}, Y=y)
+    assert y.tolist() == [expected]
+
+
 def test_an_empty_reduction_gives_the_identity():
     y = numpy.zeros(1, numpy.float32)
     run("kernel k(out Y: f32[1]) for N in 0.. { Y[i] over (i:1) = max(j:4 < N) f32[j] }", {"N": 0}, Y=y)
