@@ -185,7 +185,7 @@ class _StageMaker:
         try:
             self._compile_whole(wanted)
         except Unsupported:
-            refused = find_unsupported(self.graph)
+            refused = {**find_unsupported(self.graph), **self._find_results_elsewhere()}
             if not refused:
                 raise
             report_fallbacks(refused, self._options.fallback)
@@ -238,6 +238,18 @@ class _StageMaker:
                 where=f"{node.meta.get('source', '')} ({node.format_node()})".lstrip(),
                 help="leave results where they are computed, and move them outside the module",
             )
+
+    def _find_results_elsewhere(self) -> dict[Node, Unsupported]:
+        """The operators whose results the graph returns on another device than that of the program: eager moves them there."""
+        found: dict[Node, Unsupported] = {}
+        output = next(node for node in self.graph.graph.nodes if node.op == "output")
+        for node in output.args[0]:
+            if isinstance(node, Node) and node.op == "call_function" and isinstance(node.meta.get("val"), Tensor):
+                try:
+                    self._check_result(node)
+                except Unsupported as error:
+                    found[node] = error
+        return found
 
     def _is_weight(self, node: Node) -> bool:
         return node.op == "get_attr" and str(node.target) not in self._mutated

@@ -162,7 +162,6 @@ class _Finisher:
     def __init__(self, result: Result, symbols: Sequence[str], device: torch.device) -> None:
         self.result = result
         self._symbols = symbols
-        self._device = device
         self._allocator = Allocator(result.spec, symbols, device) if isinstance(result, Owned) else None
 
     def own(self, read: Callable[[Operand], Any], sizes: Sizes) -> Any:
@@ -174,7 +173,7 @@ class _Finisher:
                 shape, strides = self._allocator.read(sizes)
                 if is_fresh and tensor.stride() == strides:
                     return tensor
-                return torch.empty_strided(shape, strides, dtype=tensor.dtype, device=self._device).copy_(tensor.detach())
+                return torch.empty_strided(shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor.detach())
             case Returned(operand):
                 return read(operand)
             case Given(value):

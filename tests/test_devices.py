@@ -11,6 +11,7 @@ from tcomp.capture import capture
 from tcomp.compile_graph import _find_place, compile_captured
 from tcomp.devices import CPU, check_device, choose_backend, find_device, find_obstacle, is_number, list_tensors
 from tcomp.options import make_options
+from tcomp.program import EagerStage
 
 CUDA = torch.device("cuda", 0)
 
@@ -120,8 +121,7 @@ def test_compiling_works_without_triton(monkeypatch):
         compiled(random(4, 8))
 
 
-def test_a_result_somewhere_else_is_refused():
-    """Of a program on a GPU, nothing is left on the CPU: what would be there is no kernel's result."""
+def test_results_somewhere_else_are_moved_by_pytorch_or_refused():
     captured = capture(Function(lambda x: (x * 2, x + 1)), (torch.ones(2),))
     output = captured.outputs[0]
     output.node.meta["val"] = on("cuda:0", 2)
@@ -129,6 +129,11 @@ def test_a_result_somewhere_else_is_refused():
         compile_captured(captured, make_options({"fallback": "error"}))
     assert caught.value.where
     assert caught.value.help
+    program = compile_captured(captured, make_options({"fallback": "silent"}))
+    (eager,) = [stage for stage in program.stages if isinstance(stage, EagerStage)]
+    assert [(call.target, call.reason) for call in eager.calls] == [
+        (torch.ops.aten.mul.Tensor, "a result on cuda:0 of a program on cpu"),
+    ]
 
 
 def test_constants_on_the_cpu_of_a_program_on_a_gpu_are_copied():
