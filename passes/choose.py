@@ -82,9 +82,11 @@ class Chooser:
         assert self.measure is not None
         bound = merge_ranks(bind_arguments(group, self.memories))
         schedule, *_ = gpu_candidates(bound, self.target, "kernel", is_atomic=self.is_atomic)
-        kernel, operands = lower_group(bound, replace(schedule, joined=()), self.symbols)
+        if schedule.joined:
+            return None
+        kernel, operands = lower_group(bound, schedule, self.symbols)
         names = {operand: name for name, operand in bound.operands.items()}
-        product = None if schedule.joined else find_product(bound, [names[operand] for operand in operands])
+        product = find_product(bound, [names[operand] for operand in operands])
         if product is None:
             return None
         return self.measure(kernel, product), Candidate(group, replace(schedule, is_library=True), kernel, operands, product)

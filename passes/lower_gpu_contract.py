@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tcomp.ir.expressions import ONE, Index, Load, as_index, substitute_index
+from tcomp.ir.errors import Illegal
+from tcomp.ir.expressions import ONE, ZERO, Index, Load, as_index, substitute_index
 from tcomp.ir.index import simplify_index
 from tcomp.ir.tile import Assign, Block, Loop, TileStatement
 from tcomp.passes.lower_contract import lower_maps
@@ -58,7 +59,10 @@ def lower_gpu_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
 
 
 def _plan_walk(lowering: Lowering) -> list[tuple[str, Index]]:
-    """The loops over tiles, outermost first; one loop if tiles are grouped or walked in turns, from which the others are decoded."""
+    """The loops over tiles, outermost first; one loop if tiles are grouped or walked in turns, from which the others are decoded.
+
+    Raises Illegal if a group of tiles of rows does not divide their number.
+    """
     schedule = lowering.schedule
     names = {r.name for r in lowering.bound.group.outer}
     loops = [loop for name in schedule.order if name in names for loop in lowering.splits[name].loops]
@@ -71,6 +75,12 @@ def _plan_walk(lowering: Lowering) -> list[tuple[str, Index]]:
         places[variable] = (as_index(tile) // total) % trips
         total = total * trips
     if schedule.group:
+        if len(loops) < 2 or loops[-2][1] % schedule.group != ZERO:
+            raise Illegal(
+                f"groups of {schedule.group} tiles do not divide the rows",
+                where=str(schedule),
+                help="group as many tiles of rows as divide their number, where that is known, and there are several tiles of lanes",
+            )
         (row, rows), (lane, lanes) = loops[-2:]
         step, width = as_index(tile) % (rows * lanes), lanes * schedule.group
         places[row] = (step // width) * schedule.group + step % schedule.group
