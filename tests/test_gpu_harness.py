@@ -161,6 +161,19 @@ def test_thresholds_are_judged_by_what_was_measured():
     assert [threshold.is_met for threshold in find_thresholds([])] == [None] * 4
 
 
+def test_the_better_of_first_and_measured_choice_counts():
+    rows = [
+        measured("matmul", "bf16-8192", peer("cublas", 0.8)),
+        measured("tuned", "matmul-bf16-8192", peer("cublas", 0.81), peer("tuned", 0.9)),
+        measured("memory", "sum", peer("copy", 0.9)),
+        measured("tuned", "memory-sum", peer("copy", 0.88), peer("tuned", 1.5)),
+    ]
+    product, memory, *_ = find_thresholds(rows)
+    assert product.found == pytest.approx(0.9)
+    assert memory.found == 0.9
+    assert find_thresholds(rows[:1])[0].found == 0.8
+
+
 def test_the_report_names_what_is_wrong_and_shows_what_was_measured():
     kernels = (Kernel("a", "nest", 2, "", 40, 0, 1024), Kernel("b", "contract", 1, "", 168, 16, 230 * 1024, "wgmma"))
     library = Kernel("c", "contract", 1, "tile (i:1) library")

@@ -15,7 +15,7 @@ from tests.gpu.check import Bed
 from tests.gpu.contest import Contest
 from tests.gpu.measure import DeviceClock, HostClock, find_ratio, find_times, record_call, take_turns
 from tests.gpu.results import Row, Times
-from tests.gpu.rows import clean, describe_machine, measure_benchmark, measure_model, multiply
+from tests.gpu.rows import BENCHMARKS, clean, describe_machine, measure_benchmark, measure_model, multiply
 from tests.gpu.worker import Task
 
 BED = Bed(torch.device("cpu"), is_small=True)
@@ -78,6 +78,20 @@ def test_a_model_is_prepared_and_then_measured(monkeypatch):
     assert first.status == "right" and first.kernels
     assert last.find_peer("eager").ratio.median > 0
     assert last.find_peer("inductor").failure == "left out"
+
+
+def test_kernels_chosen_by_measurement_are_a_peer_and_are_checked(monkeypatch):
+    monkeypatch.setattr("tests.gpu.rows.SECONDS", 0.05)
+    compile = Bed.compile
+    # Here is no GPU to measure on: the same kernels again.
+    monkeypatch.setattr(Bed, "compile", lambda *given, tune=False, **options: compile(*given, **options))
+    row = run(measure_benchmark(BED, "tuned", BENCHMARKS["tuned"][0], leave_out("inductor-max")))[1]
+    assert row.status == "right"
+    assert row.find_peer("tuned").ratio and row.find_peer("tuned").kernels
+    monkeypatch.setattr(Bed, "compile", lambda *given, **options: Wrong() if options.get("tune") else compile(*given, **options))
+    row = run(measure_benchmark(BED, "tuned", benchmark := find(BENCHMARKS["tuned"], "memory-gelu-bf16"), leave_out("inductor-max")))[1]
+    assert benchmark.peers[0] == "tuned"
+    assert row.status == "wrong" and row.detail.startswith("tuned: ")
 
 
 def sleep(seconds):

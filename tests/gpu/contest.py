@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tcomp.ir.errors import TcompError
 from tcomp.program import KernelReport, KernelUse
@@ -21,6 +21,8 @@ from tests.gpu.results import Kernel, Peer, Row
 from tests.gpu.worker import Task, describe_error
 
 ROUNDS = 12
+TUNED = "tuned"
+"""The peer that is tcomp itself, with kernels chosen by measurement."""
 
 
 class Contest:
@@ -45,7 +47,8 @@ class Contest:
         self.peers["tcomp"] = Peer("tcomp", compile_seconds=seconds, note=note)
         eager = list_tensors(module(*inputs))
         with self.bed.take_turn():
-            verdict = judge(outputs, eager, run_reference(module, inputs))
+            reference = run_reference(module, inputs)
+        verdict = judge(outputs, eager, reference)
         self.row = replace(
             self.row,
             status="right" if verdict.is_right else "wrong",
@@ -57,7 +60,8 @@ class Contest:
             bytes=float(count_bytes([*inputs, *module.parameters(), *module.buffers(), *outputs])),
         )
         for name in peers:
-            self._prepare(name, partial(PEERS[name], module, inputs))
+            tune = partial(self._tune, options, eager, reference)
+            self._prepare(name, tune if name == TUNED else partial(PEERS[name], module, inputs))
         for name, function in others.items():
             self._prepare(name, lambda function=function: lambda: function(*inputs))
 
@@ -93,6 +97,16 @@ class Contest:
         """The result so far."""
         return replace(self.row, peers=tuple(self.peers.values()))
 
+    def _tune(self, options: Mapping[str, Any], eager: Sequence[Tensor], reference: Sequence[Tensor]) -> Call:
+        """Compile once more with tcomp, its kernels chosen by measurement; a wrong result makes the row wrong."""
+        compiled = self.bed.compile(self.module, self.inputs, tune=True, **options)
+        verdict = judge(list_tensors(compiled(*self.inputs)), eager, reference)
+        if not verdict.is_right:
+            self.row = replace(self.row, status="wrong", detail=f"{TUNED}: {verdict.detail}", error=verdict.error)
+        kernels, note = self._list_kernels(compiled)
+        self.peers[TUNED] = Peer(TUNED, note=note, kernels=kernels)
+        return lambda: compiled(*self.inputs)
+
     def _list_kernels(self, compiled: Any) -> tuple[tuple[Kernel, ...], str]:
         """The kernels, and why it is not known what they use."""
         try:
@@ -113,7 +127,8 @@ class Contest:
         except Exception as error:  # noqa: BLE001 (whatever a peer raises is what is said of it)
             self.peers[name] = Peer(name, failure=describe_error(error))
         else:
-            self.calls[name], self.peers[name] = call, Peer(name, compile_seconds=time.perf_counter() - start)
+            known = self.peers.get(name, Peer(name))
+            self.calls[name], self.peers[name] = call, replace(known, compile_seconds=time.perf_counter() - start)
         self.task.trying("")
 
     def _wait(self) -> None:

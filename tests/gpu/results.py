@@ -33,24 +33,6 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """What was measured of tcomp or another; `failure` says why there is nothing."""
-
-    name: str
-    failure: str = ""
-    seconds: Times | None = None
-    """Of one call; of single kernels on the device, of models from call to result."""
-    ratio: Times | None = None
-    """Time of this peer over time of tcomp, round by round: above 1, tcomp is faster."""
-    replay_seconds: Times | None = None
-    """Of one call recorded as a CUDA graph."""
-    replay_ratio: Times | None = None
-    compile_seconds: float | None = None
-    """Up to the end of the first call, nothing cached; others may have been compiling at the same time."""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Kernel:
     """A kernel of tcomp's and what it uses of a multiprocessor; None where that is not known, as of an interpreted one."""
 
@@ -70,6 +52,26 @@ class Kernel:
     def is_library(self) -> bool:
         """Whether PyTorch's library computes it, which the schedule says."""
         return "library" in self.loops.split()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What was measured of tcomp or another; `failure` says why there is nothing."""
+
+    name: str
+    failure: str = ""
+    seconds: Times | None = None
+    """Of one call; of single kernels on the device, of models from call to result."""
+    ratio: Times | None = None
+    """Time of this peer over time of tcomp, round by round: above 1, tcomp is faster."""
+    replay_seconds: Times | None = None
+    """Of one call recorded as a CUDA graph."""
+    replay_ratio: Times | None = None
+    compile_seconds: float | None = None
+    """Up to the end of the first call, nothing cached; others may have been compiling at the same time."""
+    note: str = ""
+    kernels: tuple[Kernel, ...] = ()
+    """Of tcomp, where other kernels than the row's were chosen."""
 
 
 @dataclass(frozen=True, slots=True)
