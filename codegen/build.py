@@ -94,8 +94,10 @@ def _units(plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, opti
 @cache_once
 def hash_generator() -> str:
     """A hash of the code that turns tile programs into C."""
-    folders = (Path(__file__).parent, Path(operators.__file__).parent)
-    return hash_parts(*(part for folder in folders for path in sorted(folder.glob("*.py")) for part in (path.name, path.read_text())))
+    here = Path(__file__).parent
+    sources = [path for folder in (here, Path(operators.__file__).parent) for path in sorted(folder.glob("*.py"))]
+    written = [path for path in sources if path.parent != here or not path.name.startswith("triton_")]
+    return hash_parts(*(part for path in written for part in (path.name, path.read_text())))
 
 
 def hash_support() -> str:

@@ -1,4 +1,4 @@
-"""The scalar operators, one table: name, arity, types, and the spelling in numpy, C and Triton.
+"""The scalar operators, one table: name, arity, types, what numpy computes them with, and their sign where they have one.
 
 Evaluator, verifier, text and both code generators loop over this table; nothing else knows an operator by name except where its
 algebra matters. Floats follow IEEE 754. `floordiv` and `mod` round toward minus infinity (Python), `truncdiv` and `fmod` toward
@@ -27,7 +27,6 @@ class Operator:
     infix: str = ""
     precedence: int = 0
     result: Literal["same", "bool"] = "same"
-    triton: str = ""
     cost: int = 1
     """Arithmetic cost in units of one vector instruction, for schedules and reports."""
     commutative: bool = False
@@ -110,7 +109,7 @@ _ROWS = [
     Operator("sub", 2, "number", numpy.subtract, "-", 6),
     Operator("mul", 2, "number", numpy.multiply, "*", 7, commutative=True),
     Operator("div", 2, "float", numpy.divide, "/", 7, cost=6),
-    Operator("floordiv", 2, "int", numpy.floor_divide, "", cost=20, triton="floordiv"),
+    Operator("floordiv", 2, "int", numpy.floor_divide, "", cost=20),
     Operator("mod", 2, "number", numpy.mod, "", cost=20),
     Operator("truncdiv", 2, "int", _truncated_division, "", cost=20),
     Operator("fmod", 2, "number", numpy.fmod, "", cost=20),
