@@ -21,7 +21,7 @@ from tcomp.ir.index import is_data
 from tcomp.ir.tile import Assign, TileStatement
 from tcomp.passes.group import Group
 from tcomp.passes.lower_scan import inside_target
-from tcomp.passes.lowering import Lowering, identity_of, nest_loops, parallel_nest
+from tcomp.passes.lowering import Lowering, initial_of, nest_loops, parallel_nest
 
 ATOMIC_DTYPES = frozenset({"f32", "f64", "i32", "i64"})
 """Element types that the hardware merges in one step."""
@@ -42,9 +42,8 @@ def expand_scatters(groups: tuple[Group, ...]) -> tuple[Group, ...]:
 
 def _fill_group(group: Group) -> Group:
     (einsum,) = group.members
-    initial = identity_of(einsum)[0] if einsum.initial is None else einsum.initial
     names = tuple(i.as_variable or f"_{p}" for p, i in enumerate(einsum.index))
-    fill = Einsum(einsum.targets, tuple(map(as_index, names)), einsum.shape, initial, source=einsum.source)
+    fill = Einsum(einsum.targets, tuple(map(as_index, names)), einsum.shape, initial_of(einsum), source=einsum.source)
     return replace(group, kind="fill", members=(fill,), outer=fill.free)
 
 

@@ -42,6 +42,7 @@ from tcomp.passes.lowering import (
     Split,
     accumulator_dtype,
     identity_of,
+    initial_of,
     narrow,
     nest_loops,
     parallel_nest,
@@ -323,8 +324,7 @@ def lower_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:
     fill = lowering.cut((rank for _, rank in places), tiled=False)
     names = dict(places)
     whole = tuple(as_index(names[p].name) if p in names else lowering.place(i) for p, i in enumerate(einsum.index))
-    initial = identity_of(einsum)[0] if einsum.initial is None else einsum.initial
-    first = Assign(einsum.name, whole, axes, lowering.expression(initial))
+    first = Assign(einsum.name, whole, axes, lowering.expression(initial_of(einsum)))
     reduced = lowering.cut(einsum.reduced, tiled=False)
     slots = tuple(lowering.place(i) for i in einsum.index)
     merge = None if einsum.reduce in (None, "last") else einsum.reduce

@@ -244,6 +244,14 @@ def identity_of(einsum: Einsum) -> tuple[Constant, ...]:
     return MONOIDS[einsum.reduce].identity(einsum.dtype)
 
 
+def initial_of(einsum: Einsum) -> Expr:
+    """What a scatter starts from, in the type of its target."""
+    if einsum.initial is not None:
+        return einsum.initial
+    (identity,) = identity_of(einsum)
+    return narrow(identity, identity.dtype, einsum.dtype)
+
+
 def narrow(value: Expr, held: DType, wanted: DType) -> Expr:
     """Convert an accumulated value to the type of its tensor."""
     return value if held == wanted else Cast(wanted, value)
