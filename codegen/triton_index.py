@@ -89,6 +89,10 @@ class IndexWriter:
         lows = (interval(form, self.bounds)[0] for form in self.forms(index))
         return any(low is not None and low >= 0 for low in lows)
 
+    def is_narrow(self, index: Index) -> bool:
+        """Whether an index can be computed in 32 bits."""
+        return any(is_narrow(form, self.bounds) for form in self.forms(index))
+
     def limit(self, name: str, extent: Index) -> None:
         """Note that the value a name stands for is in 0 .. extent wherever it matters."""
         self.bounds = replace(self.bounds, extents={**self.bounds.extents, name: extent})
@@ -142,7 +146,7 @@ class IndexWriter:
 
     def _sum(self, index: Index, known: Mapping[str, Value]) -> Value:
         """The terms of an index added up, all in the width that the whole needs."""
-        is_wide = not any(is_narrow(form, self.bounds) for form in self.forms(index))
+        is_wide = not self.is_narrow(index)
         terms = sorted(index.terms, key=lambda term: term[1] < 0)
         constant = Value(Literal(index.constant), i64 if is_wide else i32)
         starts = not terms or terms[0][1] < 0

@@ -134,13 +134,22 @@ class MemoryReader:
         return place
 
     def _point(self, home: Memory, flat: Index, known: Mapping[str, Value]) -> Value:
+        """Pointers to elements.
+
+        Where 32 bits hold the whole offset it is added up before it is widened, which takes half the registers; elsewhere the
+        scalar part, the only wide one as a rule, moves the pointer.
+        """
         scalar, tensor = self.writer.index.split(flat, known)
-        code: TExpression = Name(home.pointer)
         parts = [part for part in (scalar, tensor) if part is not None]
-        for part in parts:
-            code = add(code, part.code)
-        axes = frozenset[str]() if tensor is None else tensor.axes
-        return Value(code, home.dtype, axes, max((part.depth for part in parts), default=0), 1)
+        depth = max((part.depth for part in parts), default=0)
+        if len(parts) == 2 and i64 not in (parts[0].dtype, parts[1].dtype) and self.writer.index.is_narrow(flat):
+            codes = [add(parts[1].code, parts[0].code)]
+        else:
+            codes = [part.code for part in parts]
+        code: TExpression = Name(home.pointer)
+        for part in codes:
+            code = add(code, part)
+        return Value(code, home.dtype, frozenset[str]() if tensor is None else tensor.axes, depth, 1)
 
     def _require(self, value: Value, index: Index, extent: Index, place: Place) -> None:
         """Elements exist only where an index is inside."""
