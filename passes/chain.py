@@ -34,8 +34,11 @@ SMALLEST_ROWS = 4
 """Rows of a tile below which the contractions would reload their right operands too often."""
 
 
-def chain_groups(groups: tuple[Group, ...], cascade: Cascade, target: Target) -> tuple[Group, ...]:
-    """Join chains of three groups of a cascade; each chain takes the place of its last group. Outputs stay in memory."""
+def chain_groups(groups: tuple[Group, ...], cascade: Cascade, target: Target, *, strict: bool = False) -> tuple[Group, ...]:
+    """Join chains of three groups of a cascade; each chain takes the place of its last group. Outputs stay in memory.
+
+    With `strict` no rounding to a narrow float may be left out, as one pass over the rank between the contractions would.
+    """
     producer = {name: place for place, group in enumerate(groups) for name in group.stored}
     readers = dict.fromkeys(cascade.outputs, 1)
     dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
@@ -50,7 +53,10 @@ def chain_groups(groups: tuple[Group, ...], cascade: Cascade, target: Target) ->
             continue
         middle_place = _only_source(last, groups, producer, readers, "nest")
         first_place = None if middle_place is None else _only_source(groups[middle_place], groups, producer, readers, "contract")
-        if middle_place is None or first_place is None or kept[first_place] is None:
+        # A group that ends a chain starts no other.
+        if middle_place is None or first_place is None or kept[first_place] is not groups[first_place]:
+            continue
+        if strict and isinstance(target, Gpu) and any(_is_narrow(t) for e in groups[middle_place].members for _, t in e.targets):
             continue
         chain = _join(groups[first_place], groups[middle_place], last, target, dtypes)
         if chain is not None:
@@ -113,7 +119,9 @@ def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapp
     if bottom.left.tensor != weights or not inner.extent.is_constant or not inner.extent.constant:
         return None
     if isinstance(target, Gpu):
-        if not top.rows or not _fits_gpu(first, bottom) or find_one_pass(middle, last.root, weights, dtypes) is None:
+        # A tile has rows that neither of the other operands knows of, or products would not be those of matrices.
+        rows = {into[r.name] for r in top.rows} & {out[r.name] for r in bottom.rows if r.name in out}
+        if not rows or not _fits_gpu(first, bottom) or find_one_pass(middle, last.root, weights, dtypes) is None:
             return None
     else:
         row = _row_tile(first, top.rows, into, middle, target)
@@ -125,6 +133,10 @@ def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapp
     parts = (head, middle, tail)
     members = tuple(e for part in parts for e in part.members)
     return Group("chain", members, middle.outer, middle.inner, stored=last.stored, parts=parts)
+
+
+def _is_narrow(dtype: DType) -> bool:
+    return dtype != compute_dtype(dtype)
 
 
 def _fits_gpu(first: Group, bottom: Contraction) -> bool:

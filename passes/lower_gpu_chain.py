@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, as_index, constant, map_loads
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, as_index, constant, loads, map_loads
 from tcomp.ir.tile import Assign, Axis, Block, TileStatement
 from tcomp.passes.arguments import Bound
 from tcomp.passes.group import Group
@@ -203,7 +203,8 @@ class _Chain:
 
     def _keep_term(self, running: Running, term: Expr) -> list[TileStatement]:
         """A block for the exponentials, which several sums share."""
-        factor = _find_exponential(term)
+        assert running.reference is not None
+        factor = _find_exponential(term, self.references[running.reference].base)
         if factor is None or factor in self.terms:
             return []
         block = self._block("term", accumulator_dtype(running.einsum), self.score_axes)
@@ -248,15 +249,15 @@ def _widened(value: Expr, held: DType, wide: DType) -> Expr:
     return value if held == wide else Cast(wide, value)
 
 
-def _find_exponential(term: Expr) -> Expr | None:
-    """The first exponential in a term, None if there is none."""
+def _find_exponential(term: Expr, base: Load) -> Expr | None:
+    """The exponential in a term from whose argument `base` is subtracted, None if there is none."""
     match term:
         case Apply(operator, arguments):
-            if operator == "exp":
+            if operator == "exp" and base in loads(term):
                 return term
-            return next((found for a in arguments if (found := _find_exponential(a)) is not None), None)
+            return next((found for a in arguments if (found := _find_exponential(a, base)) is not None), None)
         case Cast(_, argument):
-            return _find_exponential(argument)
+            return _find_exponential(argument, base)
         case _:
             return None
 

@@ -185,7 +185,7 @@ def build(
     expanded = prologues or {}
     groups = attach_prologues(fuse(without(cascade, expanded)), expanded)
     groups = groups if strict else widen_groups(groups, cascade)
-    groups = chain_groups(groups, cascade, target)
+    groups = chain_groups(groups, cascade, target, strict=strict)
     if isinstance(target, Gpu):
         groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
     observe("groups", groups)

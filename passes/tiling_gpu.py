@@ -166,11 +166,11 @@ def _chain(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
     members = {e.name: e for e in group.members}
     first, middle, last = (bound_part(part, members, group) for part in group.parts)
     (inner,) = middle.inner
-    contraction = find_contraction(first.root, {}, inner.name)
-    assert contraction is not None
-    row = max((r for r in contraction.rows if r in middle.outer), key=lambda r: typical(r.extent))
     outer = tuple(r.name for r in group.outer)
     heads = (tuple(first.root.reduced), tuple(r for r in last.root.free if r.name not in outer))
+    contraction, bottom = find_contraction(first.root, {}, inner.name), find_contraction(last.root, {}, heads[1][0].name)
+    assert contraction is not None and bottom is not None
+    row = max((r for r in contraction.rows if r in middle.outer and r in bottom.rows), key=lambda r: typical(r.extent))
     whole = tuple((_head(group, ranks), power_above(_extent(ranks))) for ranks in heads)
     names = (*outer, inner.name, *(r.name for ranks in heads for r in ranks))
     wide = bound.operands[contraction.left.tensor].memory.dtype.bits >= 32

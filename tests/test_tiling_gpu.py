@@ -252,6 +252,15 @@ def test_a_chain_walks_the_keys_with_a_tile_of_rows(rows, keys):
         assert schedule.parallel == ("h", "i")
 
 
+def test_rows_of_a_chain_are_of_a_rank_that_neither_keys_nor_values_have():
+    """With keys for all heads and values for each, heads are rows of the scores and no rows of the result."""
+    body = ATTENTION.format(i=20, j=30).replace("h:3", "h:64").replace("K[h, j, e]", "K[j, e]")
+    cascade = read_cascade(body, "X: f32[64, 20, 16], K: f32[30, 16], V: f32[64, 30, 24]")
+    (group,) = chain_groups(fuse(cascade), cascade, HOPPER)
+    for schedule in gpu_candidates(bind(cascade, group), HOPPER, "kernel"):
+        assert [rank for rank, _ in schedule.tiles] == ["i", "j", "e", "d"]
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_every_candidate_of_a_chain_computes_the_same(number):
     cascade, bound = attention(40, 70)
