@@ -10,11 +10,11 @@ INPUTS = """A: f32[4, 16, 8], B: f32[4, 8, 32], W: f32[32, 8], K: f32[8, 32], X:
 G: bf16[32, 8], D: f32[8, 3], P: f32[2, 8, 16], I: i64[8]"""
 
 
-def contraction(statement, static=()):
+def contraction(statement, static=(), lanes=None):
     parsed = parse_cascade(f"cascade c({INPUTS}) -> (Y) {{ {statement} }}")
     check_cascade(parsed)
     (einsum,) = parsed.statements
-    found = find_contraction(einsum, {name: name in static for name in parsed.tensors()})
+    found = find_contraction(einsum, {name: name in static for name in parsed.tensors()}, lanes)
     if found is None:
         return None
     names = [" ".join(rank.name for rank in ranks) for ranks in (found.rows, (found.lanes,), found.shared)]
@@ -36,6 +36,15 @@ def contraction(statement, static=()):
 )
 def test_splits(statement, found):
     assert contraction(statement) == found
+
+
+def test_a_rank_that_has_to_give_the_lanes_does_if_it_can():
+    statement = "Y: f32[b:4, m:16, n:32] = sum(k:8) A[b, m, k] * W[n, k]"
+    assert contraction(statement, lanes="n") == ("A", "W", "b m", "n", "")
+    assert contraction(statement, lanes="m") == ("W", "A", "n", "m", "b")
+    assert contraction(statement, lanes="b") == ("W", "A", "n", "b", "m")
+    assert contraction(statement, lanes="k") is None
+    assert contraction("Y: f32[b:4, m:16, n:32] = sum(k:8) A[b, m, k] * B[b, k, n]", lanes="b") is None
 
 
 def test_static_operands_give_the_lanes():

@@ -52,6 +52,21 @@ def test_static_iterations_and_states_move_whole():
     assert main.count("=") == 1
 
 
+def test_what_is_named_late_stays_with_all_that_is_made_of_it():
+    parsed = parse_cascade(
+        f"cascade c({INPUTS}) -> (Z) {{ A: f32[i:8] = exp(W[i]) B: f32[i:8] = A[i] + V[i] C: f32[i:8] = V[i] * V[i] "
+        "Z: f32[i:8] = X[i] * B[i] + C[i] }"
+    )
+    prelude, main = fold_weights(parsed, {"A"})
+    for part in (prelude, main):
+        check_cascade(part)
+    assert [e.name for e in prelude.einsums()] == ["C"]
+    assert [e.name for e in main.einsums()] == ["A", "B", "Z"]
+    assert [t.name for t in main.inputs] == ["X", "W", "V", "C"]
+    prelude, main = fold_weights(parsed, {"A", "C"})
+    assert list(prelude.einsums()) == []
+
+
 def test_symbolic_statements_stay():
     body = "A: f32[i:8] = exp(W[i]) B: f32[n:K] = f32[n] Z: f32[n:K, i:8] = B[n] * A[i]"
     prelude, main = split(body, symbols=" for K in 1..")

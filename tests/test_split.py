@@ -44,6 +44,10 @@ def same_values(before, after, symbols=None):
             ["Y: f32[s:8, n:5] = sum(k:12) A[s, k] * W[n, k]"],
         ),
         (
+            "Y: bf16[s:8] = sum(b:1) A[b, s, 3] * 2.0",
+            ["Y: bf16[s:8] = bf16(A[s, 3] * 2.0)"],
+        ),
+        (
             "Y: f32[s:8, k:12] = A[0, s, k // 4 * 4 + k % 4] * A[0, s, k % 4]",
             ["Y: f32[s:8, k.1:3, k.0:4] = A[s, k.0 + 4*k.1] * A[s, k.0]"],
         ),
