@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from tcomp.ir.parser import parse_cascade
 from tcomp.ir.text import print_einsum
 from tcomp.passes import split_groups as module
+from tcomp.passes.arguments import bind_arguments
 from tcomp.passes.fuse import fuse
+from tcomp.passes.layout import choose_layouts
+from tcomp.passes.operands import static_tensors
 from tcomp.passes.prologue import attach_prologues, find_prologues, without
 from tcomp.passes.split_groups import split_groups
 from tests.cascade_strategies import programs
 from tests.documentation import find_example
-from tests.gpu_groups import HOPPER, SMALL, read_cascade
+from tests.gpu_groups import HOPPER, SMALL, lower, place_tensors, read_cascade, read_kernel_schedule
 from tests.program_runner import check_compiled, random_inputs
 
 EAGER = {"SHORTEST_PART": 1, "FOLD_CYCLES": 0.0, "FOLD_BYTES": 1e12, "LONG_ROW": 1, "LONG_COLUMN": 1, "FEW_POINTS": 1}
@@ -89,6 +92,24 @@ def test_an_epilogue_follows_the_fold():
     _, (first, second) = split(body, "X: f32[4, 64], W: f32[64, 5]")
     assert (first.kind, first.names, [r.name for r in first.outer]) == ("contract", ("Y.part",), ["part", "m", "n"])
     assert (second.kind, second.names, second.stored) == ("nest", ("Y", "Z"), ("Z",))
+
+
+def test_the_kernels_read_well(golden, monkeypatch):
+    set_constants(monkeypatch, PARTS=(4,))
+    body = "Y: f32[m:4, n:5] = sum(k:64) X[m, k] * W[k, n] Z: f32[m:4, n:5] = maximum(Y[m, n] + C[n], 0.0)"
+    cascade = read_cascade(body, "X: f32[4, 64], W: f32[64, 5], C: f32[5]")
+    groups = split_groups(fuse(cascade), cascade, HOPPER)
+    memories = place_tensors(cascade)
+    choose_layouts(groups, memories, static_tensors(cascade), ())
+    schedules = (
+        "contract(Y.part) tile (m:4, n:8, k:2) order (part, m, n, k) parallel (part, m, n) lanes n",
+        "nest(Y, Z) tile (m:4, part:32) order (m, n, part) parallel (m, n)",
+    )
+    found = []
+    for group, schedule in zip(groups, schedules):
+        bound = bind_arguments(group, memories)
+        found.append(lower(bound, read_kernel_schedule(f"kernel k = {schedule} warps 4 stages 2"))[0])
+    golden.check("gpu_split_sum.txt", "\n\n".join(map(str, found)))
 
 
 @pytest.mark.usefixtures("eager")
