@@ -14,20 +14,22 @@ from dataclasses import replace
 from functools import partial
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import ONE, Expr, Index, Load, as_index, map_load_indices, map_loads, substitute_index
+from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, as_index, map_load_indices, map_loads, substitute_index
 from tcomp.ir.index import Bounds, simplify_index
 from tcomp.passes.arguments import Bound, Memory, Operand, map_slot
 
 
 def joint_rank(name: str, ranks: tuple[Rank, ...]) -> tuple[Rank, dict[str, Index]]:
     """The rank that walks several as one, the last one fastest, and each of them decoded from it."""
-    whole = ONE
+    whole = steps = ONE
     places: dict[str, Index] = {}
+    # A rank without points has none to decode: it divides as one of a single point would.
+    sizes = {rank.name: ONE if rank.extent == ZERO else rank.extent for rank in ranks}
     for rank in reversed(ranks):
-        places[rank.name] = as_index(name) // whole
-        whole = whole * rank.extent
+        places[rank.name] = as_index(name) // steps
+        whole, steps = whole * rank.extent, steps * sizes[rank.name]
     bounds = Bounds({name: whole})
-    decoded = {r.name: places[r.name] if r is ranks[0] else places[r.name] % r.extent for r in ranks}
+    decoded = {r.name: places[r.name] if r is ranks[0] else places[r.name] % sizes[r.name] for r in ranks}
     return Rank(name, whole), {n: simplify_index(index, bounds) for n, index in decoded.items()}
 
 

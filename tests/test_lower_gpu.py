@@ -197,3 +197,15 @@ def test_tiles_may_be_walked_in_turns():
     program = compile_text(PRODUCT, measure=choose_by(lambda kernel, product: "for tile in instance" in str(kernel)))
     (schedule,) = program.schedule.kernels
     assert schedule.instances == GPU.multiprocessors
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "X: f32[0, 5]) -> (Z) { Z: f32[j:5, i:0] = X[i, (j + 2) % 5] * 2.0",
+        "X: f32[3, 0]) -> (Z) { Z: f32[i:3] = sum(j:0) X[i, j]",
+        "X: f32[0, 3, 4]) -> (Z) { Z: f32[i:0, j:3, k:4] = X[i, 2 - j, k]",
+    ],
+)
+def test_ranks_without_points_are_joined_like_others(body):
+    compile_text(f"cascade c({body} }}")
