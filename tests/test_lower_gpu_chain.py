@@ -264,7 +264,7 @@ def attentions(draw):
     return parse_cascade(f"cascade c({inputs}) -> (Z) {{ {body} }}")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(attentions(), st.booleans(), st.booleans(), st.integers(0, 3))
 def test_any_attention_computes_what_three_passes_do(cascade, tiny, dead, seed):
     inputs = random_inputs(cascade, seed=seed)
