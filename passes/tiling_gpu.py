@@ -258,7 +258,8 @@ def _map(bound: Bound, outer: tuple[Rank, ...], name: str) -> KernelSchedule:
         a, b = (r for r in outer if r.name in walked[:2])
         tiles = tuple((r.name, min(SIDE, power_above(typical(r.extent)))) for r in (a, b))
         return _nest_schedule(group, name, names, names, tiles, (), 4)
-    weight = max(1, _cost(group) // 64)
+    # Four elements a thread at least, which one load brings.
+    weight = max(1, min(2, _cost(group) // 64))
     size = max(WARP, min(ELEMENTS // power_above(weight), power_above(_extent(outer))))
     warps = 4 if size >= 4 * WARP else 1
     return _nest_schedule(group, name, names, names, ((_head(group, outer), size),), _joined(group, outer), warps)

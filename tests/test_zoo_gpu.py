@@ -9,14 +9,14 @@ import torch
 
 pytest.importorskip("triton")
 
-import tcomp  # noqa: E402
-from tcomp.codegen.triton_build import Compilation, compile_all, read_resources  # noqa: E402
-from tcomp.codegen.triton_files import build_module  # noqa: E402
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit  # noqa: E402
-from tcomp.codegen.triton_module import load_functions  # noqa: E402
-from tcomp.reference import is_right, list_tensors, measure_error, run_reference  # noqa: E402
-from tcomp.zoo import NAMES, build  # noqa: E402
-from tests.gpu_targets import AMPERE, HOPPER, compile_model  # noqa: E402
+import tcomp
+from tcomp.codegen.triton_build import Compilation, compile_all, read_resources
+from tcomp.codegen.triton_files import build_module
+from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
+from tcomp.codegen.triton_module import load_functions
+from tcomp.reference import is_right, list_tensors, measure_error, run_reference
+from tcomp.zoo import NAMES, build
+from tests.gpu_targets import AMPERE, HOPPER, compile_model
 
 TENSOR_CORE_KINDS = {"contract", "chain"}
 LARGEST_SPILL = 64
