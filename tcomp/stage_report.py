@@ -33,7 +33,7 @@ def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> St
                 source=source,
                 einsums=tuple((einsum.name, print_einsum(einsum)) for einsum in group.members),
                 origins=tuple(dict.fromkeys(str(einsum.source) for einsum in group.members if str(einsum.source))),
-                why=explain_group(group),
+                why=explain_group(group, one_pass=schedule.warps > 0),
                 loops=schedule.loops,
                 calls=1,
                 is_prelude=part is compiled.prelude,
@@ -53,8 +53,8 @@ def _count(cascade: Cascade) -> int:
     return sum(1 for _ in cascade.einsums())
 
 
-def explain_group(group: Group) -> str:
-    """Why the einsums of a group are one kernel, in a sentence."""
+def explain_group(group: Group, *, one_pass: bool = False) -> str:
+    """Why the einsums of a group are one kernel, in a sentence; `one_pass` says how a chain is computed: on GPUs in one loop."""
     over = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.outer) or "a single point"
     first, rest = group.members[0].name, [einsum.name for einsum in group.members[1:]]
     joined = _enumerate(rest)
@@ -78,9 +78,14 @@ def explain_group(group: Group) -> str:
             together = f"; {joined} with it"
         case "chain":
             rows = " and ".join(part.root.name for part in group.parts if part.kind == "contract")
-            alone = f"{rows} are contractions over {over}, chained through rows that stay in cache"
             between = [name for part in group.parts if part.kind == "nest" for name in part.names]
-            together = f"; {_enumerate(between)} on those rows between them"
+            if one_pass:
+                walked = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.inner)
+                alone = f"{rows} are contractions over {over}, in one pass over {walked} between them"
+                together = f"; {_enumerate(between)} run along, and sums are corrected where a maximum that they subtract moves"
+            else:
+                alone = f"{rows} are contractions over {over}, chained through rows that stay in cache"
+                together = f"; {_enumerate(between)} on those rows between them"
         case _:
             assert_never(group.kind)
     kept = [name for name in group.names if name not in group.stored]

@@ -8,7 +8,9 @@ from tcomp.ir.parser import parse_cascade
 from tcomp.passes.fuse import fuse
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.stage_report import explain_group
+from tests.gpu_targets import HOPPER
 from tests.program_runner import small_target
+from tests.test_lower_gpu import ATTENTION
 
 CASES = {
     "contract": (
@@ -64,4 +66,12 @@ def test_a_chain_is_explained():
     assert explain_group(chain) == (
         "H and Z are contractions over i:24, chained through rows that stay in cache; Q and N on those rows between them; "
         "H, Q and N never reach memory"
+    )
+
+
+def test_a_chain_on_a_gpu_is_one_pass():
+    (chain,) = compile_cascade(parse_cascade(ATTENTION), {}, HOPPER).main.groups
+    assert explain_group(chain, one_pass=True) == (
+        "S and Z are contractions over h:3, i:70, in one pass over j:90 between them; G, E, D and P run along, and sums are "
+        "corrected where a maximum that they subtract moves; S, T, G, E, D and P never reach memory"
     )
