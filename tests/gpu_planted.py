@@ -37,17 +37,32 @@ def hang(task):
 
 
 def crash_at_a_peer(task):
+    so_far = Row("planted", "peer", "right", "so far")
     peers = []
     for name in ("good", "bad"):
         if name in task.left_out:
             peers.append(Peer(name, failure=task.left_out[name]))
             continue
-        task.trying(name)
+        task.trying(name, so_far)
         if name == "bad":
             os.kill(os.getpid(), signal.SIGKILL)
         peers.append(Peer(name))
-        task.trying("")
+        task.trying("", so_far)
     return Row("planted", "peer", "right", peers=tuple(peers))
+
+
+def hang_at_a_peer(task):
+    so_far = Row("planted", "slow", "right", "so far")
+    if "bad" not in task.left_out:
+        task.trying("bad", so_far)
+        time.sleep(600)
+    yield so_far
+    return replace(so_far, detail=task.left_out["bad"])
+
+
+def hang_when_measured(task):
+    yield Row("planted", "stuck", "right", "prepared")
+    time.sleep(600)
 
 
 def lose_the_device(task):
@@ -93,6 +108,7 @@ class Planted:
 ROWS = {
     "right": be_right, "wrong": be_wrong, "failed": fail, "skipped": skip, "crashed": crash, "hung": hang, "peer": crash_at_a_peer,
     "lost": lose_the_device, "first": measure, "second": measure, "third": measure, "late": crash_when_measured,
+    "slow": hang_at_a_peer, "stuck": hang_when_measured,
 }  # fmt: skip
 
 

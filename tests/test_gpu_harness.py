@@ -15,8 +15,8 @@ from tests import gpu_planted
 from tests.gpu import schedule
 from tests.gpu.__main__ import main
 from tests.gpu.report import Sheet, describe, find_thresholds, is_wrong
-from tests.gpu.results import Kernel, Peer, Row, Times, make_plain, write_json
-from tests.gpu.schedule import MOST_STARTS, Pool, Section, WorkersFailed, run_sections
+from tests.gpu.results import NOT_REACHED, Kernel, Peer, Row, Times, make_plain, write_json
+from tests.gpu.schedule import MOST_STARTS, Pool, Section, WorkersFailed, run_section, run_sections
 from tests.gpu.show import format_sheet, show
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,8 +76,28 @@ def test_time_that_is_up_leaves_rows_that_say_so(tmp_path):
     start = time.monotonic()
     rows = run(tmp_path, "right", "hung", "right", size=1, seconds=3.0)
     assert time.monotonic() - start < 15
-    assert rows[0].status == "right"
-    assert {(row.status, row.detail[:11]) for row in rows[1:]} == {("failed", "took longer"), ("skipped", "not reached")}
+    assert [(row.status, row.detail) for row in rows] == [("right", ""), *[("skipped", NOT_REACHED)] * 2]
+
+
+def test_time_that_is_up_at_a_peer_leaves_that_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule, "GRACE", 0.5)
+    found = []
+    pool = Pool(gpu_planted.open_planted, tmp_path, 1, lambda about: None)
+    try:
+        now = time.monotonic()
+        run_section(Section("planted", "", 1.0, 60.0), ["planted/slow", "planted/right"], pool, now + 2, now + 60, found.append)
+    finally:
+        pool.close()
+    assert {(row.name, row.status, row.detail) for row in found} == {
+        ("right", "skipped", NOT_REACHED),
+        ("slow", "right", "not done when the time of the section was up"),
+    }
+
+
+@pytest.mark.parametrize(("name", "detail"), [("slow", "so far"), ("stuck", "prepared")])
+def test_all_time_that_is_up_keeps_what_a_row_has(tmp_path, name, detail):
+    (row,) = run(tmp_path, name, size=1, seconds=2.0)
+    assert (row.status, row.detail) == ("right", detail)
 
 
 def test_workers_that_do_not_start_end_the_run(tmp_path):
@@ -99,7 +119,7 @@ def test_sections_share_the_time_that_is_left(tmp_path, monkeypatch):
     finally:
         pool.close()
     # A quarter of the time and some grace for the first; then the second goes on.
-    assert [row.status for row in found] == ["right", "skipped", "failed", "right"]
+    assert [row.status for row in found] == ["right", "skipped", "skipped", "right"]
 
 
 def cut(tmp_path, number, wait):

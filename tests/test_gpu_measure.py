@@ -27,7 +27,7 @@ def find(table, name):
 
 
 def leave_out(*names):
-    return Task(dict.fromkeys(names, "left out"), lambda peer: None)
+    return Task(dict.fromkeys(names, "left out"), lambda peer, row: None)
 
 
 def run(generator):
@@ -101,7 +101,7 @@ def sleep(seconds):
 def test_peers_that_fail_say_so_and_others_are_measured():
     told = []
     module, inputs = nn.Linear(8, 8).requires_grad_(False), (torch.randn(4, 8),)
-    task = Task({"inductor": "took longer than 60 s"}, told.append)
+    task = Task({"inductor": "took longer than 60 s"}, lambda peer, row: told.append((peer, row.status)))
     contest = Contest(BED, Row("matmul", "small", "failed"), module, inputs, task)
     with torch.no_grad():
         contest.prepare(("eager", "inductor", "copy"), {"slow": sleep(0.002), "broken": lambda x: x.no_such_method()}, {})
@@ -114,7 +114,7 @@ def test_peers_that_fail_say_so_and_others_are_measured():
     assert row.find_peer("slow").ratio.median > 1
     assert row.find_peer("inductor").failure == "took longer than 60 s" and row.find_peer("inductor").seconds is None
     assert row.find_peer("broken").failure.startswith("AttributeError")
-    assert told == ["eager", "", "copy", "", "slow", "", "broken", ""]
+    assert told == [(peer, "right") for name in ("eager", "copy", "slow", "broken") for peer in (name, "")]
 
 
 def test_a_wrong_result_is_a_wrong_row(monkeypatch):

@@ -64,20 +64,23 @@ class Contest:
             self._prepare(name, tune if name == TUNED else partial(PEERS[name], module, inputs))
         for name, function in others.items():
             self._prepare(name, lambda function=function: lambda: function(*inputs))
+        if self.bed.has_cuda:
+            # Rows of other workers are prepared while this one is parked.
+            torch.cuda.empty_cache()
 
     def record(self) -> None:
         """Record all as CUDA graphs; who cannot be recorded is measured without."""
         for name, call in self.calls.items():
             reason = self.task.left_out.get(f"graph of {name}", "")
             if not reason:
-                self.task.trying(f"graph of {name}")
+                self.task.trying(f"graph of {name}", self.finish())
                 try:
                     self.replays[name] = record_call(call)
                 except Exception as error:  # noqa: BLE001 (whatever keeps it from being recorded is its note)
                     reason = describe_error(error)
             if reason:
                 self.peers[name] = replace(self.peers[name], note=f"not recorded: {reason}")
-        self.task.trying("")
+        self.task.trying("", self.finish())
 
     def measure(self, clock: DeviceClock | HostClock, seconds: float) -> None:
         """Measure calls, then replays, in turns."""
@@ -118,7 +121,7 @@ class Contest:
         if name in self.task.left_out:
             self.peers[name] = Peer(name, failure=self.task.left_out[name])
             return
-        self.task.trying(name)
+        self.task.trying(name, self.finish())
         start = time.perf_counter()
         try:
             call = prepare()
@@ -129,7 +132,7 @@ class Contest:
         else:
             known = self.peers.get(name, Peer(name))
             self.calls[name], self.peers[name] = call, replace(known, compile_seconds=time.perf_counter() - start)
-        self.task.trying("")
+        self.task.trying("", self.finish())
 
     def _wait(self) -> None:
         if self.bed.has_cuda:

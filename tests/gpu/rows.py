@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.metadata
+import importlib.util
 import platform
 import subprocess
 import sys
@@ -16,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import tcomp
 from tcomp.zoo import NAMES, build
 from tests.gpu.benchmarks import ATTENTIONS, OTHERS, PRODUCTS, STREAMS, Benchmark
-from tests.gpu.case import Case
+from tests.gpu.case import Case, Inputs
 from tests.gpu.cases import CASES
 from tests.gpu.check import Bed
 from tests.gpu.contest import TUNED, Contest, list_kernels
 from tests.gpu.measure import DeviceClock, HostClock
-from tests.gpu.results import Row
+from tests.gpu.results import Row, Skip
 from tests.gpu.scenarios import SCENARIOS, Scenario
 from tests.gpu.schedule import Section
 from tests.gpu.worker import RowFunction, Task, describe_error
@@ -131,7 +133,8 @@ class Rows:
 
 def open_rows(folder: Path, *, interpret: bool) -> Rows:
     """The rows as a worker has them: on the GPU, or small and interpreted; workers take turns by a file in the folder."""
-    torch.set_num_threads(1)
+    # Several workers share the processors.
+    torch.set_num_threads(1 if interpret else 2)
     if interpret:
         return Rows(Bed(torch.device("cpu"), {"backend": "triton", "interpret": True}, is_small=True))
     return Rows(Bed(torch.device("cuda", 0), turns=folder / "turns"))
@@ -178,12 +181,20 @@ def check_scenario(bed: Bed, scenario: Scenario, task: Task) -> Row:
         return Row("behaviour", scenario.name, "right")
 
 
+def find_model(bed: Bed, name: str, dtype: torch.dtype, *, small: bool) -> tuple[nn.Module, Inputs]:
+    """A model of the zoo on the device. Raises Skip where the package that most of them come from is not installed."""
+    if name != "mlp" and importlib.util.find_spec("transformers") is None:
+        raise Skip("transformers is not installed")
+    module, inputs = bed.move(build(name, dtype, size="small" if small else "full"))
+    return module.requires_grad_(False), inputs
+
+
 def check_model(bed: Bed, name: str, dtype: str, task: Task) -> Row:
     """Compare a small model with float64."""
     with clean():
-        module, inputs = bed.move(build(name, DTYPES[dtype], size="small"))
+        module, inputs = find_model(bed, name, DTYPES[dtype], small=True)
         start = time.perf_counter()
-        compiled = bed.compile(module.requires_grad_(False), inputs)
+        compiled = bed.compile(module, inputs)
         seconds = time.perf_counter() - start
         # Interpreted, a call takes long, and the next is no different.
         verdict = bed.check(compiled, module, inputs, calls=2 if bed.has_cuda else 1)
@@ -214,8 +225,8 @@ def measure_model(
 ) -> Generator[Row, None, Row]:
     """Measure a model of the zoo from call to result, as it is called and recorded as a CUDA graph."""
     with clean(), torch.no_grad():
-        module, inputs = bed.move(build(model, dtype, size="small" if bed.is_small else "full"))
-        contest = Contest(bed, Row(section, title, "failed"), module.requires_grad_(False), inputs, task)
+        module, inputs = find_model(bed, model, dtype, small=bed.is_small)
+        contest = Contest(bed, Row(section, title, "failed"), module, inputs, task)
         contest.prepare(peers, {}, {})
         if bed.has_cuda:
             contest.record()

@@ -109,26 +109,32 @@ def run_sections(sections: Sequence[Section], labels: Mapping[str, Sequence[str]
 
 
 def run_section(section: Section, labels: Sequence[str], pool: Pool, until: float, end: float, keep: Keep) -> None:
-    """Run rows: none is started after `until`, and nothing runs after `end`."""
+    """Run rows: none is started for the first time after `until`, and nothing runs after `end`."""
     waiting: Waiting = deque((label, {}) for label in labels)
     lanes = 1 if section.is_alone else pool.size
     while True:
         pool.fill()
-        if time.monotonic() >= until:
-            for label, _ in waiting:
-                keep(_make_row(label, "skipped", NOT_REACHED))
-            waiting.clear()
+        now = time.monotonic()
+        # Rows that are to run again without a peer have most of what they need, and may run after `until`.
+        for entry in [entry for entry in waiting if now >= (end if entry[1] else until)]:
+            waiting.remove(entry)
+            keep(_make_row(entry[0], "skipped", NOT_REACHED))
         _assign(pool, waiting, lanes)
         if not waiting and not any(worker.label for worker in pool.workers):
             return
         ends = {id(worker): _find_end(worker, section, until, end) for worker in pool.workers}
-        next_end = min(ends.values())
-        for worker in pool.wait(min(next_end, until if waiting else next_end) - time.monotonic()):
+        times = [*ends.values(), *([until] if waiting and now < until else [])]
+        for worker in pool.wait(min(times) - now):
             _listen(worker, pool, waiting, keep)
         now = time.monotonic()
-        for worker in list(pool.workers):
-            if now >= ends.get(id(worker), now + 1) and (worker.is_busy or not worker.is_ready):
-                _give_up(worker, pool, waiting, keep, f"took longer than {now - worker.since:.0f} s")
+        for worker in [worker for worker in pool.workers if now >= ends.get(id(worker), now + 1)]:
+            took = now - worker.since
+            if worker.is_busy and took >= section.limit:
+                _give_up(worker, pool, waiting, keep, f"took longer than {took:.0f} s")
+            elif worker.label:
+                _cut_off(worker, pool, waiting, keep, is_last=now >= end)
+            elif not worker.is_ready:
+                pool.remove(worker)
 
 
 def _assign(pool: Pool, waiting: Waiting, lanes: int) -> None:
@@ -150,10 +156,9 @@ def _find_end(worker: Worker, section: Section, until: float, end: float) -> flo
         return worker.since + STARTUP
     if not worker.is_busy:
         return end
-    if worker.so_far is not None:
-        # It measures, and what it needs has been spent on preparing already.
-        return min(worker.since + section.limit, end)
-    return min(worker.since + section.limit, until + GRACE, end)
+    # What a row needs that is measured has been spent on preparing it already, and what runs again has it in caches.
+    last = end if worker.is_resumed or worker.left_out else min(until + GRACE, end)
+    return min(worker.since + section.limit, last)
 
 
 def _listen(worker: Worker, pool: Pool, waiting: Waiting, keep: Keep) -> None:
@@ -178,6 +183,15 @@ def _give_up(worker: Worker, pool: Pool, waiting: Waiting, keep: Keep, reason: s
         return
     row = worker.so_far or _make_row(worker.label, "failed", "")
     keep(replace(row, status="failed", detail=reason))
+
+
+def _cut_off(worker: Worker, pool: Pool, waiting: Waiting, keep: Keep, *, is_last: bool) -> None:
+    """End a worker since time is up. Its row runs again without the peer it was at, or is kept as far as it came."""
+    pool.remove(worker)
+    if worker.trying and not is_last:
+        waiting.append((worker.label, {**worker.left_out, worker.trying: "not done when the time of the section was up"}))
+    else:
+        keep(worker.so_far or _make_row(worker.label, "skipped", NOT_REACHED))
 
 
 def _make_row(label: str, status: Any, detail: str) -> Row:

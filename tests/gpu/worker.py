@@ -1,7 +1,7 @@
 """A process that runs rows one at a time, and may crash or hang without harm to others; nothing here needs torch.
 
     to a worker    ("start", label, left out) | ("resume",)
-    from a worker  ("ready", about) | ("trying", peer) | ("parked", result so far) | ("done", result)
+    from a worker  ("ready", about) | ("trying", peer, result so far) | ("parked", result so far) | ("done", result)
                    | ("last", result), done, and the process ends
 
 A row is a function that returns a result; or, where it has two parts, to prepare and to measure, a generator, which yields its result
@@ -39,9 +39,9 @@ class Task:
 
     left_out: Mapping[str, str]
     """Peers that are not to be tried again, with the reason."""
-    trying: Callable[[str], None]
-    """To be called with the name of a peer before it is tried, so that it can be left out if it crashes or hangs; "" for what a row
-    cannot do without."""
+    trying: Callable[[str, Row], None]
+    """To be called with the name of a peer before it is tried, so that it can be left out if it crashes or hangs, and the result so far;
+    "" for what a row cannot do without."""
 
 
 RowFunction: TypeAlias = Callable[[Task], Row | Generator[Row, None, Row]]
@@ -102,7 +102,7 @@ def serve(connection: Any, open_table: Callable[[], Table], log: Path) -> None:
 
 def _start(function: RowFunction, left_out: Mapping[str, str], connection: Any, current: _Current) -> tuple[str, Row]:
     """Run a row, or its first part."""
-    outcome = function(Task(left_out, lambda peer: connection.send(("trying", peer))))
+    outcome = function(Task(left_out, lambda peer, row: connection.send(("trying", peer, row))))
     if not inspect.isgenerator(outcome):
         assert isinstance(outcome, Row), "a row returns its result"
         return "done", outcome
@@ -150,9 +150,10 @@ class Worker:
     left_out: dict[str, str] = field(default_factory=dict)
     trying: str = ""
     so_far: Row | None = None
-    """What it had when it was parked."""
+    """What is known of the row."""
     is_ready: bool = False
     is_parked: bool = False
+    is_resumed: bool = False
     since: float = 0.0
     """When it was last told to do something."""
     process: Any = None
@@ -179,12 +180,12 @@ class Worker:
 
     def start(self, label: str, left_out: Mapping[str, str]) -> None:
         """Have it run a row."""
-        self.label, self.left_out, self.trying, self.so_far = label, dict(left_out), "", None
+        self.label, self.left_out, self.trying, self.so_far, self.is_resumed = label, dict(left_out), "", None, False
         self._send(("start", label, self.left_out))
 
     def resume(self) -> None:
         """Have it go on with what it parked."""
-        self.is_parked, self.trying = False, ""
+        self.is_parked, self.is_resumed, self.trying = False, True, ""
         self._send(("resume",))
 
     def receive(self) -> tuple[Any, ...] | None:
@@ -197,7 +198,7 @@ class Worker:
             case "ready":
                 self.is_ready = True
             case "trying":
-                self.trying = message[1]
+                self.trying, self.so_far = message[1:]
             case "parked":
                 self.is_parked, self.so_far = True, message[1]
             case "done":
