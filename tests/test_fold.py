@@ -55,13 +55,13 @@ def test_static_iterations_and_states_move_whole():
 def test_what_is_named_late_stays_with_all_that_is_made_of_it():
     parsed = parse_cascade(
         f"cascade c({INPUTS}) -> (Z) {{ A: f32[i:8] = exp(W[i]) B: f32[i:8] = A[i] + V[i] C: f32[i:8] = V[i] * V[i] "
-        "Z: f32[i:8] = X[i] * B[i] + C[i] }"
+        "F: f32[i:8] = B[i] * B[i] Z: f32[i:8] = X[i] * F[i] + C[i] }"
     )
     prelude, main = fold_weights(parsed, {"A"})
     for part in (prelude, main):
         check_cascade(part)
     assert [e.name for e in prelude.einsums()] == ["C"]
-    assert [e.name for e in main.einsums()] == ["A", "B", "Z"]
+    assert [e.name for e in main.einsums()] == ["A", "B", "F", "Z"]
     assert [t.name for t in main.inputs] == ["X", "W", "V", "C"]
     prelude, main = fold_weights(parsed, {"A", "C"})
     assert list(prelude.einsums()) == []

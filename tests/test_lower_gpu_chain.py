@@ -98,6 +98,13 @@ def test_exponentials_that_several_sums_share_are_computed_once():
         assert text.count("exp(T[i.0, j.0] - G_base[i.0])") == 1
 
 
+def test_the_exponential_of_the_weights_is_a_block_whatever_else_has_one():
+    """What is multiplied first, in a tail that is the only sum, is no reason to compute it with every product."""
+    body = ATTENTION.replace("E[h, i, j] / D[h, i]", "exp(B[j]) * E[h, i, j]").replace("D: f32[h:3, i:20] = sum(j:30) E[h, i, j]", "")
+    text = str(check(body, TILES))
+    assert "term[i.0, j.0] over (i.0:8 < 20 - 8*i.1, j.0:16 < 30 - 16*j.1) = exp(T[i.0, j.0] - G_base[i.0])" in text
+
+
 def masks():
     """Masks of keys that are dead for some rows: at first, at the end, all of them; and NaN."""
     none = numpy.zeros((20, 30))

@@ -118,6 +118,7 @@ def test_points_outside_the_target_are_dropped(slot):
         ("Z: f32[i + j:36] = sum(i:30, j:6) V[i, j]", False),
         ("Z: f32[6*i + j:180] = sum(i:30, j:6) V[i, j]", False),
         ("Z: f32[i + 1:31] = sum(i:30, j:6) V[i, j]", False),
+        ("Z: f32[i - i // 2:30] = sum(i:30) V[i, 0]", False),
         ("Z: f32[4:9] = sum(i:30) V[i, 0]", False),
     ],
 )

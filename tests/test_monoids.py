@@ -204,6 +204,13 @@ def test_folding_side_by_side_and_then_across_gives_what_one_fold_gives(case, pl
     numpy.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_a_sum_of_nothing_but_impossible_exponentials_stays_finite_across_lanes(lanes):
+    """-inf - -inf would be NaN, and poison what is merged with it later."""
+    assert fold_lanes(MONOIDS["logsumexp"], f32, [-numpy.inf] * 3, lanes) == (-numpy.inf, 0.0)
+    assert fold_lanes(MONOIDS["logsumexp"], f32, [], lanes) == (-numpy.inf, 0.0)
+
+
 @pytest.mark.parametrize(("monoid", "dtype"), CASES, ids=lambda value: value.name)
 def test_every_component_is_folded_across_lanes_once(monoid, dtype):
     """Each by a monoid of one component, which reads totals of those before it alone."""

@@ -74,6 +74,14 @@ SPLIT = {
             "Z <- exp(S[p, m] - G[p]) * V[m, f], exp(G' - G), 2.0 / D[p] / abs(G[p])",
         ],
     ),
+    "quotients of quotients": (
+        SOFTMAX.replace("E[p, m] / D[p]", "E[p, m] / (D[p] / M[p, m])") + TAIL,
+        [
+            "G <- S[p, m]",
+            "D <- exp(S[p, m] - G[p]), exp(G' - G)",
+            "Z <- exp(S[p, m] - G[p]) * M[p, m] * V[m, f], exp(G' - G), reciprocal(D[p])",
+        ],
+    ),
     "a map of what is deferred": (
         SOFTMAX.replace("E[p, m] / D[p]", "E[p, m] * R[p]").replace("P: f32", "R: f32[p:6] = 1.0 / (D[p] + 1.0) P: f32") + TAIL,
         [
