@@ -205,6 +205,25 @@ def test_folding_side_by_side_and_then_across_gives_what_one_fold_gives(case, pl
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("name", "dtype", "values", "expected"),
+    [
+        ("sum", i8, [100, 100, 3], (-53,)),
+        ("max", f32, [1, numpy.nan, 3], (numpy.nan,)),
+        ("argmax", f32, [1, 3, 3, 2], (3.0, 1)),
+        ("argmax", f32, [3, numpy.nan, 9, numpy.nan], (numpy.nan, 1)),
+        ("argmin", bf16, [-numpy.inf, 5, -numpy.inf], (-numpy.inf, 0)),
+        ("argmax", boolean, [False, True, True], (True, 1)),
+        ("welford", f32, [1, 2, 6, 3], (3.0, 14.0, 4.0)),
+        ("welford", f64, [], (0.0, 0.0, 0.0)),
+        ("logsumexp", f32, [0, -numpy.inf, 0], (0.0, 2.0)),
+    ],
+)
+def test_known_folds_across_lanes(name, dtype, values, expected, lanes):
+    numpy.testing.assert_array_equal(fold_lanes(MONOIDS[name], dtype, values, lanes), expected)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
 def test_a_sum_of_nothing_but_impossible_exponentials_stays_finite_across_lanes(lanes):
     """-inf - -inf would be NaN, and poison what is merged with it later."""
     assert fold_lanes(MONOIDS["logsumexp"], f32, [-numpy.inf] * 3, lanes) == (-numpy.inf, 0.0)
