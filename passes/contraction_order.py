@@ -16,7 +16,11 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 
-import opt_einsum
+try:
+    import opt_einsum
+except ImportError:
+    # A checkout on a machine that has PyTorch alone: products stay as they are written.
+    opt_einsum = None
 
 from tcomp.ir.cascade import Cascade, Einsum, Statement
 from tcomp.ir.dtypes import DType, compute_dtype
@@ -48,7 +52,7 @@ def order_contractions(cascade: Cascade) -> Cascade:
 
 def split_contraction(einsum: Einsum, dtypes: Mapping[str, DType], taken: set[str]) -> tuple[Einsum, ...]:
     """The pairwise contractions that make up an einsum, itself last; the einsum alone if it is none or is best as it is."""
-    if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
+    if opt_einsum is None or einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
         return (einsum,)
     parts = _factors(einsum.expression)
     if sum(1 for part in parts if loads(part)) < 3:

@@ -10,6 +10,7 @@ from tcomp.ir.evaluate import evaluate
 from tcomp.ir.expressions import Load, apply, as_index
 from tcomp.ir.parser import parse_cascade
 from tcomp.ir.verify import check_cascade
+from tcomp.passes import contraction_order
 from tcomp.passes.check import describe_difference
 from tcomp.passes.contraction_order import order_contractions
 from tests.program_runner import random_inputs
@@ -116,3 +117,12 @@ def test_values_are_kept(factors, free):
     after = order_contractions(cascade)
     check_cascade(after)
     same_values(cascade, after)
+
+
+def test_without_opt_einsum_products_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(contraction_order, "opt_einsum", None)
+    cascade = parse_cascade(
+        "cascade c(A: f32[64, 64], B: f32[64, 8], C: f32[8, 64]) -> (Y) "
+        "{ Y: f32[i:64, l:64] = sum(j:64, k:8) A[i, j] * B[j, k] * C[k, l] }"
+    )
+    assert contraction_order.order_contractions(cascade) is cascade
