@@ -142,11 +142,12 @@ def describe_difference(got: Sequence[Tensor], reference: Sequence[Tensor]) -> s
 @contextlib.contextmanager
 def multiply_exactly(*, but_in_tf32: bool) -> Iterator[None]:
     """Let PyTorch multiply in f32 what is f32, convolutions as well, for a while; or all of it in tf32."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if but_in_tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = but_in_tf32
+    cudnn = torch.backends.cudnn
     try:
-        yield
+        # PyTorch's own tests, once imported, allow only this way of setting it.
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=cudnn.benchmark, allow_tf32=but_in_tf32):
+            yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+        torch.set_float32_matmul_precision(before)
