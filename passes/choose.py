@@ -7,10 +7,11 @@ what it means. Measured are kernels by themselves: the time of a group is the su
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from tcomp.ir.cascade import Symbol
+from tcomp.ir.cascade import Einsum, Symbol
+from tcomp.ir.expressions import Cast, Load
 from tcomp.ir.plan import MatrixProduct
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Gpu
@@ -47,6 +48,8 @@ class Chooser:
     static: Mapping[str, bool]
     is_atomic: bool
     measure: Measure | None
+    layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of the tensors that a choice stores besides."""
 
     def choose(self, group: Group) -> tuple[Candidate, ...]:
         """The candidate of each kernel that computes the group, in order."""
@@ -56,12 +59,13 @@ class Chooser:
         parts = _separate(group)
         if parts is None:
             return (whole[1],)
-        choose_layouts(parts, self.memories, self.static, ())
+        layouts = choose_layouts(parts, self.memories, self.static, ())
         library = self._library(parts[0])
         if library is None:
             return (whole[1],)
         rest = [self._fastest(part) for part in parts[1:]]
         if library[0] + sum(seconds for seconds, _ in rest) < whole[0]:
+            self.layouts.update(layouts)
             return (library[1], *(candidate for _, candidate in rest))
         return (whole[1],)
 
@@ -97,8 +101,17 @@ def _separate(group: Group) -> tuple[Group, ...] | None:
     if group.kind != "contract" or group.members[0].reduce is None:
         return None
     root, *maps = group.members
+    if maps and maps[0].index == root.index and _rounds_alone(maps[0], root, group):
+        # The library rounds its sums as it stores them.
+        root, *maps = replace(root, targets=maps[0].targets), *maps[1:]
     first = Group("contract", (root,), group.outer, stored=(root.name,))
     if not maps:
         return (first,)
     kept = tuple(name for name in group.stored if name != root.name)
     return first, Group("nest", tuple(maps), group.outer, stored=kept)
+
+
+def _rounds_alone(einsum: Einsum, root: Einsum, group: Group) -> bool:
+    """Whether a map only rounds the root of a group, which nothing else reads."""
+    rounds = einsum.expression == Cast(einsum.dtype, Load(root.name, root.index))
+    return rounds and root.name not in group.stored and sum(root.name in e.reads() for e in group.members) == 1

@@ -162,12 +162,8 @@ def _factors(term: Expr) -> tuple[tuple[Expr, bool], ...]:
     if isinstance(bare, Apply) and bare.operator in ("mul", "div"):
         left, right = (_factors(a) for a in bare.arguments)
         return (*left, *((factor, divides != (bare.operator == "div")) for factor, divides in right))
-    return ((term if bare is term else bare if _is_wide(bare) else term, False),)
-
-
-def _is_wide(expression: Expr) -> bool:
-    """Whether an expression computes in a type in which the conversions around it only round."""
-    return isinstance(expression, Apply)
+    # What an operator computes is wide, and conversions around it only round; a tensor is as wide as it is stored.
+    return ((bare if isinstance(bare, Apply) else term, False),)
 
 
 def _multiply(factors: list[tuple[Expr, bool]]) -> Expr:

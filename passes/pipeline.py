@@ -195,7 +195,7 @@ def build(
     schedules: list[KernelSchedule] = []
     steps: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
     products: dict[str, MatrixProduct] = {}
-    chosen = _choose(groups, cascade, memories, target, atomic, measure)
+    chosen = _choose(groups, cascade, memories, layouts, target, atomic, measure)
     for found in chosen:
         key = found.kernel, found.product
         name = known.get(key) or _unique_name(found.kernel, kernels)
@@ -219,13 +219,14 @@ def _choose(
     groups: tuple[Group, ...],
     cascade: Cascade,
     memories: dict[str, Memory],
+    layouts: dict[str, tuple[int, ...]],
     target: Target,
     atomic: bool,
     measure: Measure | None,
 ) -> list[Candidate]:
     """How each group is computed, kernel by kernel."""
     if isinstance(target, Gpu):
-        chooser = Chooser(target, cascade.symbols, memories, static_tensors(cascade), atomic, measure)
+        chooser = Chooser(target, cascade.symbols, memories, static_tensors(cascade), atomic, measure, layouts)
         return [candidate for group in groups for candidate in chooser.choose(group)]
     found: list[Candidate] = []
     for group in groups:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcomp.ir.dtypes import bf16
+from tcomp.ir.parser import parse_cascade
 from tcomp.ir.schedule import check_schedule
 from tcomp.passes.choose import Chooser
 from tcomp.passes.fuse import fuse
@@ -220,3 +222,17 @@ def test_products_in_any_order_compute_the_same_whatever_is_fastest(cascade, see
         if tiny:
             shrink_tiles(patch)
         check_compiled(cascade, random_inputs(cascade), target=SMALL, shuffle=seed, measure=by_hash(seed))
+
+
+def test_a_product_that_is_rounded_is_the_librarys_as_a_whole():
+    text = """cascade c(X: bf16[150, 40], W: bf16[40, 70]) -> (Z) {
+      Y: f32[m:150, n:70] = sum(k:40) f32(X[m, k]) * f32(W[k, n])
+      Z: bf16[m:150, n:70] = bf16(Y[m, n])
+    }"""
+    cascade = parse_cascade(text)
+    program = check_compiled(
+        cascade, random_inputs(cascade), target=HOPPER, measure=lambda kernel, product: 1.0 if product is None else 0.0
+    ).main
+    ((_, product),) = program.products
+    assert product.dtype == bf16
+    assert len(program.steps) == 1
