@@ -3,10 +3,9 @@
 Compiled one by one, most of the time would go into starting the C compiler and reading its headers.
 """
 
-import multiprocessing
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,6 @@ from tcomp.runtime import Execution
 
 OPTIONS = Options(fallback="silent", threads=1)
 INTERPRETED = Options(fallback="silent", threads=1, backend="triton", interpret=True)
-SECONDS = 60
-"""How long one sample may run."""
 
 
 @dataclass(frozen=True)
@@ -120,34 +117,3 @@ def open_batch(manner: Manner) -> Iterator[Batch]:
     """A batch in a folder that lasts as long as the context."""
     with tempfile.TemporaryDirectory(prefix="tcomp-batch-") as folder:
         yield Batch(Path(folder), manner)
-
-
-def run_apart(jobs: Sequence[Callable[[], str | None]], seconds: float = SECONDS) -> list[str | None]:
-    """Run jobs in another process and return what each returns; one that crashes or hangs returns a sentence saying so."""
-    answers: list[str | None] = []
-    while len(answers) < len(jobs):
-        receive, send = multiprocessing.get_context("fork").Pipe(duplex=False)
-        process = multiprocessing.get_context("fork").Process(target=_work, args=(jobs[len(answers) :], send))
-        process.start()
-        send.close()
-        try:
-            while len(answers) < len(jobs):
-                if not receive.poll(seconds):
-                    process.kill()
-                    answers.append(f"it ran for more than {seconds} s")
-                    break
-                answers.append(receive.recv())
-        except EOFError:
-            process.join()
-            answers.append(f"it crashed (exit status {process.exitcode})")
-        finally:
-            receive.close()
-            process.join()
-    return answers
-
-
-def _work(jobs: Sequence[Callable[[], str | None]], send: Any) -> None:
-    torch.set_num_threads(1)
-    for job in jobs:
-        send.send(job())
-    send.close()

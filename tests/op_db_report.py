@@ -12,16 +12,13 @@ crashes or hangs is a wrong one and does not end the run. When interrupted, what
 import argparse
 import functools
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import sys
 import time
 import traceback
 import warnings
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,8 +28,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tcomp.ir.errors import TcompError
 from tcomp.lower_graph import find_unsupported
 from tcomp.reference import is_right, measure_error, run_reference
+from tests.apart import run_apart, run_entries
 from tests.lowering_support import capture, execute, find_mismatch, to_numpy
-from tests.op_db_batch import Batch, Compiled, Manner, open_batch, run_apart
+from tests.op_db_batch import Batch, Compiled, Manner, open_batch
 from tests.op_db_samples import Sample, Untraced, find_entries, find_foreign, find_samples, is_random, name_entry
 
 OPEN_TIES = frozenset({torch.ops.aten.topk.default, torch.ops.aten.kthvalue.default})
@@ -44,6 +42,8 @@ DECOMPOSED = "PyTorch's decomposition gives other values than the operator"
 """What counts against neither: eager gives them for the traced graph as well."""
 SECONDS = 900
 """How long the samples of one entry may take."""
+SAMPLE_SECONDS = 60
+"""How long one sample may run."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _find_faults(samples: Sequence[Sample], manner: Manner) -> dict[str, str]:
         compiled = {sample.name: _compile(batch, sample, faults) for sample in samples}
         batch.build()
         ready = [(sample, c) for sample in samples if (c := compiled[sample.name]) is not None]
-        answers = run_apart([functools.partial(_compare, sample, c) for sample, c in ready])
+        answers = run_apart([functools.partial(_compare, sample, c) for sample, c in ready], SAMPLE_SECONDS)
     for (sample, _), answer in zip(ready, answers, strict=True):
         if answer is not None:
             faults[sample.name] = answer
@@ -243,8 +243,9 @@ def run(names: str = "", limit: int = 10, jobs: int = 1, manner: Manner = MANNER
     capture(lambda x: (x.softmax(-1),), torch.zeros(2))
     bar = progress.add_task("", total=len(entries)) if progress is not None else None
     try:
-        for name, outcomes in _run_entries(entries, limit, jobs, manner):
-            for outcome in outcomes:
+        work = functools.partial(_examine_entry, limit=limit, manner=manner)
+        for name, found in run_entries(entries, name_entry, work, jobs, SECONDS):
+            for outcome in [Outcome(name, fault=found)] if isinstance(found, str) else found:
                 report.add(outcome)
             if progress is not None and bar is not None:
                 progress.update(bar, advance=1, description=f"{name} ({len(report.wrong)} wrong)")
@@ -253,47 +254,9 @@ def run(names: str = "", limit: int = 10, jobs: int = 1, manner: Manner = MANNER
     return report
 
 
-def _run_entries(entries: Sequence[Any], limit: int, jobs: int, manner: Manner) -> Iterator[tuple[str, list[Outcome]]]:
-    """Examine each entry in a process of its own, which may die; yields outcomes as they come."""
-    context = multiprocessing.get_context("fork")
-    waiting = deque(entries)
-    running: dict[Any, tuple[Any, str, float]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                entry = waiting.popleft()
-                receive, send = context.Pipe(duplex=False)
-                process = context.Process(target=_run_entry, args=(entry, limit, manner, send))
-                process.start()
-                send.close()
-                running[receive] = process, name_entry(entry), time.monotonic()
-            for receive in multiprocessing.connection.wait(list(running), timeout=1.0):
-                process, name, _ = running.pop(receive)
-                try:
-                    yield name, receive.recv()
-                except EOFError:
-                    process.join()
-                    yield name, [Outcome(name, fault=f"the compiler crashed (exit status {process.exitcode})")]
-                process.join()
-            for receive, (process, name, started) in list(running.items()):
-                if time.monotonic() - started > SECONDS:
-                    del running[receive]
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.join()
-                    yield name, [Outcome(name, fault=f"its samples took more than {SECONDS} s")]
-    finally:
-        for process, _, _ in running.values():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.join()
-
-
-def _run_entry(entry: Any, limit: int, manner: Manner, send: Any) -> None:
-    # A group of its own, so that what it starts ends with it, and an interrupt reaches only the parent.
-    os.setpgrp()
-    torch.set_num_threads(1)
+def _examine_entry(entry: Any, limit: int, manner: Manner) -> list[Outcome]:
     warnings.simplefilter("ignore")
-    send.send(examine(list(find_samples(entry, limit)), manner))
-    send.close()
+    return examine(list(find_samples(entry, limit)), manner)
 
 
 def print_report(report: Report, verbose: bool = False) -> None:

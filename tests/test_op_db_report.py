@@ -10,7 +10,8 @@ import torch
 from tcomp.ir.errors import ToolchainError
 from tcomp.lowerings import LOWERINGS
 from tests import op_db_report
-from tests.op_db_batch import Batch, Compiled, run_apart
+from tests.apart import run_apart
+from tests.op_db_batch import Batch, Compiled
 from tests.op_db_report import Outcome, Report, is_as_close, print_report, run
 from tests.op_db_samples import trace
 
@@ -106,11 +107,11 @@ def test_what_hangs_is_ended():
 
 
 def test_interrupted_runs_keep_what_they_have(monkeypatch, capsys):
-    def interrupted(entries, limit, jobs, flags):
+    def interrupted(entries, name_of, work, jobs, seconds):
         yield "sinh", [Outcome("sinh[float32] 0")]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(op_db_report, "_run_entries", interrupted)
+    monkeypatch.setattr(op_db_report, "run_entries", interrupted)
     report = run("sinh")
     assert report.core.samples == 1
     assert "interrupted" in capsys.readouterr().err
