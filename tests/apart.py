@@ -59,9 +59,9 @@ def _send(work: Callable[[Any], Any], entry: Any, send: Any) -> None:
     send.close()
 
 
-def run_apart(jobs: Sequence[Callable[[], str | None]], seconds: float) -> list[str | None]:
+def run_apart(jobs: Sequence[Callable[[], Any]], seconds: float) -> list[Any]:
     """Run jobs in another process and return what each returns; one that crashes or hangs returns a sentence saying so."""
-    answers: list[str | None] = []
+    answers: list[Any] = []
     while len(answers) < len(jobs):
         receive, send = multiprocessing.get_context("fork").Pipe(duplex=False)
         process = multiprocessing.get_context("fork").Process(target=_answer, args=(jobs[len(answers) :], send))
@@ -83,7 +83,7 @@ def run_apart(jobs: Sequence[Callable[[], str | None]], seconds: float) -> list[
     return answers
 
 
-def _answer(jobs: Sequence[Callable[[], str | None]], send: Any) -> None:
+def _answer(jobs: Sequence[Callable[[], Any]], send: Any) -> None:
     torch.set_num_threads(1)
     for job in jobs:
         send.send(job())

@@ -1,7 +1,7 @@
 """The samples of PyTorch's operator database, traced and sorted by what their graphs consist of."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -14,6 +14,9 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from tests.lowering_support import capture
 
 DTYPES = (torch.float32, torch.int64, torch.bool)
+NARROW = (torch.bfloat16, torch.float16)
+GRADIENTS = (torch.float32,)
+"""The types in which gradients are taken."""
 QUERIES = frozenset({torch.ops.aten.sym_size.int, torch.ops.aten.sym_numel.default})
 
 
@@ -48,17 +51,17 @@ def name_entry(entry) -> str:
     return entry.name + (f".{entry.variant_test_name}" if entry.variant_test_name else "")
 
 
-def find_samples(entry, limit: int) -> Iterator[Sample | Untraced]:
-    """Trace up to `limit` samples of an entry in each dtype, the same ones every time."""
-    for dtype in DTYPES:
-        if not entry.supports_dtype(dtype, "cpu"):
+def find_samples(entry, limit: int, dtypes: Sequence[torch.dtype] = DTYPES, gradients: bool = False) -> Iterator[Sample | Untraced]:
+    """Trace up to `limit` samples of an entry in each dtype, the same ones every time; with `gradients` those of its operands."""
+    for dtype in dtypes:
+        if not entry.supports_dtype(dtype, "cpu") or (gradients and not entry.supports_autograd):
             continue
         torch.manual_seed(0)
         numpy.random.seed(0)
         random.seed(0)
-        label = f"{name_entry(entry)}[{str(dtype).removeprefix('torch.')}]"
+        label = f"{name_entry(entry)}[{str(dtype).removeprefix('torch.')}{', gradients' if gradients else ''}]"
         try:
-            found = list(_list_functions(entry, dtype, limit))
+            found = list((_list_gradients if gradients else _list_functions)(entry, dtype, limit))
         # Some entries need devices or libraries that are not here.
         except Exception as error:  # noqa: BLE001
             yield Untraced(label, type(error).__name__)
@@ -105,6 +108,40 @@ def _list_functions(entry, dtype: torch.dtype, limit: int) -> Iterator[tuple[Cal
             return entry.op(first, *args, **kwargs)
 
         yield function, [leaves[n] for n in places]
+
+
+def _list_gradients(entry, dtype: torch.dtype, limit: int) -> Iterator[tuple[Callable, list[Tensor]]]:
+    """Samples as functions that return gradients: of sums of results, each element with a weight of its own, by what is differentiable."""
+    for number, sample in enumerate(entry.sample_inputs("cpu", dtype, requires_grad=True)):
+        if number >= limit:
+            return
+        leaves, spec = tree_flatten((sample.input, sample.args, sample.kwargs))
+        places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        chosen = [k for k, n in enumerate(places) if leaves[n].requires_grad]
+        if not chosen:
+            continue
+
+        def function(*tensors, leaves=leaves, spec=spec, places=places, chosen=chosen, sample=sample):
+            def results(*operands):
+                filled = list(leaves)
+                for place, tensor in zip(places, tensors, strict=True):
+                    filled[place] = tensor
+                for k, operand in zip(chosen, operands, strict=True):
+                    # Operators that write to their operand may not write to a leaf.
+                    filled[places[k]] = operand.clone()
+                first, args, kwargs = tree_unflatten(filled, spec)
+                found = sample.output_process_fn_grad(entry.op(first, *args, **kwargs))
+                return tuple(t for t in tree_leaves(found) if isinstance(t, Tensor) and t.dtype.is_floating_point)
+
+            found, pull = torch.func.vjp(results, *(tensors[k] for k in chosen))
+            return pull(tuple(_weights(t) for t in found))
+
+        yield function, [leaves[n].detach() for n in places]
+
+
+def _weights(result: Tensor) -> Tensor:
+    """What the elements of a result count for: numbers that are exact in every type."""
+    return (torch.arange(result.numel()) % 7 + 1).to(result.dtype).div(4).view(result.shape)
 
 
 def find_foreign(graph: GraphModule) -> list[str]:

@@ -1,0 +1,339 @@
+"""Whether PyTorch's own modules are right when compiled: `python -m tests.modules_report [--help]`.
+
+Takes every module of `module_db` (torch.testing._internal.common_modules) with all its sample inputs, in training and in evaluation,
+in float32, bfloat16 and float64, and runs it forward without gradients, and forward and backward, through `tcomp.compile` and through
+`torch.compile(backend="tcomp")`. Results, gradients of inputs and parameters, and buffers afterwards are compared with eager's: they
+may differ by a few roundings, or be no farther from the same module in float64 than twice what eager is (one unit in the last place
+at least). Modules that draw random numbers draw the same ones from the same seed.
+
+An internal error of the compiler is a fault, as are a crash and a hang; operators left to PyTorch are not, and are counted.
+When interrupted, what has been found is printed.
+"""
+
+import argparse
+import copy
+import functools
+import json
+import random
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.testing._internal.common_modules import module_db
+from torch.utils._pytree import tree_leaves, tree_map
+
+import tcomp
+from tcomp.compiled_module import CompiledModule
+from tcomp.reference import is_right, measure_error
+from tests.apart import run_entries
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+WAYS = ("tcomp.compile", "torch.compile")
+ROUNDINGS = 64
+"""Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
+SECONDS = 1800
+"""How long the samples of one module may take."""
+SEED = 1234
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A module, how it is made, and what it is called with."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one sample in one way of compiling."""
+
+    name: str
+    way: str = ""
+    fault: str | None = None
+    refused: str | None = None
+    """Why eager itself cannot run it."""
+    fallbacks: tuple[str, ...] = ()
+    """The operators left to PyTorch."""
+    is_backward: bool = False
+    """Whether gradients were compared too."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a call leaves behind: its outputs, the gradients, and the module's buffers."""
+
+    outputs: tuple[Tensor, ...]
+    gradients: tuple[Tensor, ...]
+    buffers: tuple[Tensor, ...]
+
+    def flat(self) -> tuple[Tensor, ...]:
+        return (*self.outputs, *self.gradients, *self.buffers)
+
+
+def find_infos(names: str = "") -> list[Any]:
+    """The entries of module_db whose name contains `names`."""
+    return [info for info in module_db if names in info.name]
+
+
+def find_samples(info: Any, dtype: torch.dtype, limit: int) -> Iterator[Sample]:
+    """Up to `limit` samples of a module in each mode, the same ones every time."""
+    for training in (True, False):
+        _seed()
+        found = info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=training)
+        for number, sample in enumerate(found[:limit]):
+            if sample.forward_input is None:
+                continue
+            mode = "train" if training else "eval"
+            name = f"{info.name}[{str(dtype).removeprefix('torch.')}, {mode}] {number}"
+            make = functools.partial(_make, info.module_cls, sample.constructor_input, sample.forward_input, dtype, training)
+            yield Sample(name, make, tuple(sample.forward_input.args), dict(sample.forward_input.kwargs))
+
+
+def _make(cls: type[nn.Module], constructor: Any, forward: Any, dtype: torch.dtype, training: bool) -> nn.Module:
+    _seed()
+    module = cls(*constructor.args, **constructor.kwargs).to(dtype)
+    if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in (*module.parameters(), *module.buffers())):
+        # Sizes of lazy modules come from their first inputs.
+        with torch.no_grad():
+            module(*forward.args, **forward.kwargs)
+    return module.train(training)
+
+
+def _seed() -> None:
+    torch.manual_seed(SEED)
+    numpy.random.seed(SEED)
+    random.seed(SEED)
+
+
+def examine(info: Any, limit: int = 1000, dtypes: Sequence[torch.dtype] = DTYPES, ways: Sequence[str] = WAYS) -> list[Outcome]:
+    """Compile the samples of a module in each way, run them, and compare with eager."""
+    outcomes: list[Outcome] = []
+    for dtype in dtypes:
+        try:
+            samples = list(find_samples(info, dtype, limit))
+        # Some samples cannot be made in some types.
+        except Exception as error:  # noqa: BLE001
+            outcomes.append(Outcome(f"{info.name}[{str(dtype).removeprefix('torch.')}]", refused=_describe(error)))
+            continue
+        for sample in samples:
+            outcomes.extend(examine_sample(sample, ways))
+    return outcomes
+
+
+def examine_sample(sample: Sample, ways: Sequence[str] = WAYS) -> list[Outcome]:
+    """Compile one sample in each way, forward alone, then forward and backward."""
+    try:
+        wanted = _call_eager(sample, backward=False)
+    # What torch itself cannot run is not ours to judge, but it is shown.
+    except Exception as error:  # noqa: BLE001
+        return [Outcome(sample.name, refused=_describe(error))]
+    try:
+        trained = _call_eager(sample, backward=True)
+    # Integer results, and operators without a derivative.
+    except Exception:  # noqa: BLE001
+        trained = None
+    return [_examine_way(sample, way, wanted, trained) for way in ways]
+
+
+def _examine_way(sample: Sample, way: str, wanted: Results, trained: Results | None) -> Outcome:
+    names: list[str] = []
+    is_backward = trained is not None
+    for want, backward in ((wanted, False), (trained, True)):
+        if want is None:
+            continue
+        try:
+            module = sample.make()
+            compiled = _compile(way, module)
+            got = call(sample, module, compiled, backward=backward)
+        # A compiler that fails, or a call that does, is the fault looked for.
+        except Exception as error:  # noqa: BLE001
+            return Outcome(sample.name, way, f"{'backward' if backward else 'forward'}: {_describe(error)}", is_backward=is_backward)
+        if isinstance(compiled, CompiledModule):
+            names.extend(fallback.operator for fallback in compiled.fallbacks)
+        fault = find_difference(sample, got, want, backward)
+        if fault is not None:
+            return Outcome(sample.name, way, f"{'backward' if backward else 'forward'}: {fault}", is_backward=is_backward)
+    return Outcome(sample.name, way, fallbacks=tuple(dict.fromkeys(names)), is_backward=is_backward)
+
+
+def _compile(way: str, module: nn.Module) -> Callable[..., Any]:
+    torch._dynamo.reset()
+    if way == "tcomp.compile":
+        return tcomp.compile(module, fallback="silent")
+    return torch.compile(module, backend="tcomp", options={"fallback": "silent"})
+
+
+def call(sample: Sample, module: nn.Module, run: Callable[..., Any], *, backward: bool) -> Results:
+    """Call a module, by `run`, on copies of the sample's inputs."""
+    args, kwargs = tree_map(functools.partial(_copy, differentiable=backward), (sample.args, sample.kwargs))
+    _seed()
+    with torch.set_grad_enabled(backward):
+        result = run(*args, **kwargs)
+    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+    gradients: list[Tensor] = []
+    if backward:
+        ends = [output for output in outputs if output.requires_grad]
+        if not ends:
+            raise RuntimeError("no output has a gradient")
+        torch.autograd.backward(ends, [_weights(output) for output in ends])
+        leaves = [*module.parameters(), *(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))]
+        gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    return Results(tuple(o.detach() for o in outputs), tuple(g.detach() for g in gradients), tuple(module.buffers()))
+
+
+def _call_eager(sample: Sample, *, backward: bool) -> Results:
+    module = sample.make()
+    return call(sample, module, module, backward=backward)
+
+
+def _copy(value: Any, differentiable: bool) -> Any:
+    if not isinstance(value, Tensor):
+        return copy.deepcopy(value)
+    fresh = value.detach().clone()
+    return fresh.requires_grad_(differentiable and value.requires_grad)
+
+
+def _weights(output: Tensor) -> Tensor:
+    """What an output's elements count for in the loss: all differ, and are exact in every type."""
+    numbers = torch.arange(output.numel(), device=output.device) % 7
+    return ((numbers + 1) / 4).to(output.dtype).view(output.shape)
+
+
+def find_difference(sample: Sample, got: Results, want: Results, backward: bool) -> str | None:
+    """Say how results differ from eager's, or None."""
+    for kind in ("outputs", "gradients", "buffers"):
+        ours, theirs = getattr(got, kind), getattr(want, kind)
+        if [(t.dtype, t.shape) for t in ours] != [(t.dtype, t.shape) for t in theirs]:
+            return f"{kind} are {[_say(t) for t in ours]} instead of {[_say(t) for t in theirs]}"
+        if any(a.stride() != b.stride() for a, b in zip(ours, theirs, strict=True)) and kind == "outputs":
+            return f"{kind} have strides {[t.stride() for t in ours]} instead of {[t.stride() for t in theirs]}"
+    if all(_is_near(a, b) for a, b in zip(got.flat(), want.flat(), strict=True)):
+        return None
+    reference = run_wide(sample, backward).flat()
+    wrong: list[str] = []
+    for number, (ours, theirs, exact) in enumerate(zip(got.flat(), want.flat(), reference, strict=True)):
+        error, eager_error = measure_error([ours], [exact]), measure_error([theirs], [exact])
+        if not is_right(error, eager_error, [theirs]):
+            wrong.append(f"result {number} errs by {error:.2g}, eager by {eager_error:.2g}")
+    return "; ".join(wrong) or None
+
+
+def _say(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def _is_near(ours: Tensor, theirs: Tensor) -> bool:
+    if not theirs.is_floating_point():
+        return torch.equal(ours, theirs)
+    return measure_error([ours], [theirs.double()]) <= ROUNDINGS * torch.finfo(theirs.dtype).eps
+
+
+def run_wide(sample: Sample, backward: bool) -> Results:
+    """The sample in eager with all arithmetic in float64."""
+
+    def widen(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        return value.detach().double().requires_grad_(value.requires_grad)
+
+    args, kwargs = tree_map(widen, (sample.args, sample.kwargs))
+    wide = Sample(sample.name, lambda: sample.make().double(), args, kwargs)
+    return _call_eager(wide, backward=backward)
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _examine_entry(info: Any, limit: int, dtypes: Sequence[torch.dtype], ways: Sequence[str]) -> list[Outcome]:
+    warnings.simplefilter("ignore")
+    return examine(info, limit, dtypes, ways)
+
+
+def run(
+    names: str = "",
+    limit: int = 1000,
+    jobs: int = 1,
+    dtypes: Sequence[torch.dtype] = DTYPES,
+    ways: Sequence[str] = WAYS,
+    *,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Examine the modules whose name contains `names`, `jobs` at a time, each in a process of its own."""
+    outcomes: list[Outcome] = []
+    infos = find_infos(names)
+    bar = progress.add_task("", total=len(infos)) if progress is not None else None
+    work = functools.partial(_examine_entry, limit=limit, dtypes=dtypes, ways=ways)
+    try:
+        for name, found in run_entries(infos, lambda info: info.name, work, jobs, SECONDS):
+            outcomes.extend([Outcome(name, fault=found)] if isinstance(found, str) else found)
+            if progress is not None and bar is not None:
+                wrong = sum(outcome.fault is not None for outcome in outcomes)
+                progress.update(bar, advance=1, description=f"{name} ({wrong} wrong)")
+    except KeyboardInterrupt:
+        print("interrupted; what was found until then:", file=sys.stderr)
+    return outcomes
+
+
+def print_report(outcomes: Sequence[Outcome], verbose: bool = False) -> None:
+    """Print counts by way of compiling, and the faults."""
+    refused = [o for o in outcomes if o.refused is not None]
+    tried = [o for o in outcomes if o.refused is None]
+    names = {o.name.split("[")[0] for o in tried}
+    print(f"{len(names)} modules; {len(refused)} samples that eager cannot run")
+    for way in WAYS:
+        mine = [o for o in tried if o.way == way]
+        right = sum(o.fault is None for o in mine)
+        backward = sum(o.is_backward for o in mine)
+        if mine:
+            print(f"{way:14s} {len(mine)} samples, {backward} of them backward too: {right} right ({right / len(mine):.2%})")
+    left = Counter(name for o in tried for name in o.fallbacks)
+    if left:
+        print("left to PyTorch (samples):", ", ".join(f"{name} ({count})" for name, count in left.most_common()))
+    if verbose:
+        for o in refused:
+            print(f"  eager refuses {o.name}: {o.refused}")
+    wrong = [o for o in outcomes if o.fault is not None]
+    if wrong:
+        print("wrong:")
+        for o in wrong:
+            print(f"  {o.name} {o.way}: {o.fault}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="?", default="", help="only modules whose name contains this")
+    parser.add_argument("--limit", type=int, default=1000, help="most samples of each module, type and mode")
+    parser.add_argument("--jobs", type=int, default=2, help="modules examined at a time")
+    parser.add_argument("--dtypes", default=",".join(str(d).removeprefix("torch.") for d in DTYPES), help="element types (%(default)s)")
+    parser.add_argument("--ways", default=",".join(WAYS), help="ways of compiling (%(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="also list what eager cannot run")
+    parser.add_argument("--json", help="write the outcome of every sample to this file")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    started = time.monotonic()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    dtypes = [getattr(torch, name) for name in options.dtypes.split(",")]
+    with Progress(*columns, transient=True) as progress:
+        outcomes = run(options.names, options.limit, options.jobs, dtypes, options.ways.split(","), progress=progress)
+    print_report(outcomes, options.verbose)
+    print(f"took {time.monotonic() - started:.0f} s")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump([asdict(outcome) for outcome in outcomes], file, indent=1)
+    return 0 if outcomes and all(outcome.fault is None for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
