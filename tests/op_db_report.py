@@ -1,10 +1,10 @@
 """How much of PyTorch's operator database compiles, and whether it is right: `python -m tests.op_db_report [--help]`.
 
 Takes the samples of `op_db` in float32, int64 and bool, or in the types asked for, or their gradients, traces each into a graph of
-ATen operators after core ATen decompositions, compiles the graphs with real kernels and runs them. A graph with operators that have no lowering is split around those, which run in
-eager, and is checked as well. Results are compared with eager's within the tolerance of `lowering_support`, those in bfloat16 and
-float16 within one rounding; where they differ by more they may be no farther from float64 arithmetic than twice what eager is, or one
-unit in the last place. Samples that are right by that second measure alone are listed with both errors.
+ATen operators after core ATen decompositions, compiles the graphs with real kernels and runs them. A graph with operators that have
+no lowering is split around those, which run in eager, and is checked as well. Results are compared with eager's within the tolerance
+of `lowering_support`, those in bfloat16 and float16 within one rounding; where they differ by more they may be no farther from float64
+arithmetic than twice what eager is, or one unit in the last place. Samples right by that second measure are listed with both errors.
 
 Samples count as core if their graph consists of core ATen operators; those that draw random numbers are left out. A sample that
 crashes or hangs is a wrong one and does not end the run. When interrupted, what has been found is printed.

@@ -1,0 +1,66 @@
+"""The report on PyTorch's modules finds wrong results, gradients and crashes; the first sample of every module is right."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+import tcomp
+from tcomp.lowerings import LOWERINGS
+from tests import modules_report
+from tests.modules_report import Outcome, examine, find_infos, print_report, run
+
+aten = torch.ops.aten
+PARTS = 12
+"""Parts of the modules: small enough to share among processes."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_first_samples(part):
+    outcomes = [o for info in find_infos()[part::PARTS] for o in examine(info, 1, [torch.float32])]
+    assert sum(o.refused is None for o in outcomes) >= len(outcomes) // 2
+    assert [(o.name, o.way, o.fault) for o in outcomes if o.fault is not None] == []
+
+
+def plant(monkeypatch, operator, other):
+    monkeypatch.setitem(LOWERINGS, operator, LOWERINGS[other])
+
+
+def test_wrong_values_are_found_in_both_ways(monkeypatch):
+    plant(monkeypatch, aten.sigmoid.default, aten.tanh.default)
+    (info,) = find_infos("nn.Sigmoid")
+    outcomes = examine(info, 1, [torch.float32])
+    assert {o.way for o in outcomes} == set(modules_report.WAYS)
+    assert all(o.fault is not None and o.fault.startswith("forward: result 0 errs by") for o in outcomes)
+
+
+def test_wrong_gradients_are_found(monkeypatch):
+    plant(monkeypatch, aten.sign.default, aten.abs.default)
+    (info,) = find_infos("nn.L1Loss")
+    outcomes = examine(info, 1, [torch.float32], ["torch.compile"])
+    assert any(o.fault is not None and o.fault.startswith("backward: ") for o in outcomes)
+
+
+def test_failures_of_the_compiler_are_faults(monkeypatch):
+    def fail(*args, **kwargs):
+        raise KeyError("lost")
+
+    monkeypatch.setattr(tcomp, "compile", fail)
+    (info,) = find_infos("nn.Sigmoid")
+    faults = [o.fault for o in examine(info, 1, [torch.float32], ["tcomp.compile"])]
+    assert set(faults) == {"forward: KeyError: 'lost'"}
+
+
+def test_crashes_are_faults_of_their_module(monkeypatch):
+    monkeypatch.setattr(tcomp, "compile", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+    outcomes = run("nn.Sigmoid", limit=1)
+    assert [o.fault for o in outcomes] == ["the compiler crashed (exit status -9)"]
+
+
+def test_the_report_counts(capsys):
+    print_report([Outcome("nn.A[float32, eval] 0", "tcomp.compile"), Outcome("nn.A[float32, eval] 0", "torch.compile", "wrong")])
+    text = capsys.readouterr().out
+    assert "tcomp.compile  1 samples, 0 of them backward too: 1 right (100.00%)" in text
+    assert "torch.compile  1 samples, 0 of them backward too: 0 right (0.00%)" in text
+    assert "nn.A[float32, eval] 0 torch.compile: wrong" in text
