@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -13,7 +14,7 @@ from c_programs import find_compiler
 from tcomp.codegen import build
 from tcomp.codegen.build import build_program, load_program
 from tcomp.codegen.c_program import program_source
-from tcomp.codegen.toolchain import SUPPORT, Toolchain
+from tcomp.codegen.toolchain import SUPPORT
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.plan_parser import parse_plan
 from tcomp.ir.tile_parser import parse_kernel
@@ -74,7 +75,7 @@ def test_another_program_reuses_the_kernels(tmp_path, monkeypatch):
 
 def test_another_compiler_does_not_get_the_same_objects(tmp_path):
     real = find_compiler()
-    other = Toolchain(real.command, real.version, "another identity", real.lanes, real.has_openmp)
+    other = replace(real, identity="another identity")
     assert build_in(tmp_path) != build_in(tmp_path, toolchain=other)
 
 
@@ -96,14 +97,14 @@ def test_a_library_that_cannot_be_loaded_is_an_error(tmp_path):
 
 def test_a_compiler_without_openmp_borrows_it_when_loading(tmp_path):
     real = find_compiler()
-    serial = Toolchain(real.command, real.version, real.identity, real.lanes, has_openmp=False)
+    serial = replace(real, has_openmp=False)
     assert (run(build_in(tmp_path, toolchain=serial), 40, threads=4) == 4 * numpy.append(numpy.arange(1, 40), 0)).all()
 
 
 def test_narrower_vectors_compute_the_same(tmp_path):
     real = find_compiler()
     for lanes in (4, 8):
-        narrow = Toolchain(real.command, real.version, f"{lanes} lanes", lanes, real.has_openmp)
+        narrow = replace(real, identity=f"{lanes} lanes", lanes=lanes)
         assert (run(build_in(tmp_path, toolchain=narrow), 333) == 4 * numpy.append(numpy.arange(1, 333), 0)).all()
 
 
@@ -124,6 +125,7 @@ def test_the_support_headers_are_hashed(tmp_path, monkeypatch):
 
 PRINT = """
 import sys
+from dataclasses import replace
 sys.path.insert(0, "tests")
 from test_build import KERNELS, PLAN
 from tile_programs import NAMES, read_kernel
