@@ -79,6 +79,17 @@ def test_another_compiler_does_not_get_the_same_objects(tmp_path):
     assert build_in(tmp_path) != build_in(tmp_path, toolchain=other)
 
 
+@pytest.mark.parametrize("change", [{"flags": (*find_compiler().flags, "-O1")}, {"link_flags": ("-lm",)}])
+def test_other_flags_do_not_get_the_same_library(tmp_path, change):
+    assert build_in(tmp_path) != build_in(tmp_path, toolchain=replace(find_compiler(), **change))
+
+
+def test_a_program_that_checks_its_kernels_is_another(tmp_path):
+    checked = build_program(PLAN, KERNELS, toolchain=find_compiler(), cache_directory=tmp_path, checked=True)
+    assert checked != build_in(tmp_path)
+    assert (run(checked, 40) == 4 * numpy.append(numpy.arange(1, 40), 0)).all()
+
+
 @pytest.mark.parametrize("suffix", [".so", ".o"])
 def test_a_damaged_entry_is_built_again(tmp_path, suffix):
     library = build_in(tmp_path)

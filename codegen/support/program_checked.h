@@ -11,6 +11,9 @@
 #ifndef TCOMP_PROGRAM_CHECKED_H
 #define TCOMP_PROGRAM_CHECKED_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* for threads on processors of their own */
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -68,8 +71,34 @@ static void tcomp_meet(tcomp_pair *pair) {
     return;
   }
   for (int spins = 0; __atomic_load_n(&pair->phase, __ATOMIC_ACQUIRE) == phase; spins++)
-    if (spins > 2000) sched_yield();
+    if (spins > 1 << 16) sched_yield();
 }
+
+#if defined(__linux__)
+/* Keeps the two threads on processors of their own, so that they do run at once; returns what the first may run on otherwise. */
+static cpu_set_t tcomp_part(pthread_t second) {
+  cpu_set_t allowed, one;
+  CPU_ZERO(&allowed);
+  const int here = sched_getcpu();
+  if (pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) || here < 0 || CPU_COUNT(&allowed) < 2) return allowed;
+  int other = (here + 1) % CPU_SETSIZE;
+  while (!CPU_ISSET(other, &allowed)) other = (other + 1) % CPU_SETSIZE;
+  CPU_ZERO(&one);
+  CPU_SET(other, &one);
+  pthread_setaffinity_np(second, sizeof one, &one);
+  CPU_ZERO(&one);
+  CPU_SET(here, &one);
+  pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+  return allowed;
+}
+
+static void tcomp_unite(cpu_set_t allowed) {
+  if (CPU_COUNT(&allowed)) pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
+}
+#else
+static int tcomp_part(pthread_t second) { return (void)second, 0; }
+static void tcomp_unite(int allowed) { (void)allowed; }
+#endif
 
 static void tcomp_run_share(const tcomp_pair *pair, int thread) {
   const int64_t cut = pair->deal.cut, size = cut ? pair->total : pair->deal.size;
@@ -249,6 +278,7 @@ static int tcomp_check_step(tcomp_pair *pair, const tcomp_extent *extents, const
     for (int thread = 0; thread < 2; thread++) pair.scratch[thread] = tcomp_allocate(TCOMP_SCRATCH_BYTES);                \
     pthread_t second;                                                                                                     \
     if (pthread_create(&second, NULL, tcomp_follow, &pair)) abort();                                                      \
+    const __typeof__(tcomp_part(second)) allowed = tcomp_part(second);                                                    \
     int result = 0;                                                                                                       \
     for (int i = 0; i < TCOMP_STEP_COUNT && result >= 0; i++) {                                                           \
       const tcomp_step *step = pair.step = &TCOMP_STEPS[i];                                                               \
@@ -264,6 +294,7 @@ static int tcomp_check_step(tcomp_pair *pair, const tcomp_extent *extents, const
     pair.step = NULL;                                                                                                     \
     tcomp_meet(&pair);                                                                                                    \
     pthread_join(second, NULL);                                                                                           \
+    tcomp_unite(allowed);                                                                                                 \
     for (int thread = 0; thread < 2; thread++) free(pair.scratch[thread]);                                                \
     if (flush_denormals) tcomp_leave_flush_to_zero(mode);                                                                 \
     return result;                                                                                                        \
