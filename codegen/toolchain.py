@@ -100,12 +100,12 @@ def _probe(command: tuple[str, ...], sanitizers: tuple[str, ...]) -> Toolchain:
     """Ask a compiler for its macros, which tell its version and the instructions it will use."""
     sanitize = (f"-fsanitize={','.join(sanitizers)}",) if sanitizers else ()
     flags = (*FLAGS, *sanitize, *(SANITIZED_FLAGS if sanitizers else ()))
+    known: tuple[str, ...] = KNOWN_FLAGS
     try:
-        macros = _read_macros(command, (*flags, *KNOWN_FLAGS))
-        known = KNOWN_FLAGS
+        macros = _read_macros(command, (*flags, *known))
     except ToolchainError:
         macros = _read_macros(command, flags)
-        known = tuple(flag for flag in KNOWN_FLAGS if _knows(command, flag))
+        known = tuple(flag for flag in known if _knows(command, flag))
     defined = dict(line.split(" ", 2)[1:] for line in macros.splitlines() if line.count(" ") >= 2)
     wide = all(f"__AVX512{part}__" in defined for part in ("F", "BW", "DQ", "VL"))
     return Toolchain(

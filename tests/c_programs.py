@@ -19,8 +19,9 @@ from tcomp.settings import read_settings
 
 @functools.cache
 def find_compiler():
-    """The compiler of the tests; with sanitizers if the environment asks for them."""
-    return find_toolchain(sanitizers=read_settings().sanitizers)
+    """The compiler that the environment asks for, with the sanitizers it asks for."""
+    settings = read_settings()
+    return find_toolchain(settings.compiler, settings.sanitizers)
 
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from tests.gpu.results import Peer, Row, Skip, Times
 
-
 CUT = "PLANTED_CUT"
 """The variable that tells the row that cuts a run off which process to send which signal."""
 

@@ -108,8 +108,8 @@ class Batch:
 
     def _compile(self, source: str, target: str, *flags: str) -> None:
         assert self._toolchain is not None
-        extra = (*self._manner.flags, "-I", str(SUPPORT), "-shared")
-        command = (*self._toolchain.command, *self._toolchain.flags, *extra, *self._toolchain.link_flags, source, "-o", target, *flags, "-lm")
+        extra = (*self._manner.flags, "-I", str(SUPPORT), "-shared", *self._toolchain.link_flags)
+        command = (*self._toolchain.command, *self._toolchain.flags, *extra, source, "-o", target, *flags, "-lm")
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ToolchainError("the C compiler failed on a batch", where=done.stderr[:2000])
