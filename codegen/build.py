@@ -15,7 +15,6 @@ from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
 from tcomp.codegen.cache import BuildCache, hash_parts
 from tcomp.codegen.toolchain import (
     DRIVER_FLAGS,
-    FLAGS,
     SUPPORT,
     Compilation,
     Toolchain,
@@ -23,9 +22,25 @@ from tcomp.codegen.toolchain import (
     link_library,
 )
 from tcomp.ir import operators
-from tcomp.ir.errors import ToolchainError
+from tcomp.ir.errors import KernelFault, ToolchainError
 from tcomp.ir.plan import Plan
 from tcomp.ir.tile import Kernel
+
+ASAN_START = b"__asan_init"
+PRELOAD = (
+    'LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0, '
+    "or with clang's libclang_rt.asan if that compiles"
+)
+
+FAULTS = (
+    (
+        "computes something else on two threads than on one",
+        "its instances write the same memory, or the compiler lets them: see KNOWN_FLAGS in codegen/toolchain.py",
+    ),
+    ("computes something that depends on what its results' memory held before", "it reads what it should write first"),
+    ("writes to an argument that it only reads", "see which store of it leaves its own argument"),
+)
+"""What is wrong with a kernel and what to look at, in the order of the faults of `support/program_checked.h`."""
 
 RunFunction: TypeAlias = Callable[[object, object, object, int, int], int]
 """tcomp_run(externals, arena, symbols, threads, flush_denormals); pointers are ctypes arrays or addresses."""
@@ -47,9 +62,12 @@ def build_program(
     *,
     toolchain: Toolchain,
     cache_directory: Path,
+    checked: bool = False,
     jobs: int | None = None,
 ) -> Path:
     """Build the shared library of a program, or find it in the cache; returns its path.
+
+    One that is `checked` checks its kernels whenever it runs, see `support/program_checked.h`.
 
     Only kernels that the cache lacks are compiled, `jobs` at a time (by default one for each processor). A program that was built
     before is found by the text of its plan and tile programs, so that no C is printed for it. Raises ToolchainError.
@@ -57,12 +75,12 @@ def build_program(
     options = COptions(toolchain.lanes)
     cache = BuildCache(cache_directory)
     texts = [f"{name} {kernel}" for name, kernel in kernels.items()]
-    context = hash_parts(toolchain.identity, *toolchain.command, *FLAGS, *DRIVER_FLAGS, hash_support())
-    key = hash_parts("library", hash_generator(), context, str(toolchain.has_openmp), str(plan), *texts)
+    linking = (str(toolchain.has_openmp), *toolchain.link_flags)
+    key = hash_parts("library", hash_generator(), _context(toolchain), *DRIVER_FLAGS, *linking, str(checked), str(plan), *texts)
     found = cache.find(key, ".so")
     if found is not None:
         return found
-    units = _units(plan, kernels, toolchain, options)
+    units = _units(plan, kernels, toolchain, options, checked=checked)
     with cache.workspace() as folder:
         objects = {unit.key: cache.find(unit.key, ".o") for unit in units}
         missing = [unit for unit in units if objects[unit.key] is None]
@@ -81,13 +99,20 @@ def build_program(
     return built
 
 
-def _units(plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, options: COptions) -> list[_Unit]:
+def _context(toolchain: Toolchain) -> str:
+    """A hash of what every object depends on beside its source."""
+    return hash_parts(toolchain.identity, *toolchain.command, *toolchain.flags, hash_support())
+
+
+def _units(
+    plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, options: COptions, *, checked: bool
+) -> list[_Unit]:
     """Every source of a program: its kernels, each once, and its driver."""
-    context = hash_parts(toolchain.identity, *toolchain.command, *FLAGS, hash_support())
+    context = _context(toolchain)
     found = kernel_units(plan, kernels, options)
     unique: dict[str, KernelUnit] = {unit.symbol: unit for unit in found.values()}
     units = [_Unit(u.symbol, u.source, hash_parts("object", context, u.symbol, u.content)) for u in unique.values()]
-    driver = driver_source(plan, found)
+    driver = driver_source(plan, found, checked=checked)
     return [*units, _Unit("driver", driver, hash_parts("object", context, *DRIVER_FLAGS, driver), DRIVER_FLAGS)]
 
 
@@ -106,12 +131,17 @@ def hash_support() -> str:
 
 
 def load_program(path: Path) -> RunFunction:
-    """Load a program's library and return its `tcomp_run`; raises ToolchainError if it cannot be loaded."""
+    """Load a program's library and return its `tcomp_run`; raises ToolchainError if it cannot be loaded.
+
+    Of a program that checks its kernels the function raises KernelFault for one that fails.
+    """
     with contextlib.suppress(OSError):
         # For a library that was linked without it. Where there is none, one thread does the work.
         ctypes.CDLL("libgomp.so.1", ctypes.RTLD_GLOBAL)
+    _check_sanitizer(path)
     try:
-        run = ctypes.CDLL(str(path)).tcomp_run
+        library = ctypes.CDLL(str(path))
+        run = library.tcomp_run
     except (OSError, AttributeError) as error:
         raise ToolchainError(
             f"the compiled program {path.name} cannot be loaded",
@@ -120,4 +150,28 @@ def load_program(path: Path) -> RunFunction:
         ) from error
     run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int
+    return _report_faults(library) if hasattr(library, "tcomp_step_name") else run
+
+
+def _check_sanitizer(path: Path) -> None:
+    """The address sanitizer ends a process that loads it late; say so before it does."""
+    if path.is_file() and ASAN_START in path.read_bytes() and not hasattr(ctypes.CDLL(None), ASAN_START.decode()):
+        raise ToolchainError(
+            f"the compiled program {path.name} is built with the address sanitizer, which has to be loaded before Python is",
+            where="TCOMP_SANITIZE",
+            help=f"start Python with {PRELOAD}",
+        )
+
+
+def _report_faults(library: ctypes.CDLL) -> RunFunction:
+    library.tcomp_step_name.restype = ctypes.c_char_p
+
+    def run(*arguments: object) -> int:
+        result: int = library.tcomp_run(*arguments)
+        if result >= 0:
+            return result
+        step, fault = divmod(-result, 4)
+        what, help_ = FAULTS[fault - 1]
+        raise KernelFault(f"a kernel {what}", where=f"step {step}, {library.tcomp_step_name(step).decode()}", help=help_)
+
     return run

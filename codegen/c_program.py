@@ -112,24 +112,25 @@ def program_checks(plan: Plan, kernels: Mapping[str, Kernel]) -> tuple[ProgramCh
     return tuple(found)
 
 
-def program_source(plan: Plan, kernels: Mapping[str, Kernel], options: COptions = DEFAULT) -> str:
-    """The C source of a plan's driver.
+def program_source(plan: Plan, kernels: Mapping[str, Kernel], options: COptions = DEFAULT, *, checked: bool = False) -> str:
+    """The C source of a plan's driver, which checks its kernels as it runs them if it is to be `checked`.
 
     It defines int tcomp_run(void* const* externals, char* arena, const int64_t* symbols, int threads, int flush_denormals),
-    which `support/program.h` describes.
+    which `support/program.h` describes, or `support/program_checked.h`.
     """
-    return driver_source(plan, kernel_units(plan, kernels, options))
+    return driver_source(plan, kernel_units(plan, kernels, options), checked=checked)
 
 
-def driver_source(plan: Plan, units: Mapping[str, KernelUnit]) -> str:
+def driver_source(plan: Plan, units: Mapping[str, KernelUnit], *, checked: bool = False) -> str:
     """The C source of a plan's driver, over units that are printed already."""
-    return _Driver(plan, units).source()
+    return _Driver(plan, units, checked=checked).source()
 
 
 class _Driver:
-    def __init__(self, plan: Plan, units: Mapping[str, KernelUnit]) -> None:
+    def __init__(self, plan: Plan, units: Mapping[str, KernelUnit], *, checked: bool) -> None:
         self.plan = plan
         self.units = units
+        self.checked = checked
         self.bounds = Bounds({}, {s.name: (s.low, s.high) for s in plan.symbols})
         self.symbols: dict[str, CExpression] = {
             symbol.name: Subscript(Name("symbols"), Integer(position)) for position, symbol in enumerate(plan.symbols)
@@ -141,6 +142,7 @@ class _Driver:
         plan = self.plan
         unique = {unit.symbol: unit for unit in self.units.values()}
         steps, places = self._tables()
+        checks = self._check_tables() if self.checked else ()
         scratch = max([scratch_bytes(unit.kernel) for unit in unique.values()], default=0)
         find_offsets: list[CStatement] = [
             Set(Subscript(Name("offsets"), Integer(number)), self._code(index)) for index, number in self.offsets.items()
@@ -153,7 +155,7 @@ class _Driver:
         }
         parts: list[CStatement] = [
             Comment((f"{len(plan.steps)} steps, {len(unique)} kernels", f"externals: {', '.join(plan.externals)}")),
-            Directive('#include "program.h"'),
+            Directive(f'#include "{"program_checked.h" if self.checked else "program.h"}"'),
             Directive(""),
         ]
         for unit in unique.values():
@@ -162,13 +164,14 @@ class _Driver:
         parts += [
             DeclareArray("static const tcomp_place", "TCOMP_PLACES", len(places), tuple(places)),
             DeclareArray("static const tcomp_step", "TCOMP_STEPS", len(steps), tuple(steps)),
+            *checks,
             Function(
                 "static void",
                 "tcomp_find_offsets",
                 (Parameter("const int64_t*", "symbols"), Parameter("int64_t*", "offsets")),
                 tuple(find_offsets),
             ),
-            Directive("TCOMP_DEFINE_RUN"),
+            Directive("TCOMP_DEFINE_CHECKED_RUN" if self.checked else "TCOMP_DEFINE_RUN"),
         ]
         return print_c(tuple(parts))
 
@@ -218,12 +221,29 @@ class _Driver:
             checks += len(find_checks(self.units[step.kernel].kernel))
         return steps, places
 
+    def _check_tables(self) -> tuple[CStatement, ...]:
+        """What checks of kernels need beside: role and size of every place, and the kernels' names."""
+        kernels = [self.units[step.kernel].kernel for step in self.plan.steps]
+        extents: list[CExpression] = [
+            Braces((Name(f"TCOMP_{argument.role.upper()}"), *self._number(_extent_bytes(argument))))
+            for kernel in kernels
+            for argument in kernel.arguments
+        ]
+        names: list[CExpression] = [call("TCOMP_NAME", Name(self.units[step.kernel].symbol)) for step in self.plan.steps]
+        return (
+            DeclareArray("static const tcomp_extent", "TCOMP_EXTENTS", len(extents), tuple(extents)),
+            DeclareArray("static const char* const", "TCOMP_NAMES", len(names), tuple(names)),
+        )
+
     def _place(self, place: Place) -> CExpression:
         base = -1 if place.base == ARENA else self.plan.externals.index(place.base)
-        if place.offset.is_constant:
-            return Braces((Integer(base), Integer(-1), Integer(place.offset.constant)))
-        number = self.offsets.setdefault(place.offset, len(self.offsets))
-        return Braces((Integer(base), Integer(number), Integer(0)))
+        return Braces((Integer(base), *self._number(place.offset)))
+
+    def _number(self, index: Index) -> tuple[Integer, Integer]:
+        """A number of bytes: that among the computed ones if it depends on symbols, else -1, and itself."""
+        if index.is_constant:
+            return Integer(-1), Integer(index.constant)
+        return Integer(self.offsets.setdefault(index, len(self.offsets))), Integer(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ TcompError
   Illegal         a schedule or transformation that cannot apply
   Unsupported     an operator, element type or device tcomp does not serve
   ToolchainError  the C compiler or a library it needs failed
+  KernelFault     a compiled kernel that failed a check, in a program that was built to check its kernels
   IndexOutOfRange an index in the data of a run is outside its tensor; an IndexError as well
   BudgetError     a memory budget that no plan meets
   RecordError     a stored artifact or record that is unusable
@@ -57,6 +58,10 @@ class Unsupported(TcompError):  # noqa: N818 (reads as the answer to "can you co
 
 class ToolchainError(TcompError):
     """The C compiler is missing, failed, or built something that cannot be loaded."""
+
+
+class KernelFault(TcompError):  # noqa: N818 (what it is about is a fault, ours or the compiler's)
+    """A compiled kernel whose result depends on what it must not depend on, found by a program that checks its kernels."""
 
 
 class IndexOutOfRange(TcompError, IndexError):  # noqa: N818 (what eager raises is an IndexError, which this is)

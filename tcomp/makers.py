@@ -35,7 +35,7 @@ class CMaker:
     """Times kernels, to choose among several."""
 
     def __init__(self, options: Options, settings: Settings) -> None:
-        self._toolchain, target = find_machine(settings.compiler)
+        self._toolchain, target = find_machine(settings.compiler, settings.sanitizers)
         self.target: Target = target
         self._options = options
         self._settings = settings
@@ -47,7 +47,8 @@ class CMaker:
     def make(self, kernels: Kernels, checks: tuple[Check, ...]) -> Library:
         """Build a shared library."""
         plan, folder = kernels.plan, _find_folder(self._options, self._settings)
-        path = build_program(plan, dict(kernels.kernels), toolchain=self._toolchain, cache_directory=folder)
+        checked = self._settings.checks_kernels
+        path = build_program(plan, dict(kernels.kernels), toolchain=self._toolchain, cache_directory=folder, checked=checked)
         symbols = tuple(symbol.name for symbol in plan.symbols)
         return Library(path, plan.externals, symbols, plan.arena, _count_instances(kernels), checks)
 

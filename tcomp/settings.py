@@ -2,6 +2,8 @@
 
 TCOMP_CACHE_DIR  where compiled programs are kept (default: $XDG_CACHE_HOME/tcomp, else ~/.cache/tcomp)
 TCOMP_DEBUG      a folder into which every stage of a compilation is written
+TCOMP_CHECK_KERNELS  1: programs of C check every kernel whenever it runs, on one thread and on two
+TCOMP_SANITIZE   the sanitizers that C is compiled with, separated by commas, as in address,undefined
 CC               the C compiler and its leading arguments
 """
 
@@ -23,6 +25,10 @@ class Settings:
     """Where every stage of a compilation is written, or None."""
     compiler: tuple[str, ...]
     """The C compiler as a command with arguments; empty when the environment names none."""
+    checks_kernels: bool
+    """Whether programs of C check their kernels as they run."""
+    sanitizers: tuple[str, ...]
+    """What C is compiled with, as in -fsanitize; empty for none."""
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -33,6 +39,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         cache_dir=_find_cache_dir(variables),
         debug_dir=_absolute(debug) if debug else None,
         compiler=tuple(shlex.split(variables.get("CC", ""))),
+        checks_kernels=variables.get("TCOMP_CHECK_KERNELS", "") not in ("", "0"),
+        sanitizers=tuple(filter(None, variables.get("TCOMP_SANITIZE", "").split(","))),
     )
 
 

@@ -14,8 +14,15 @@ from tcomp.ir.evaluate_expression import Environment, evaluate_index
 from tcomp.ir.expressions import as_index
 from tcomp.ir.plan import Place, Plan, Step
 from tcomp.ir.tile import Kernel
+from tcomp.settings import read_settings
 
-find_compiler = functools.cache(find_toolchain)
+
+@functools.cache
+def find_compiler():
+    """The compiler that the environment asks for, with the sanitizers it asks for."""
+    settings = read_settings()
+    return find_toolchain(settings.compiler, settings.sanitizers)
+
 
 
 @dataclass
@@ -81,7 +88,8 @@ def run_compiled(runs, folder, threads=2, flush=False):
         kernels[f"k{number}"] = run.kernel
         steps.append(Step(f"k{number}", tuple(Place(name, as_index(0)) for name in names)))
     plan = Plan(tuple(externals), as_index(0), tuple(steps), tuple(Symbol(name, 0) for name in symbols))
-    library = build_program(plan, kernels, toolchain=find_compiler(), cache_directory=folder)
+    checked = read_settings().checks_kernels
+    library = build_program(plan, kernels, toolchain=find_compiler(), cache_directory=folder, checked=checked)
     pointers = (ctypes.c_void_p * len(memories))(*(memory.address for memory in memories))
     values = (ctypes.c_int64 * max(1, len(symbols)))(*symbols.values())
     fault = load_program(library)(pointers, None, values, threads, int(flush))

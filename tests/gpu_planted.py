@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from tests.gpu.results import Peer, Row, Skip, Times
 
+CUT = "PLANTED_CUT"
+"""The variable that tells the row that cuts a run off which process to send which signal."""
+
 
 def be_right(task):
     return Row("planted", "right", "right")
@@ -33,6 +36,12 @@ def crash(task):
 
 def hang(task):
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    time.sleep(600)
+
+
+def cut_off(task):
+    """Sends a signal to the process that the environment names, once that has kept the rows before this one."""
+    os.kill(*map(int, os.environ[CUT].split()))
     time.sleep(600)
 
 
@@ -108,7 +117,7 @@ class Planted:
 ROWS = {
     "right": be_right, "wrong": be_wrong, "failed": fail, "skipped": skip, "crashed": crash, "hung": hang, "peer": crash_at_a_peer,
     "lost": lose_the_device, "first": measure, "second": measure, "third": measure, "late": crash_when_measured,
-    "slow": hang_at_a_peer, "stuck": hang_when_measured,
+    "slow": hang_at_a_peer, "stuck": hang_when_measured, "cut": cut_off,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from torch.fx import GraphModule
 from tcomp import makers
 from tcomp.codegen.c_kernel import COptions
 from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
-from tcomp.codegen.toolchain import FLAGS, SUPPORT, Toolchain
+from tcomp.codegen.toolchain import SUPPORT, Toolchain
 from tcomp.compile_graph import compile_functional
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.plan import Plan
@@ -89,12 +89,12 @@ class Batch:
             self._write(f"{path.stem}.c", source)
             self._compile(f"{path.stem}.c", path.name, "-w", "-L.", "-lkernels", "-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed")
 
-    def _add(self, plan: Plan, kernels: Mapping[str, Kernel], *, toolchain: Toolchain, cache_directory: Path) -> Path:
+    def _add(self, plan: Plan, kernels: Mapping[str, Kernel], *, toolchain: Toolchain, cache_directory: Path, checked: bool) -> Path:
         """Stand in for build_program: the library will be there once the batch is built."""
         del cache_directory
         self._toolchain = toolchain
         units = kernel_units(plan, kernels, COptions(toolchain.lanes))
-        source = driver_source(plan, units)
+        source = driver_source(plan, units, checked=checked)
         path = self._folder / f"program_{len(self._drivers)}.so"
         self._kernels.update((unit.symbol, unit) for unit in units.values())
         self._drivers[path] = source
@@ -105,8 +105,8 @@ class Batch:
 
     def _compile(self, source: str, target: str, *flags: str) -> None:
         assert self._toolchain is not None
-        extra = (*self._manner.flags, "-I", str(SUPPORT), "-shared")
-        command = (*self._toolchain.command, *FLAGS, *extra, source, "-o", target, *flags, "-lm")
+        extra = (*self._manner.flags, "-I", str(SUPPORT), "-shared", *self._toolchain.link_flags)
+        command = (*self._toolchain.command, *self._toolchain.flags, *extra, source, "-o", target, *flags, "-lm")
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ToolchainError("the C compiler failed on a batch", where=done.stderr[:2000])

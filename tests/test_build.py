@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -13,7 +14,7 @@ from c_programs import find_compiler
 from tcomp.codegen import build
 from tcomp.codegen.build import build_program, load_program
 from tcomp.codegen.c_program import program_source
-from tcomp.codegen.toolchain import SUPPORT, Toolchain
+from tcomp.codegen.toolchain import SUPPORT
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.plan_parser import parse_plan
 from tcomp.ir.tile_parser import parse_kernel
@@ -74,8 +75,19 @@ def test_another_program_reuses_the_kernels(tmp_path, monkeypatch):
 
 def test_another_compiler_does_not_get_the_same_objects(tmp_path):
     real = find_compiler()
-    other = Toolchain(real.command, real.version, "another identity", real.lanes, real.has_openmp)
+    other = replace(real, identity="another identity")
     assert build_in(tmp_path) != build_in(tmp_path, toolchain=other)
+
+
+@pytest.mark.parametrize("change", [{"flags": (*find_compiler().flags, "-O1")}, {"link_flags": ("-lm",)}])
+def test_other_flags_do_not_get_the_same_library(tmp_path, change):
+    assert build_in(tmp_path) != build_in(tmp_path, toolchain=replace(find_compiler(), **change))
+
+
+def test_a_program_that_checks_its_kernels_is_another(tmp_path):
+    checked = build_program(PLAN, KERNELS, toolchain=find_compiler(), cache_directory=tmp_path, checked=True)
+    assert checked != build_in(tmp_path)
+    assert (run(checked, 40) == 4 * numpy.append(numpy.arange(1, 40), 0)).all()
 
 
 @pytest.mark.parametrize("suffix", [".so", ".o"])
@@ -96,14 +108,14 @@ def test_a_library_that_cannot_be_loaded_is_an_error(tmp_path):
 
 def test_a_compiler_without_openmp_borrows_it_when_loading(tmp_path):
     real = find_compiler()
-    serial = Toolchain(real.command, real.version, real.identity, real.lanes, has_openmp=False)
+    serial = replace(real, has_openmp=False)
     assert (run(build_in(tmp_path, toolchain=serial), 40, threads=4) == 4 * numpy.append(numpy.arange(1, 40), 0)).all()
 
 
 def test_narrower_vectors_compute_the_same(tmp_path):
     real = find_compiler()
     for lanes in (4, 8):
-        narrow = Toolchain(real.command, real.version, f"{lanes} lanes", lanes, real.has_openmp)
+        narrow = replace(real, identity=f"{lanes} lanes", lanes=lanes)
         assert (run(build_in(tmp_path, toolchain=narrow), 333) == 4 * numpy.append(numpy.arange(1, 333), 0)).all()
 
 
@@ -124,6 +136,7 @@ def test_the_support_headers_are_hashed(tmp_path, monkeypatch):
 
 PRINT = """
 import sys
+from dataclasses import replace
 sys.path.insert(0, "tests")
 from test_build import KERNELS, PLAN
 from tile_programs import NAMES, read_kernel

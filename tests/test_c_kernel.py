@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy
 import pytest
-from c_programs import Run, find_compiler, run_compiled
+from c_programs import Run, run_compiled
 from tile_programs import CASES, read_kernel
 
 from tcomp.codegen.c_kernel import COptions, instances, kernel_source, scratch_bytes
-from tcomp.codegen.toolchain import Compilation, compile_objects
+from tcomp.codegen.toolchain import Compilation, compile_objects, find_toolchain
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.evaluate_dtypes import round_float, storage
 from tcomp.ir.text import print_index
@@ -60,7 +60,7 @@ def test_a_softmax_reads_well(golden):
 
 @pytest.mark.parametrize(("rows", "columns"), [(12, 32), (14, 32), (8, 48), (6, 64)])
 def test_a_register_tile_never_leaves_the_registers(rows, columns, tmp_path):
-    toolchain = find_compiler()
+    toolchain = find_toolchain()
     if toolchain.lanes != 16 or "clang" in toolchain.version.lower():
         pytest.skip("the instructions expected are GCC's for AVX-512")
     kernel = parse_kernel(LINEAR.replace("6, ", f"{rows * 8}, ").replace("0 .. 6 step 4", f"0 .. {rows * 8} step {rows}")

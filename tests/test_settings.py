@@ -13,6 +13,8 @@ def test_an_empty_environment_gives_the_defaults(monkeypatch):
     assert settings.cache_dir == Path("/home/someone/.cache/tcomp")
     assert settings.debug_dir is None
     assert settings.compiler == ()
+    assert not settings.checks_kernels
+    assert settings.sanitizers == ()
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,12 @@ def test_the_debug_folder_is_absolute():
 
 def test_the_compiler_may_carry_arguments():
     assert read_settings({"CC": "ccache 'my gcc' -m64"}).compiler == ("ccache", "my gcc", "-m64")
+
+
+def test_checks_are_switched_on_by_name():
+    assert read_settings({"TCOMP_SANITIZE": "address,undefined"}).sanitizers == ("address", "undefined")
+    assert read_settings({"TCOMP_CHECK_KERNELS": "1"}).checks_kernels
+    assert not read_settings({"TCOMP_CHECK_KERNELS": "0"}).checks_kernels
 
 
 def test_the_process_environment_is_read_at_the_call(monkeypatch):

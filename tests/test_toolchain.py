@@ -1,10 +1,11 @@
 """Finding a compiler, and what is said when it fails."""
 
+import shutil
 import subprocess
 
 import pytest
 
-from tcomp.codegen.toolchain import Compilation, compile_objects, find_toolchain, link_library
+from tcomp.codegen.toolchain import FLAGS, KNOWN_FLAGS, Compilation, compile_objects, find_toolchain, link_library
 from tcomp.ir.errors import ToolchainError
 
 
@@ -55,6 +56,33 @@ def test_no_compiler_at_all(tmp_path, monkeypatch):
 def test_openmp_is_probed(tmp_path, toolchain):
     without = write_compiler(tmp_path, f'case "$*" in *fopenmp*) exit 1;; esac\nexec {toolchain.command[0]} "$@"')
     assert not find_toolchain((without,)).has_openmp
+
+
+@pytest.mark.parametrize("unknown", [KNOWN_FLAGS[:1], KNOWN_FLAGS])
+def test_flags_that_a_compiler_does_not_know_are_left_out(tmp_path, toolchain, unknown):
+    refuse = "\n".join(f'case "$*" in *{flag}*) echo unknown >&2; exit 1;; esac' for flag in unknown)
+    found = find_toolchain((write_compiler(tmp_path, f'{refuse}\nexec {toolchain.command[0]} "$@"'),))
+    assert found.flags == (*FLAGS, *(flag for flag in toolchain.flags if flag in KNOWN_FLAGS and flag not in unknown))
+    assert found.identity == toolchain.identity
+
+
+def test_gcc_invents_no_stores():
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    assert find_toolchain(("gcc",)).flags == (*FLAGS, *KNOWN_FLAGS)
+
+
+def test_sanitizers_are_compiled_and_linked_with():
+    found = find_toolchain(sanitizers=("address", "undefined"))
+    assert "-fsanitize=address,undefined" in found.flags
+    assert "-fsanitize=address,undefined" in found.link_flags
+    assert found.flags[: len(FLAGS)] == FLAGS
+
+
+def test_a_sanitizer_that_the_compiler_does_not_know_is_an_error(toolchain):
+    with pytest.raises(ToolchainError, match="does not work") as caught:
+        find_toolchain(toolchain.command, ("address", "nonsense"))
+    assert "nonsense" in caught.value.where
 
 
 def test_objects_and_libraries(tmp_path, toolchain):

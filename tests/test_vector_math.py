@@ -46,7 +46,7 @@ def test_f64_lanes_and_scalars_agree_with_torch(machine, name):
 
 
 def test_every_name_in_the_head_of_the_header_exists():
-    command = [compiler(), "-E", "-P", "-march=native", str(SUPPORT / "vector.h")]
+    command = [*compiler(), "-E", "-P", "-march=native", str(SUPPORT / "vector.h")]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     defined = set(re.findall(r"\btcomp_\w+(?=\()", text))
     rows = re.findall(r"^ \*   ([\w ]+) : ([\w ]+)$", (SUPPORT / "vector.h").read_text(), re.MULTILINE)

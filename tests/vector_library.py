@@ -12,8 +12,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcomp.codegen.toolchain import SANITIZED_FLAGS, SUPPORT
+from tcomp.settings import read_settings
+
 TESTS = Path(__file__).parent
-SUPPORT = TESTS.parent / "codegen" / "support"
 FLAGS = ("-O3", "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-shared", "-fPIC", "-D_GNU_SOURCE")
 BINARY = ("pow", "atan2", "fmod", "remainder")
 ALL_PATTERNS = 1 << 32
@@ -49,15 +51,22 @@ class Bound:
     unfused: float
 
 
-def compiler() -> str:
-    """Return the C compiler, or an empty string."""
-    return os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc") or shutil.which("clang") or ""
+def compiler() -> tuple[str, ...]:
+    """Return the C compiler as a command with arguments; empty if there is none."""
+    found = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    return read_settings().compiler or ((found,) if found else ())
+
+
+def sanitizer_flags() -> tuple[str, ...]:
+    """What the environment asks to compile with, for errors at run time."""
+    sanitizers = read_settings().sanitizers
+    return (f"-fsanitize={','.join(sanitizers)}", *SANITIZED_FLAGS) if sanitizers else ()
 
 
 @functools.cache
 def predefined(march: str) -> frozenset[str]:
     """Return the names of the macros that the compiler predefines for an instruction set."""
-    command = [compiler(), f"-march={march}", "-dM", "-E", "-x", "c", os.devnull]
+    command = [*compiler(), f"-march={march}", "-dM", "-E", "-x", "c", os.devnull]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return frozenset(line.split()[1] for line in text.splitlines())
 
@@ -80,8 +89,8 @@ def build(source: str, march: str, *flags: str) -> ctypes.CDLL:
     """Compile tests/<source> and load it."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "harness.so"
-        command = [compiler(), *FLAGS, f"-march={march}", f"-I{SUPPORT}", *flags, str(TESTS / source), "-o", str(library), "-lm"]
-        subprocess.run(command, check=True)
+        flags = (*FLAGS, *sanitizer_flags(), f"-march={march}", f"-I{SUPPORT}", *flags)
+        subprocess.run([*compiler(), *flags, str(TESTS / source), "-o", str(library), "-lm"], check=True)
         return ctypes.CDLL(str(library))
 
 
