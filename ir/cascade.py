@@ -15,11 +15,17 @@ reduced ranks; extents are indices over symbols.
 Meaning. A map `Z[p] = e` evaluates e at every point of p. A reduction folds e over the reduced ranks with a monoid of
 `tcomp.ir.monoids`, in any order; points where `where` is false contribute nothing and may lie outside the bounds; an empty
 reduction gives the identity. A monoid with a tuple state has one target per component. A map stores its expression's dtype; a
-reduction to a float is stored in any float, its state being rounded once. A slot that is not a bare rank stores elsewhere:
-`Y[Ids[i], d]` scatters, folding colliding values with the monoid into the value of `from` (points outside Y are dropped), and
-inside `iterate t`, `S[t + 1, d]` carries state, `from` giving S at 0. In `from`, a slot that is not a bare rank is named `_0`,
-`_1` after its position. The einsums of an iteration are evaluated together for t = 0, 1, ...; each has a slot t, or t + 1 if it
-carries state, and reads what the iteration computes at t, or carried state already computed in this step at t + 1.
+reduction to a float is stored in any float, its state being rounded once. The einsums of an iteration are evaluated together
+for t = 0, 1, ...; each has a slot t, or t + 1 if it carries state, and reads what the iteration computes at t, or carried state
+already computed in this step at t + 1.
+
+Slots. A bare rank in a slot is free: it walks that dimension of the target, whole and alone, so its extent is the dimension's, it
+stands bare in one slot only, and it is not reduced. Any other slot is an index over the ranks that stores elsewhere:
+`Y[Ids[i], d]` scatters, folding the values of points that meet (in the order of the reduced ranks) with the monoid into the value
+of `from`; points outside Y are dropped, elements that no point reaches hold the value of `from`, or the identity. Inside
+`iterate t`, `S[t + 1, d]` carries state, `from` giving S at 0. In `from`, which is read over the whole target, a slot that is not
+bare is named `_0`, `_1` after its position. So `Y[i:9] = sum(i:4) X[i]` is refused, and no rewrite may turn `I[i]` into it where
+I[i] is i: what is meant is `Y[i:9] = sum() X[i] where i64[i] < 4` (`tcomp.passes.slots`).
 
     cascade softmax_times_v(S: f32[P, M], V: f32[M, F]) -> (Z) for P in 1.., M in 1.., F in 1.. {
       G: f32[p:P] = max(m:M) S[p, m]
@@ -109,6 +115,11 @@ class Einsum:
         return tuple(Rank(name, extent) for name, extent in named if name is not None)
 
     @property
+    def slot_ranks(self) -> tuple[Rank, ...]:
+        """The slots as ranks that walk the whole target, as `from` names them: a free rank, or `_k` where slot k is not bare."""
+        return tuple(Rank(i.as_variable or f"_{k}", extent) for k, (i, extent) in enumerate(zip(self.index, self.shape)))
+
+    @property
     def ranks(self) -> tuple[Rank, ...]:
         """All ranks: free, then reduced."""
         return self.free + self.reduced
@@ -136,8 +147,8 @@ class Einsum:
         return list(found)
 
     def bounds(self, symbols: tuple[Symbol, ...] = ()) -> Bounds:
-        """Ranges of this einsum's ranks and of the cascade's symbols."""
-        return Bounds({r.name: r.extent for r in self.ranks}, {s.name: (s.low, s.high) for s in symbols})
+        """Ranges of this einsum's ranks, of what `from` calls its other slots, and of the cascade's symbols."""
+        return Bounds({r.name: r.extent for r in (*self.slot_ranks, *self.reduced)}, {s.name: (s.low, s.high) for s in symbols})
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,10 +239,9 @@ class EinsumEvaluator:
     def evaluate_initial(self, einsum: Einsum, target: DType, carried: bool = False) -> Array:
         """The value of `from`, converted to `target`: over the whole target, or for a carried slot at its point 0."""
         assert einsum.initial is not None
-        names = [index.as_variable or f"_{k}" for k, index in enumerate(einsum.index)]
         ranks = tuple(
-            Rank(name, as_index(1) if carried and index.as_variable is None else extent)
-            for name, index, extent in zip(names, einsum.index, einsum.shape)
+            Rank(rank.name, as_index(1)) if carried and index.as_variable is None else rank
+            for rank, index in zip(einsum.slot_ranks, einsum.index)
         )
         length = tuple(extent_value(rank.extent, self.symbols) for rank in ranks)
         start = self.evaluate_at(einsum, einsum.initial, _Piece(ranks, (0,) * len(ranks), length), None)

@@ -187,18 +187,13 @@ def check_variables(einsum: Einsum, scope: Scope) -> None:
                 help=f"make it a slot, as in {name}:N, or reduce it, as in sum({name}:N)",
             )
     if einsum.initial is not None:
-        slots = {rank.name for rank in _slot_ranks(einsum)} | {symbol.name for symbol in scope.symbols}
+        slots = {rank.name for rank in einsum.slot_ranks} | {symbol.name for symbol in scope.symbols}
         for name in sorted(variables(einsum.initial) - slots):
             raise VerifyError(
                 f"{name} is no slot of this einsum, and `from` is read at the slots alone",
                 where=_place(einsum),
-                help=f"the slots are {', '.join(rank.name for rank in _slot_ranks(einsum))}",
+                help=f"the slots are {', '.join(rank.name for rank in einsum.slot_ranks)}",
             )
-
-
-def _slot_ranks(einsum: Einsum) -> tuple[Rank, ...]:
-    """The slots as ranks over the target, as `from` sees them: `_0`, `_1`, ... where a slot is not bare."""
-    return tuple(Rank(i.as_variable or f"_{k}", extent) for k, (i, extent) in enumerate(zip(einsum.index, einsum.shape)))
 
 
 def check_slots(einsum: Einsum, scope: Scope) -> None:
@@ -272,7 +267,7 @@ def check_loads(einsum: Einsum, scope: Scope) -> None:
     if einsum.where is not None:
         parts.append((einsum.where, scope.ranks_of(einsum), True))
     if einsum.initial is not None:
-        parts.append((einsum.initial, _slot_ranks(einsum), True))
+        parts.append((einsum.initial, einsum.slot_ranks, True))
     for expression, ranks, everywhere in parts:
         for load in loads(expression):
             tensor = scope.tensors[load.tensor]

@@ -21,7 +21,7 @@ from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
 from tcomp.ir.expressions import Index, Load, as_index, loads
-from tcomp.passes.group import rename_ranks
+from tcomp.ir.traverse import rename_ranks
 from tcomp.passes.rebuild import count_readers
 from tcomp.passes.tiles import typical
 

@@ -12,12 +12,13 @@ and ranks that are adjacent in every access are merged into one, so that a tile 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.dtypes import DType, i64
+from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import (
     ZERO,
     Expr,
@@ -28,13 +29,11 @@ from tcomp.ir.expressions import (
     as_index,
     index_variables,
     map_load_indices,
-    map_loads,
     walk,
 )
 from tcomp.ir.index import Bounds, interval
+from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
 from tcomp.passes.group import Group
-
-Reindex = Callable[[str, tuple[Index, ...]], tuple[Index, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +88,10 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
             index = load.index
         return Load(argument(Operand(load.tensor, memory)), index, load.outside)
 
-    members = []
-    for einsum in group.members:
-        read = partial(bind, bounds=einsum.bounds())
-        members.append(
-            replace(
-                einsum,
-                expression=map_loads(einsum.expression, read),
-                where=None if einsum.where is None else map_loads(einsum.where, read),
-                initial=None if einsum.initial is None else map_loads(einsum.initial, read),
-                index=tuple(map_slot(i, read) for i in einsum.index),
-            )
-        )
+    members = [map_einsum_loads(e, partial(bind, bounds=e.bounds())) for e in group.members]
     for name in group.stored:
         operands[name] = Operand(name, memories[name])
     return Bound(replace(group, members=tuple(members)), operands)
-
-
-def map_slot(index: Index, read: Callable[[Load], Expr]) -> Index:
-    """An index with every load in it replaced."""
-    holder = map_loads(Ordinal(index, i64), read)
-    assert isinstance(holder, Ordinal)
-    return holder.index
 
 
 def _lift_constants(memory: Memory, index: tuple[Index, ...], bounds: Bounds) -> tuple[Memory, tuple[Index, ...]]:
@@ -141,7 +122,7 @@ def merge_ranks(bound: Bound) -> Bound:
         for ranks in (bound.group.outer, bound.group.inner or _reduced(bound.group)):
             pair = next(((a, b) for a in ranks for b in ranks if a != b and _mergeable(bound, a, b)), None)
             if pair is not None:
-                bound = _merge(bound, *pair)
+                bound = _Merging(bound, *pair).merge()
                 merged = True
                 break
     return bound
@@ -151,100 +132,115 @@ def _reduced(group: Group) -> tuple[Rank, ...]:
     return group.root.reduced if group.kind == "contract" else ()
 
 
-def _accesses(bound: Bound) -> list[tuple[str, tuple[Index, ...], bool]]:
-    """(argument or member, index, has an outside value) of every load and store."""
-    found = []
+def _accesses(bound: Bound) -> Iterator[Load]:
+    """Every load of the group, and every store as the load of what it stores."""
     for einsum in bound.group.members:
         for name, _ in einsum.targets:
-            found.append((name, einsum.index, False))
-        for part in (einsum.expression, einsum.where, einsum.initial):
-            for node in walk(part) if part is not None else ():
-                if isinstance(node, Load):
-                    found.append((node.tensor, node.index, node.outside is not None))
-    return found
+            yield Load(name, einsum.index)
+        yield from einsum_loads(einsum)
 
 
 def _mergeable(bound: Bound, a: Rank, b: Rank) -> bool:
-    """Whether `a` then `b` are walked as one rank by every access."""
+    """Whether `a` then `b` are walked as one rank by every access, and every access of a member of the group walks the same of it."""
+    pair = {a.name, b.name}
     for einsum in bound.group.members:
-        for part in (einsum.expression, einsum.where, einsum.initial):
-            for node in walk(part) if part is not None else ():
-                if isinstance(node, Ordinal) and {a.name, b.name} & index_variables(node.index):
+        # The slots are looked at as accesses: that of a scatter, too, is no place to count points by.
+        for part in parts(replace(einsum, index=())):
+            for node in walk(part):
+                if isinstance(node, Ordinal) and pair & index_variables(node.index):
                     return False
-        if len(einsum.targets) > 1 and {a.name, b.name} & {r.name for r in einsum.reduced}:
+        if len(einsum.targets) > 1 and pair & {r.name for r in einsum.reduced}:
             return False
-    for name, index, outside in _accesses(bound):
-        used = {n for i in index for n in index_variables(i)} & {a.name, b.name}
-        if not used:
+    own = set(bound.group.names)
+    places: dict[str, tuple[int, int] | None] = {}
+    for access in _accesses(bound):
+        walked = _walked(access, a, b)
+        if walked is None and any(pair & index_variables(i) for i in access.index):
+            return False
+        if access.tensor in own and places.setdefault(access.tensor, walked) != walked:
+            return False
+        operand = bound.operands.get(access.tensor)
+        if walked is None or operand is None:
             continue
-        bare = [i.as_variable for i in index]
-        if used != {a.name, b.name} or bare.count(a.name) != 1 or bare.count(b.name) != 1 or outside:
-            return False
-        if any(i.as_variable is None and index_variables(i) & used for i in index):
-            return False
-        operand = bound.operands.get(name)
-        if operand is None:
-            continue
-        first, second = bare.index(a.name), bare.index(b.name)
+        first, second = walked
         strides, shape = operand.memory.strides, operand.memory.shape
         if shape[second] != b.extent or strides[first] != strides[second] * b.extent:
             return False
     return True
 
 
-def _merge(bound: Bound, a: Rank, b: Rank) -> Bound:
-    """Replace `a` and `b` by one rank named `a`."""
-    joined = Rank(a.name, a.extent * b.extent)
-    operands = dict(bound.operands)
-    changed: set[str] = set()
-
-    def reindex(name: str, index: tuple[Index, ...]) -> tuple[Index, ...]:
-        bare = [i.as_variable for i in index]
-        if b.name not in bare:
-            return index
-        first, second = bare.index(a.name), bare.index(b.name)
-        if name in operands and name not in changed:
-            changed.add(name)
-            memory = operands[name].memory
-            shape = _joined(memory.shape, first, second, memory.shape[first] * memory.shape[second])
-            strides = _joined(memory.strides, first, second, memory.strides[second])
-            operands[name] = replace(operands[name], memory=replace(memory, shape=shape, strides=strides))
-        return _joined(index, first, second, as_index(a.name))
-
-    def read(load: Load) -> Expr:
-        load = map_load_indices(load, read)
-        return Load(load.tensor, reindex(load.tensor, load.index), load.outside)
-
-    members = tuple(_merge_member(e, a, b, joined, reindex, read) for e in bound.group.members)
-
-    def ranks(old: tuple[Rank, ...]) -> tuple[Rank, ...]:
-        return tuple(joined if r == a else r for r in old if r != b)
-
-    group = replace(bound.group, members=members, outer=ranks(bound.group.outer), inner=ranks(bound.group.inner))
-    return Bound(group, operands)
+def _walked(access: Load, a: Rank, b: Rank) -> tuple[int, int] | None:
+    """The dimensions along which an access walks `a` and `b`; None unless it does so plainly, each once and nowhere else."""
+    bare = [i.as_variable for i in access.index]
+    if access.outside is not None or bare.count(a.name) != 1 or bare.count(b.name) != 1:
+        return None
+    if any(i.as_variable is None and {a.name, b.name} & index_variables(i) for i in access.index):
+        return None
+    return bare.index(a.name), bare.index(b.name)
 
 
-def _joined(values: tuple[Index, ...], first: int, second: int, new: Index) -> tuple[Index, ...]:
-    return tuple(new if p == first else v for p, v in enumerate(values) if p != second)
+class _Merging:
+    """A group in which `a` and `b` become one rank named `a`."""
 
+    def __init__(self, bound: Bound, a: Rank, b: Rank) -> None:
+        self.bound = bound
+        self.a = a
+        self.b = b
+        self.joined = Rank(a.name, a.extent * b.extent)
+        self.operands: dict[str, Operand] = {}
+        self.kept = {access.tensor for access in _accesses(bound) if _walked(access, a, b) is None}
 
-def _merge_member(einsum: Einsum, a: Rank, b: Rank, joined: Rank, reindex: Reindex, read: Callable[[Load], Expr]) -> Einsum:
-    bare = [i.as_variable for i in einsum.index]
-    index, shape = einsum.index, einsum.shape
-    if b.name in bare:
-        first, second = bare.index(a.name), bare.index(b.name)
-        shape = _joined(shape, first, second, joined.extent)
+    def merge(self) -> Bound:
+        """The group over the joined rank; views that are walked along it have one dimension less."""
+        group = self.bound.group
+        # Arguments keep their order; those of views that are read in both ways come last.
+        self.operands = dict(self.bound.operands)
+        members = tuple(self._merge_member(e) for e in group.members)
+        return Bound(replace(group, members=members, outer=self._ranks(group.outer), inner=self._ranks(group.inner)), self.operands)
+
+    def _ranks(self, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
+        return tuple(self.joined if r == self.a else r for r in ranks if r != self.b)
+
+    def _merge_member(self, einsum: Einsum) -> Einsum:
+        new = replace(map_einsum_loads(einsum, self._read), reduced=self._ranks(einsum.reduced))
+        walked = _walked(Load(einsum.name, einsum.index), self.a, self.b)
+        if walked is None:
+            return new
         for name, _ in einsum.targets:
-            index = reindex(name, einsum.index)
-    return replace(
-        einsum,
-        index=index,
-        shape=shape,
-        reduced=tuple(joined if r == a else r for r in einsum.reduced if r != b),
-        expression=map_loads(einsum.expression, read),
-        where=None if einsum.where is None else map_loads(einsum.where, read),
-        initial=None if einsum.initial is None else map_loads(einsum.initial, read),
-    )
+            self._view(name, walked)
+        index = _joined(new.index, walked, as_index(self.a.name))
+        shape = _joined(new.shape, walked, self.joined.extent)
+        return move_slots(new, index, shape, tuple(p for p in range(len(new.index)) if p != walked[1]))
+
+    def _read(self, load: Load) -> Expr:
+        load = map_load_indices(load, self._read)
+        walked = _walked(load, self.a, self.b)
+        if walked is None:
+            return load
+        return Load(self._view(load.tensor, walked), _joined(load.index, walked, as_index(self.a.name)))
+
+    def _view(self, name: str, walked: tuple[int, int]) -> str:
+        """The argument seen along the joined rank; a name of its own where the argument is read in other ways too."""
+        operand = self.bound.operands.get(name)
+        if operand is None:
+            return name
+        memory = operand.memory
+        first, second = walked
+        shape = _joined(memory.shape, walked, memory.shape[first] * memory.shape[second])
+        view = replace(operand, memory=replace(memory, shape=shape, strides=_joined(memory.strides, walked, memory.strides[second])))
+        if name not in self.kept and self.operands[name] in (operand, view):
+            self.operands[name] = view
+            return name
+        known = next((other for other, known in self.operands.items() if known == view and other not in self.bound.group.names), None)
+        if known is None:
+            known = next(n for k in count(2) if (n := f"{name}_{k}") not in self.operands)
+            self.operands[known] = view
+        return known
+
+
+def _joined(values: tuple[Index, ...], walked: tuple[int, int], new: Index) -> tuple[Index, ...]:
+    first, second = walked
+    return tuple(new if p == first else v for p, v in enumerate(values) if p != second)
 
 
 def stride_along(operand: Operand, index: tuple[Index, ...], variable: str) -> int | None:

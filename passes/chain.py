@@ -22,8 +22,9 @@ from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import loads
 from tcomp.ir.target import Cpu, Gpu, Target
+from tcomp.ir.traverse import rename_ranks
 from tcomp.passes.contraction import Contraction, find_contraction, panel_of
-from tcomp.passes.group import Group, rename_ranks
+from tcomp.passes.group import Group
 from tcomp.passes.one_pass import find_one_pass
 from tcomp.passes.tiles import LARGEST_ROWS, fits_registers, typical
 

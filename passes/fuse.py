@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.expressions import Load, loads
+from tcomp.ir.traverse import rename_ranks
 from tcomp.passes.contraction import find_contraction
-from tcomp.passes.group import Group, rename_ranks
+from tcomp.passes.group import Group
 from tcomp.passes.operands import static_tensors
 from tcomp.passes.rebuild import statement_einsums
 from tcomp.passes.scan import is_held, scan_group

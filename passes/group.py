@@ -11,10 +11,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import as_index, substitute, substitute_index
 from tcomp.ir.schedule import KernelKind
 
 
@@ -44,18 +43,3 @@ class Group:
         """Tensors read from outside the group."""
         own = set(self.names)
         return tuple(dict.fromkeys(name for e in self.members for name in e.reads() if name not in own))
-
-
-def rename_ranks(einsum: Einsum, mapping: dict[str, str]) -> Einsum:
-    """Rename rank variables; ranks not in the mapping keep their names."""
-    changes = {old: as_index(new) for old, new in mapping.items() if old != new}
-    if not changes:
-        return einsum
-    return replace(
-        einsum,
-        index=tuple(substitute_index(i, changes) for i in einsum.index),
-        expression=substitute(einsum.expression, changes),
-        reduced=tuple(Rank(mapping.get(r.name, r.name), r.extent) for r in einsum.reduced),
-        where=None if einsum.where is None else substitute(einsum.where, changes),
-        initial=None if einsum.initial is None else substitute(einsum.initial, changes),
-    )

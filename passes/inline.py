@@ -12,7 +12,6 @@ indices of gathers and scatters. Outputs of the program are never inlined away.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.dtypes import boolean, i64
@@ -32,10 +31,10 @@ from tcomp.ir.expressions import (
     substitute,
     value_index,
     walk,
-    zero,
 )
-from tcomp.ir.index import Bounds, interval, is_data, is_inside, simplify_index, simplify_indices
+from tcomp.ir.index import Bounds, is_inside, simplify_indices
 from tcomp.passes.rebuild import map_einsums, map_expressions
+from tcomp.passes.slots import read_inside, replace_slots
 
 LARGEST_INDEX_MAP = 8
 """Nodes of an integer map that is still inlined into an index."""
@@ -48,9 +47,10 @@ def inline_views(cascade: Cascade) -> Cascade:
     tensors = cascade.tensors()
 
     def change(einsum: Einsum) -> Einsum:
-        bounds = einsum.bounds(cascade.symbols)
-        new = map_expressions(einsum, inline, bounds) if any(n in views for n in einsum.reads()) else einsum
-        new = _inline_slots(new, views, tensors, bounds)
+        new = einsum
+        if any(n in views for n in einsum.reads()):
+            new = map_expressions(einsum, inline, einsum.bounds(cascade.symbols))
+            new = replace_slots(new, tuple(inline_slot(i, new) for i in new.index), cascade, tensors)
         if new.is_map and (is_view(new.expression) or (new.name in only_indices and _is_small(new.expression))):
             views[new.name] = new
         return new
@@ -63,6 +63,9 @@ def inline_views(cascade: Cascade) -> Cascade:
 
         new = map_loads(expression, read)
         return expression if new == expression else simplify_indices(new, bounds)
+
+    def inline_slot(slot: Index, einsum: Einsum) -> Index:
+        return value_index(inline(Ordinal(slot, i64), einsum.bounds(cascade.symbols)))
 
     return map_einsums(cascade, change)
 
@@ -112,25 +115,6 @@ def _direct_reads(expression: Expr) -> list[str]:
             return []
 
 
-def _inline_slots(
-    einsum: Einsum, views: dict[str, Einsum], tensors: Mapping[str, Tensor], bounds: Bounds
-) -> Einsum:
-    if not any(name in views for slot in einsum.index for name in _index_reads(slot)):
-        return einsum
-
-    def read(load: Load) -> Expr:
-        load = map_load_indices(load, read)
-        view = views.get(load.tensor)
-        return load if view is None else read_through(view, load, tensors, bounds)
-
-    slots = []
-    for slot in einsum.index:
-        holder = map_loads(Ordinal(slot, i64), read)
-        assert isinstance(holder, Ordinal)
-        slots.append(simplify_index(holder.index, bounds))
-    return replace(einsum, index=tuple(slots))
-
-
 def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> Expr:
     """The view's expression at the position a load reads; a read outside the view keeps its stated value."""
     mapping = {rank.name: i for rank, i in zip(view.free, load.index)}
@@ -149,32 +133,7 @@ def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds
         high = apply("lt", Ordinal(i, i64), Ordinal(extent, i64))
         inside = apply("and", inside, apply("and", low, high))
 
-    def guard(inner: Load) -> Expr:
-        inner = map_load_indices(inner, guard)
-        if inner.outside is not None:
-            return inner
-        index = _held_inside(inner, tensors[inner.tensor].shape, inside, bounds)
-        return Load(inner.tensor, index) if index else Load(inner.tensor, inner.index, zero(tensors[inner.tensor].dtype))
-
-    return apply("select", inside, map_loads(body, guard), outside)
-
-
-def _held_inside(load: Load, shape: tuple[Index, ...], inside: Expr, bounds: Bounds) -> tuple[Index, ...] | None:
-    """The index of a load, with 0 for indices that are data where the view is not read; None without such, or if others may be outside.
-
-    So indices among the data that are outside their tensor remain an error, and do not read as zero.
-    """
-    if not any(map(is_data, load.index)):
-        return None
-    held: list[Index] = []
-    for i, extent in zip(load.index, shape):
-        if is_data(i) and (interval(extent, bounds)[0] or 0) > 0:
-            held.append(value_index(apply("select", inside, Ordinal(i, i64), constant(0, i64))))
-        elif is_inside(i, extent, bounds):
-            held.append(i)
-        else:
-            return None
-    return tuple(held)
+    return apply("select", inside, read_inside(body, inside, tensors, bounds), outside)
 
 
 def _keeps_edges(view: Einsum, base: tuple[Index, ...], unproved: list[tuple[Index, Index]], load: Load) -> bool:

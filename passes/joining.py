@@ -14,9 +14,10 @@ from dataclasses import replace
 from functools import partial
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, as_index, map_load_indices, map_loads, substitute_index
+from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, as_index, map_load_indices, substitute_index
 from tcomp.ir.index import Bounds, simplify_index
-from tcomp.passes.arguments import Bound, Memory, Operand, map_slot
+from tcomp.ir.traverse import map_einsum_loads
+from tcomp.passes.arguments import Bound, Memory, Operand
 
 
 def joint_rank(name: str, ranks: tuple[Rank, ...]) -> tuple[Rank, dict[str, Index]]:
@@ -73,13 +74,7 @@ class _Joining:
 
     def _read_member(self, einsum: Einsum) -> Einsum:
         read = partial(self._read, own={name for name, _ in einsum.targets})
-        return replace(
-            einsum,
-            index=tuple(map_slot(i, read) for i in einsum.index),
-            expression=map_loads(einsum.expression, read),
-            where=None if einsum.where is None else map_loads(einsum.where, read),
-            initial=None if einsum.initial is None else map_loads(einsum.initial, read),
-        )
+        return map_einsum_loads(einsum, read)
 
     def _read(self, load: Load, own: set[str]) -> Expr:
         load = map_load_indices(load, partial(self._read, own=own))

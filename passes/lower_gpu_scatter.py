@@ -42,8 +42,8 @@ def expand_scatters(groups: tuple[Group, ...]) -> tuple[Group, ...]:
 
 def _fill_group(group: Group) -> Group:
     (einsum,) = group.members
-    names = tuple(i.as_variable or f"_{p}" for p, i in enumerate(einsum.index))
-    fill = Einsum(einsum.targets, tuple(map(as_index, names)), einsum.shape, initial_of(einsum), source=einsum.source)
+    slots = tuple(as_index(rank.name) for rank in einsum.slot_ranks)
+    fill = Einsum(einsum.targets, slots, einsum.shape, initial_of(einsum), source=einsum.source)
     return replace(group, kind="fill", members=(fill,), outer=fill.free)
 
 

@@ -320,7 +320,7 @@ def lower_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:
     (einsum,) = group.members
     lowering.cut(group.outer)
     axes = lowering.axes(r.name for r in group.outer)
-    places = [(p, Rank(f"_{p}", e)) for p, (i, e) in enumerate(zip(einsum.index, einsum.shape)) if i.as_variable is None]
+    places = [(p, rank) for p, (rank, i) in enumerate(zip(einsum.slot_ranks, einsum.index)) if i.as_variable is None]
     fill = lowering.cut((rank for _, rank in places), tiled=False)
     names = dict(places)
     whole = tuple(as_index(names[p].name) if p in names else lowering.place(i) for p, i in enumerate(einsum.index))

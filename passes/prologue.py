@@ -19,8 +19,9 @@ from math import prod
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import Expr, Load, loads, map_load_indices, map_loads, substitute
 from tcomp.ir.index import is_data
+from tcomp.ir.traverse import rename_ranks
 from tcomp.passes.contraction import find_contraction
-from tcomp.passes.group import Group, rename_ranks
+from tcomp.passes.group import Group
 from tcomp.passes.lowering import cost
 from tcomp.passes.operands import static_tensors
 from tcomp.passes.rebuild import statement_einsums

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import Expr, Index, Load, Ordinal, map_loads, walk_index
+from tcomp.ir.expressions import Expr
 from tcomp.ir.index import Bounds
 
 
@@ -25,28 +24,16 @@ def map_einsums(cascade: Cascade, change: Callable[[Einsum], Einsum]) -> Cascade
 
 
 def map_expressions(einsum: Einsum, change: Callable[[Expr, Bounds], Expr], bounds: Bounds) -> Einsum:
-    """Apply `change` to the expression, predicate and initial value of an einsum; the same einsum if nothing changed."""
+    """Apply `change` to the expression, predicate and initial value of an einsum; the same einsum if nothing changed.
+
+    Its slots stay: for changes that keep the value of an index there is `tcomp.passes.slots`, for all others `tcomp.ir.traverse`.
+    """
     expression = change(einsum.expression, bounds)
     where = None if einsum.where is None else change(einsum.where, bounds)
     initial = None if einsum.initial is None else change(einsum.initial, bounds)
     if expression is einsum.expression and where is einsum.where and initial is einsum.initial:
         return einsum
     return replace(einsum, expression=expression, where=where, initial=initial)
-
-
-def map_einsum_loads(einsum: Einsum, change: Callable[[Load], Expr]) -> Einsum:
-    """Apply `change` to every load of an einsum, those in its slots included; the same einsum if nothing changed."""
-    new = map_expressions(einsum, lambda expression, _: map_loads(expression, change), Bounds())
-    if not any(True for i in einsum.index for _ in walk_index(i)):
-        return new
-
-    def slot(index: Index) -> Index:
-        holder = map_loads(Ordinal(index, i64), change)
-        assert isinstance(holder, Ordinal)
-        return holder.index
-
-    index = tuple(slot(i) for i in new.index)
-    return new if index == new.index else replace(new, index=index)
 
 
 def count_readers(cascade: Cascade) -> dict[str, int]:

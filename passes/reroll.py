@@ -25,8 +25,8 @@ from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
 from tcomp.ir.expressions import Expr, Index, Load, as_index, map_load_indices, map_loads, variables
-from tcomp.ir.index import Bounds
-from tcomp.passes.rebuild import map_expressions, statement_einsums
+from tcomp.ir.traverse import map_einsum
+from tcomp.passes.rebuild import statement_einsums
 from tcomp.passes.repeats import FEWEST_ALIKE, FEWEST_COPIES, Stretch, Trace, find_stretches, trace_einsum
 from tcomp.passes.roll_body import Body, Column, Producer, roll_body
 from tcomp.passes.select_chains import join_selects
@@ -263,10 +263,8 @@ class _Roller:
             element = self.rolled.get(load.tensor)
             return load if element is None else Load(element.tensor, (*element.index, *load.index), load.outside)
 
-        def change(expression: Expr, bounds: Bounds) -> Expr:
-            return join_selects(map_loads(expression, read), bounds)
-
-        return map_expressions(einsum, change, einsum.bounds(self.cascade.symbols))
+        bounds = einsum.bounds(self.cascade.symbols)
+        return map_einsum(einsum, lambda part: join_selects(map_loads(part, read), bounds))
 
 
 def _trace(statement: Statement, fixed: frozenset[str]) -> Trace | None:

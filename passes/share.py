@@ -14,8 +14,8 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.expressions import Expr, Load, as_index, map_load_indices, substitute, substitute_index
-from tcomp.passes.rebuild import map_einsum_loads
+from tcomp.ir.expressions import Expr, Load, map_load_indices
+from tcomp.ir.traverse import map_einsum_loads, rename_ranks
 
 
 def share_einsums(cascade: Cascade) -> Cascade:
@@ -40,21 +40,8 @@ def share_einsums(cascade: Cascade) -> Cascade:
 
 def _key(einsum: Einsum) -> Hashable:
     """The einsum with ranks named by position and targets without names."""
-    mapping = {rank.name: as_index(f"r{p}") for p, rank in enumerate(einsum.ranks)}
-
-    def renamed(expression: Expr | None) -> Expr | None:
-        return None if expression is None else substitute(expression, mapping)
-
-    return (
-        tuple(dtype for _, dtype in einsum.targets),
-        tuple(substitute_index(i, mapping) for i in einsum.index),
-        einsum.shape,
-        einsum.reduce,
-        tuple(r.extent for r in einsum.reduced),
-        renamed(einsum.expression),
-        renamed(einsum.where),
-        renamed(einsum.initial),
-    )
+    renamed = rename_ranks(einsum, {rank.name: f"r{p}" for p, rank in enumerate(einsum.ranks)})
+    return replace(renamed, targets=tuple(("", dtype) for _, dtype in einsum.targets))
 
 
 def _renamed(einsum: Einsum, names: dict[str, str]) -> Einsum:

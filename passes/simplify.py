@@ -38,6 +38,7 @@ from tcomp.passes.rules import Context, Rule, root_of
 from tcomp.passes.rules_arithmetic import ARITHMETIC
 from tcomp.passes.rules_logic import LOGIC
 from tcomp.passes.rules_position import POSITION
+from tcomp.passes.slots import replace_slots
 
 RULES: tuple[Rule, ...] = (*ARITHMETIC, *LOGIC, *POSITION)
 
@@ -54,11 +55,15 @@ def simplify(cascade: Cascade, *, strict: bool = False) -> Cascade:
 
     def change(einsum: Einsum, bounds: Bounds) -> Einsum:
         simplifier = Simplifier(rules, Context(dtypes, shapes, bounds))
-        new = map_expressions(einsum, lambda expression, _: simplifier.simplify(expression), bounds)
+        slots = tuple(simplifier.simplify_values(i) for i in einsum.index)
+        new = replace_slots(einsum, slots, cascade, tensors)
+        if new.ranks != einsum.ranks:
+            # What was simplified so far knows other ranges.
+            return change(new, new.bounds(cascade.symbols))
+        new = map_expressions(new, lambda expression, _: simplifier.simplify(expression), bounds)
         if new.where is not None and new.where == Constant(True, simplifier.context.dtype(new.where)):
             new = replace(new, where=None)
-        slots = tuple(simplifier.simplify_values(i) for i in new.index)
-        return new if all(a is b for a, b in zip(slots, new.index)) else replace(new, index=slots)
+        return new
 
     statements: list[Statement] = []
     for statement in cascade.statements:

@@ -28,14 +28,14 @@ from tcomp.ir.expressions import (
     Value,
     Variable,
     as_index,
-    loads,
     map_load_indices,
     substitute,
     walk,
 )
 from tcomp.ir.index import Bounds, floor_divide, interval, modulo, simplify_indices
+from tcomp.ir.traverse import einsum_loads, map_einsum_loads
 from tcomp.ir.typing import expression_dtype
-from tcomp.passes.rebuild import map_einsum_loads, map_expressions
+from tcomp.passes.rebuild import map_expressions
 
 LARGEST_ROUNDS = 8
 """Splits of one einsum; a chain longer than this keeps its divisions."""
@@ -129,12 +129,11 @@ def _read_beyond_units(cascade: Cascade) -> frozenset[str]:
     found = set()
     for einsum in cascade.einsums():
         bounds = einsum.bounds(cascade.symbols)
-        for part in (einsum.expression, einsum.where, einsum.initial):
-            for load in loads(part) if part is not None else ():
-                if load.outside is not None and load.tensor in shapes:
-                    pairs = zip(load.index, shapes[load.tensor])
-                    if any(extent == ONE and interval(i, bounds) != (0, 0) for i, extent in pairs):
-                        found.add(load.tensor)
+        for load in einsum_loads(einsum):
+            if load.outside is not None and load.tensor in shapes:
+                pairs = zip(load.index, shapes[load.tensor])
+                if any(extent == ONE and interval(i, bounds) != (0, 0) for i, extent in pairs):
+                    found.add(load.tensor)
     return frozenset(found)
 
 

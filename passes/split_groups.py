@@ -210,8 +210,7 @@ def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list
         None if einsum.where is None else substitute(einsum.where, place),
         source=einsum.source,
     )
-    names = tuple(i.as_variable or f"_{p}" for p, i in enumerate(einsum.index))
-    free: tuple[Index, ...] = tuple(map(as_index, names))
+    free: tuple[Index, ...] = tuple(as_index(rank.name) for rank in einsum.slot_ranks)
     if einsum.initial is None:
         return [parts, _fold(einsum, einsum.name, Load(name, (as_index(part), *free)), Rank(part, as_index(count)))]
     total = _fresh(f"{einsum.name}.{einsum.reduce}", taken)

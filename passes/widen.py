@@ -15,10 +15,9 @@ from dataclasses import replace
 from tcomp.ir.cascade import Cascade, Einsum
 from tcomp.ir.dtypes import DType, bf16, f16, f32
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, loads
-from tcomp.ir.index import Bounds
+from tcomp.ir.traverse import map_einsum, parts
 from tcomp.ir.typing import expression_dtype
 from tcomp.passes.group import Group
-from tcomp.passes.rebuild import map_expressions
 
 
 def widen_groups(groups: tuple[Group, ...], cascade: Cascade) -> tuple[Group, ...]:
@@ -34,7 +33,7 @@ def widen_members(group: Group, dtypes: Mapping[str, DType]) -> Group:
     wide: set[str] = set()
     members: list[Einsum] = []
     for einsum in group.members:
-        new = map_expressions(einsum, lambda expression, _: _without_casts(expression, wide), Bounds())
+        new = map_einsum(einsum, lambda part: _without_casts(part, wide))
         if _may_widen(new, group, known):
             assert isinstance(new.expression, Cast)
             wide.add(new.name)
@@ -51,9 +50,9 @@ def _may_widen(einsum: Einsum, group: Group, dtypes: Mapping[str, DType]) -> boo
     # Who rounds to eight bits wants the values to be those.
     if einsum.dtype not in (f16, bf16) or not isinstance(expression, Cast) or expression_dtype(expression.argument, dtypes) != f32:
         return False
-    parts = [p for e in group.members for p in (e.expression, e.where) if p is not None]
-    reads = sum(load.tensor == einsum.name for part in parts for load in loads(part))
-    return reads == sum(_count_wide_reads(part, einsum.name) for part in parts)
+    found = [part for e in group.members for part in parts(e)]
+    reads = sum(load.tensor == einsum.name for part in found for load in loads(part))
+    return reads == sum(_count_wide_reads(part, einsum.name) for part in found)
 
 
 def _count_wide_reads(expression: Expr, name: str) -> int:

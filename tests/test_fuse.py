@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 
 from tcomp.ir.parser import parse_cascade
+from tcomp.ir.traverse import rename_ranks
 from tcomp.ir.verify import check_cascade
 from tcomp.passes.fuse import LARGEST_GROUP, fuse
-from tcomp.passes.group import Group, rename_ranks
+from tcomp.passes.group import Group
 from tcomp.passes.rebuild import statement_einsums
 from tests.cascade_strategies import programs
 
