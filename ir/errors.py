@@ -6,6 +6,7 @@ TcompError
   Illegal         a schedule or transformation that cannot apply
   Unsupported     an operator, element type or device tcomp does not serve
   ToolchainError  the C compiler or a library it needs failed
+  CacheError      the folder of compiled programs cannot be used; a ToolchainError as well
   IndexOutOfRange an index in the data of a run is outside its tensor; an IndexError as well
   BudgetError     a memory budget that no plan meets
   RecordError     a stored artifact or record that is unusable
@@ -57,6 +58,10 @@ class Unsupported(TcompError):  # noqa: N818 (reads as the answer to "can you co
 
 class ToolchainError(TcompError):
     """The C compiler is missing, failed, or built something that cannot be loaded."""
+
+
+class CacheError(ToolchainError):
+    """The folder that compiled programs are kept in cannot be used."""
 
 
 class IndexOutOfRange(TcompError, IndexError):  # noqa: N818 (what eager raises is an IndexError, which this is)

@@ -3,6 +3,10 @@
 TCOMP_CACHE_DIR  where compiled programs are kept (default: $XDG_CACHE_HOME/tcomp, else ~/.cache/tcomp)
 TCOMP_DEBUG      a folder into which every stage of a compilation is written
 CC               the C compiler and its leading arguments
+
+For those who work on tcomp itself:
+
+TCOMP_RAISE_FAULTS  1: an error inside tcomp is raised, where otherwise the stage that it stopped is left to PyTorch
 """
 
 import os
@@ -23,6 +27,8 @@ class Settings:
     """Where every stage of a compilation is written, or None."""
     compiler: tuple[str, ...]
     """The C compiler as a command with arguments; empty when the environment names none."""
+    raise_faults: bool
+    """Whether errors inside tcomp are raised, whatever becomes of operators that are left to PyTorch."""
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -33,6 +39,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         cache_dir=_find_cache_dir(variables),
         debug_dir=_absolute(debug) if debug else None,
         compiler=tuple(shlex.split(variables.get("CC", ""))),
+        raise_faults=variables.get("TCOMP_RAISE_FAULTS", "0") not in ("", "0"),
     )
 
 

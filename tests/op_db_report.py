@@ -290,6 +290,8 @@ def _run_entries(entries: Sequence[Any], limit: int, jobs: int, manner: Manner) 
 def _run_entry(entry: Any, limit: int, manner: Manner, send: Any) -> None:
     # A group of its own, so that what it starts ends with it, and an interrupt reaches only the parent.
     os.setpgrp()
+    # A stage that tcomp failed on is no operator without a lowering.
+    os.environ["TCOMP_RAISE_FAULTS"] = "1"
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     send.send(examine(list(find_samples(entry, limit)), manner))
