@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tcomp.ir.errors import ToolchainError
+from tcomp.ir.errors import CacheError
 
 HELP = "set TCOMP_CACHE_DIR to a folder of your own that can be written, or compile with cache=False"
 
@@ -94,7 +94,7 @@ class BuildCache:
         if os.name != "posix":
             return
         if state.st_uid != os.getuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ToolchainError(
+            raise CacheError(
                 f"other users can write to the cache folder {self.directory}",
                 where=f"owner {state.st_uid}, mode {stat.filemode(state.st_mode)}",
                 help=HELP,
@@ -106,7 +106,7 @@ def _explained(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ToolchainError(f"the cache folder {directory} cannot be used", where=str(error), help=HELP) from error
+        raise CacheError(f"the cache folder {directory} cannot be used", where=str(error), help=HELP) from error
 
 
 def _hash_file(path: Path) -> str:

@@ -7,6 +7,7 @@ TcompError
   Unsupported     an operator, element type or device tcomp does not serve
   ToolchainError  the C compiler or a library it needs failed
   KernelFault     a compiled kernel that failed a check, in a program that was built to check its kernels
+  CacheError      the folder of compiled programs cannot be used; a ToolchainError as well
   IndexOutOfRange an index in the data of a run is outside its tensor; an IndexError as well
   BudgetError     a memory budget that no plan meets
   RecordError     a stored artifact or record that is unusable
@@ -62,6 +63,10 @@ class ToolchainError(TcompError):
 
 class KernelFault(TcompError):  # noqa: N818 (what it is about is a fault, ours or the compiler's)
     """A compiled kernel whose result depends on what it must not depend on, found by a program that checks its kernels."""
+
+
+class CacheError(ToolchainError):
+    """The folder that compiled programs are kept in cannot be used."""
 
 
 class IndexOutOfRange(TcompError, IndexError):  # noqa: N818 (what eager raises is an IndexError, which this is)

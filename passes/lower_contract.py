@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import ZERO, Load, as_index, index_variables, loads
 from tcomp.ir.tile import Assign, Axis, Buffer, Prefetch, TileStatement
 from tcomp.passes.contraction import panel_of
@@ -92,6 +93,12 @@ def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatem
         if load.tensor not in schedule.prefetch or panel is None:
             continue
         lanes = lowering.splits[panel[0]]
+        if not lanes.loops:
+            raise Illegal(
+                f"{load.tensor} is prefetched and has no next panel: {panel[1]} lanes are all of {panel[0]}",
+                where=f"prefetch of the kernel of {', '.join(group.names)}",
+                help="prefetch operands of several panels only",
+            )
         counters = [loop for s in reduced for loop in s.loops]
         names = {r.name for r in group.outer}
         for name in (n for n in reversed(schedule.order) if n in names):

@@ -109,11 +109,15 @@ def _even_width(extent: int, lanes: int, counts: list[int]) -> int:
 def _worth_prefetching(
     bound: Bound, root: Einsum, panel: tuple[str, int | None], row: Rank | None, height: int, target: Cpu
 ) -> tuple[str, ...]:
-    """The packed operand, if it is too large to stay in cache between uses and a few tiles share each of its panels."""
+    """The packed operand, if it has a next panel, is too large to stay in cache between uses, and a few tiles share each panel."""
     lanes, width = panel
     rows = [r for r in bound.group.outer if r.name != lanes and _reads_left_only(root, r.name, lanes)]
     extents = [r.extent for r in (*rows, *root.reduced)]
     if width is None or row is None or not all(e.is_constant for e in extents):
+        return ()
+    extent = _extent(bound.group.outer, lanes)
+    if extent.is_constant and extent.constant <= width:
+        # Many matrices of one panel each (a product of batches): what comes next is for another instance.
         return ()
     tiles = prod(r.extent.constant for r in rows if r != row) * -(-row.extent.constant // height)
     if not 1 < tiles < MANY_TILES:

@@ -41,7 +41,7 @@ def compile(module: "nn.Module", example_inputs: Any = None, **options: Any) -> 
     With `example_inputs` (the positional arguments of one call, as a tuple) it is compiled at once, else at the first call.
     `options` are the fields of `tcomp.options.Options`: backend, interpret, target, precision, scatter, tune, cuda_graphs,
     dynamic, numerics, memory_budget, schedule, fallback, cache, threads. Raises TcompError for what cannot be compiled; operators without a
-    lowering run in PyTorch, with a warning.
+    lowering, and stages that tcomp itself fails to compile, run in PyTorch, with a warning.
     """
     from tcomp.compiler import compile_module  # noqa: PLC0415 (imports torch)
 

@@ -27,11 +27,12 @@ from tcomp.capture_types import (
 )
 from tcomp.compile_stage import StageInput, StageOutput, compile_stage
 from tcomp.devices import CPU, find_device
+from tcomp.faults import Fault, contain, describe_place, report_fault
 from tcomp.ir.errors import Unsupported
 from tcomp.lower_graph import find_unsupported
 from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
 from tcomp.options import Options
-from tcomp.partition import Part, extract_part, find_crossing, is_part_of_result, is_size, partition_graph
+from tcomp.partition import Part, extract_part, find_crossing, find_freed, is_part_of_result, is_size, partition_graph
 from tcomp.program import (
     Constant,
     EagerCall,
@@ -52,9 +53,10 @@ from tcomp.settings import read_settings
 from tcomp.sizes import TensorSpec, read_condition, spec_of
 
 
-def compile_captured(captured: Captured, options: Options) -> Program:
+def compile_captured(captured: Captured, options: Options, fault: Fault | None = None) -> Program:
     """Compile a captured module; operators without a lowering become eager stages as `options.fallback` says.
 
+    With `fault`, which says why what was compiled before is of no use, all operators do.
     Raises Unsupported with fallback="error", for devices that are not served and for sizes that cannot be stored.
     """
     inputs: list[TensorSpec | Given] = []
@@ -74,7 +76,7 @@ def compile_captured(captured: Captured, options: Options) -> Program:
     wanted = {mutation.node: spec_of(mutation.node.meta["val"]) for mutation in captured.mutations}
     wanted.update((output.node, spec_of(output.val)) for output in outputs)
     maker = _StageMaker(captured.graph, slots, len(inputs), mutated, device, options)
-    maker.compile(wanted)
+    maker.compile(wanted, fault)
     taken: set[Operand] = set()
     return Program(
         device=device,
@@ -93,8 +95,8 @@ def compile_captured(captured: Captured, options: Options) -> Program:
     )
 
 
-def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict[str, Tensor]]:
-    """Compile a functional graph with flat inputs and outputs; returns its constants as well.
+def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = None) -> tuple[Program, dict[str, Tensor]]:
+    """Compile a functional graph with flat inputs and outputs; returns its constants as well. `fault` is as in compile_captured.
 
     Outputs that are inputs, or views of them, are returned as such. Raises UnsupportedSize for sizes that are no indices; the
     graph is then as it was (tcomp.specialise compiles it with its sizes fixed).
@@ -123,7 +125,7 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
     output.args = (tuple(computed),)
     maker = _StageMaker(gm, slots, len(inputs), frozenset(), device, options)
     try:
-        maker.compile({})
+        maker.compile({}, fault)
     finally:
         output.args = given
     results: list[Result] = []
@@ -180,20 +182,35 @@ class _StageMaker:
             if node.op == "get_attr":
                 self.operands[node] = Constant(str(node.target))
 
-    def compile(self, wanted: Mapping[Node, TensorSpec]) -> None:
+    def compile(self, wanted: Mapping[Node, TensorSpec], fault: Fault | None) -> None:
         """Compile all stages; `wanted` are the nodes in the graph's output, with the memory they are to have."""
+        if fault is not None:
+            self._leave(self._list_all(), fault)
+            return
         try:
             self._compile_whole(wanted)
         except Unsupported:
-            refused = {**find_unsupported(self.graph), **self._find_results_elsewhere()}
+            refused = contain(self._find_refused, self._options, self._settings, passing=(Unsupported,))
+            if isinstance(refused, Fault):
+                self._leave(self._list_all(), refused)
+                return
             if not refused:
                 raise
             report_fallbacks(refused, self._options.fallback)
+            reasons = {node: error.what for node, error in refused.items()}
             for part in partition_graph(self.graph.graph, refused):
                 if part.is_eager:
-                    self._add_eager(part, refused)
+                    self._add_eager(part, reasons)
                 else:
                     self._compile_part(part, wanted)
+
+    def _find_refused(self) -> dict[Node, Unsupported]:
+        return {**find_unsupported(self.graph), **self._find_results_elsewhere()}
+
+    def _list_all(self) -> Part:
+        """All operators with tensor results, as one part."""
+        nodes = self.graph.graph.nodes
+        return Part(False, tuple(node for node in nodes if node.op == "call_function" and not is_size(node)))
 
     def _compile_whole(self, wanted: Mapping[Node, TensorSpec]) -> None:
         nodes = self.graph.graph.nodes
@@ -201,16 +218,18 @@ class _StageMaker:
         if all(node in self.operands for node in output.args[0]):
             return
         inputs = [n for n in nodes if n.op in ("placeholder", "get_attr") and isinstance(n.meta.get("val"), Tensor)]
-        self._compile(self.graph, inputs, output.args[0], wanted)
+        self._compile(self._list_all(), self.graph, inputs, output.args[0], wanted)
 
     def _compile_part(self, part: Part, wanted: Mapping[Node, TensorSpec]) -> None:
         outputs = find_crossing(self.graph.graph, part)
         graph, sources = extract_part(self.graph, part, outputs)
-        self._compile(graph, [n for n in sources.values() if isinstance(n.meta.get("val"), Tensor)], outputs, wanted)
+        inputs = [n for n in sources.values() if isinstance(n.meta.get("val"), Tensor)]
+        self._compile(part, graph, inputs, outputs, wanted)
 
     def _compile(
-        self, graph: GraphModule, inputs: Sequence[Node], outputs: Sequence[Node], wanted: Mapping[Node, TensorSpec]
+        self, part: Part, graph: GraphModule, inputs: Sequence[Node], outputs: Sequence[Node], wanted: Mapping[Node, TensorSpec]
     ) -> None:
+        """Compile a part, whose operators `graph` holds; where tcomp fails, leave it to eager."""
         for node in outputs:
             self._check_result(node)
         result = compile_stage(
@@ -222,6 +241,9 @@ class _StageMaker:
             self._options,
             self._settings,
         )
+        if isinstance(result, Fault):
+            self._leave(part, result)
+            return
         self.stages.append(result.stage)
         self.slots += len(result.stage.results)
         for node, operand, is_fresh in zip(outputs, result.operands, result.fresh):
@@ -254,25 +276,39 @@ class _StageMaker:
     def _is_weight(self, node: Node) -> bool:
         return node.op == "get_attr" and str(node.target) not in self._mutated
 
-    def _add_eager(self, part: Part, refused: Mapping[Node, Unsupported]) -> None:
+    def _leave(self, part: Part, fault: Fault) -> None:
+        """Leave a part to eager because tcomp failed to compile it."""
+        report_fault(fault, part.nodes, self._options)
+        self._add_eager(part, {node: fault.reason for node in part.nodes if not is_part_of_result(node)})
+
+    def _add_eager(self, part: Part, reasons: Mapping[Node, str]) -> None:
         calls: list[EagerCall] = []
+        for node in part.nodes:
+            self.operands[node] = Slot(self.slots)
+            self.slots += 1
+        freed = find_freed(part)
         for node in part.nodes:
             calls.append(
                 EagerCall(
                     node.target,
                     tuple(self._read_arguments(node.args)),
                     dict(self._read_arguments(node.kwargs)),
-                    self.slots,
+                    self._slot_of(node),
                     str(node.target) if callable(node.target) and not is_part_of_result(node) else node.name,
-                    str(node.meta.get("source", "")),
-                    refused[node].what if node in refused else "",
+                    describe_place(node),
+                    reasons.get(node, ""),
+                    tuple(self._slot_of(last) for last in freed.get(node, ())),
                 )
             )
-            self.operands[node] = Slot(self.slots)
-            self.slots += 1
-            if not getattr(node.target, "is_view", False):
+            made_by: Any = node.args[0] if is_part_of_result(node) else node
+            if not getattr(made_by.target, "is_view", False):
                 self.fresh.add(node)
         self.stages.append(EagerStage(tuple(calls)))
+
+    def _slot_of(self, node: Node) -> int:
+        operand = self.operands[node]
+        assert isinstance(operand, Slot)
+        return operand.index
 
     def _read_arguments(self, arguments: Any) -> Any:
         def read(argument: Any) -> Any:
@@ -297,7 +333,7 @@ def report_fallbacks(refused: Mapping[Node, Unsupported], fallback: str) -> None
     if fallback == "warn" and reasons:
         lines: dict[str, list[str]] = {}
         for node, error in reasons.items():
-            lines.setdefault(f"{node.target}: {error.what}", []).append(str(node.meta.get("source", "")) or node.name)
+            lines.setdefault(f"{node.target}: {error.what}", []).append(describe_place(node) or node.name)
         text = "\n".join(f"  {what}\n    at {', '.join(list(dict.fromkeys(places))[:3])}" for what, places in lines.items())
         warnings.warn(f"tcomp leaves {len(reasons)} operators to PyTorch:\n{text}", stacklevel=2)
 

@@ -14,8 +14,9 @@ from tcomp.codegen.c_checks import indexes_by_data
 from tcomp.codegen.c_program import program_checks
 from tcomp.debug import Dump
 from tcomp.devices import choose_backend
+from tcomp.faults import Fault, contain
 from tcomp.ir.cascade import Cascade
-from tcomp.ir.errors import BudgetError
+from tcomp.ir.errors import BudgetError, Unsupported
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA
@@ -64,12 +65,16 @@ def compile_stage(
     device: torch.device,
     options: Options,
     settings: Settings,
-) -> StageResult:
+) -> StageResult | Fault:
     """Compile a graph whose tensor inputs and outputs are described in its order; results go to slots from `first_slot` on.
 
-    `device` is where all tensors are. Raises Unsupported for the first operator that has no lowering, ToolchainError and BudgetError.
+    `device` is where all tensors are. Returns a Fault where tcomp itself fails. Raises Unsupported for the first operator that has no
+    lowering, ToolchainError if nothing compiles, BudgetError, and any error with fallback="error".
     """
-    cascade = lower_graph(graph)
+    cascade = contain(functools.partial(lower_graph, graph), options, settings, passing=(Unsupported,))
+    if isinstance(cascade, Fault):
+        Dump(settings.debug_dir).write("fault", cascade.trace)
+        return cascade
     cascade = replace(
         cascade, inputs=tuple(replace(tensor, weight=given.is_weight) for tensor, given in zip(cascade.inputs, inputs, strict=True))
     )
@@ -89,7 +94,11 @@ def compile_stage(
     strides = {name: spec.strides for name, spec in specs.items()}
     strides.update((name, spec.strides) for name, (_, spec) in made.items())
     maker = TritonMaker(device, options, settings) if choose_backend(options, device) == "triton" else CMaker(options, settings)
-    stage = _build_stage(cascade, strides, sources, specs, made, maker, options, settings)
+    dump = Dump(settings.debug_dir)
+    stage = contain(lambda: _build_stage(cascade, strides, sources, specs, made, maker, options, dump), options, settings)
+    if isinstance(stage, Fault):
+        dump.write("fault", stage.trace)
+        return stage
     return StageResult(stage, tuple(operands), tuple(fresh))
 
 
@@ -101,9 +110,8 @@ def _build_stage(
     made: Mapping[str, tuple[int, TensorSpec]],
     maker: CMaker | TritonMaker,
     options: Options,
-    settings: Settings,
+    dump: Dump,
 ) -> CompiledStage:
-    dump = Dump(settings.debug_dir)
     strict, atomic = options.numerics == "strict", options.scatter == "atomic"
     compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic, measure=maker.measure)
     _check_budget(compiled.main, options.memory_budget)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch.fx import GraphModule
 
 from tcomp.compile_graph import compile_functional
 from tcomp.compiled_module import CompiledModule
-from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.faults import Fault, contain
+from tcomp.ir.errors import IndexOutOfRange, TcompError, Unsupported
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options, make_options
 from tcomp.runtime import Execution
+from tcomp.settings import read_settings
 from tcomp.specialise import Specialised
 
 
@@ -80,6 +83,10 @@ def _compile_graph(gm: GraphModule, options: Options) -> Callable[[list[Any]], S
     program, constants = compile_functional(gm, options)
     # AOTAutograd compiles under its fake tensors; what is folded needs memory.
     with unset_fake_temporarily():
+        load = functools.partial(Execution, program, lambda: constants, options)
+        execution = contain(load, options, read_settings(), passing=(IndexOutOfRange,))
+    if isinstance(execution, Fault):
+        program, constants = compile_functional(gm, options, execution)
         execution = Execution(program, lambda: constants, options)
 
     def run(arguments: list[Any]) -> Sequence[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,13 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from tcomp.capture import capture
 from tcomp.compile_graph import compile_captured
 from tcomp.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
-from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.faults import Fault, contain
+from tcomp.ir.errors import IndexOutOfRange, TcompError, Unsupported
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
 from tcomp.program import CompiledStage, EagerStage, Program
 from tcomp.runtime import Execution
+from tcomp.settings import read_settings
 from tcomp.specialise import report_fixed
 from tcomp.weights import ModuleState, Stale
 
@@ -187,7 +190,11 @@ class Programs:
         program = compile_captured(captured, self.options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        return self.add(program, lifted, mode, is_dynamic=is_dynamic)
+        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic)
+        variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange))
+        if isinstance(variant, Fault):
+            variant = add(compile_captured(captured, self.options, variant))
+        return variant
 
     def _renew(self) -> None:
         with self._lock:

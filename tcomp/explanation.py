@@ -11,6 +11,9 @@ from tcomp.ir.errors import TcompError
 from tcomp.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program
 from tcomp.sizes import TensorSpec
 
+MOST_SOURCES = 5
+"""Places that are listed for an operator left to PyTorch."""
+
 LONGEST_NAMES = 70
 """Characters of the names of einsums in the table of kernels; in full they stand below it."""
 
@@ -131,4 +134,7 @@ def _explain_fallbacks(fallbacks: tuple[Fallback, ...]) -> Iterator[str]:
     for fallback in fallbacks:
         share = "" if fallback.share is None else f", {100 * fallback.share:.1f} % of the time"
         yield f"  {fallback.operator}, {fallback.count} calls{share}: {fallback.reason}"
-        yield from (f"    at {source}" for source in dict.fromkeys(fallback.sources) if source)
+        sources = [source for source in dict.fromkeys(fallback.sources) if source]
+        yield from (f"    at {source}" for source in sources[:MOST_SOURCES])
+        if len(sources) > MOST_SOURCES:
+            yield f"    and at {len(sources) - MOST_SOURCES} other places"

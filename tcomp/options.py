@@ -49,7 +49,7 @@ class Options:
     schedule: str | None = None
     """The text of a schedule to use instead of the heuristics'."""
     fallback: Fallback = "warn"
-    """What to do about operators left to eager: warn once, raise Unsupported, or nothing."""
+    """What to do about operators left to eager, for want of a lowering or because tcomp failed on them: warn once, raise, or nothing."""
     cache: bool = True
     """Whether compiled kernels are read from and kept in the cache directory."""
     threads: int | None = None

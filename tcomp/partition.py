@@ -75,6 +75,18 @@ def find_crossing(graph: Graph, part: Part) -> tuple[Node, ...]:
     )
 
 
+def find_freed(part: Part) -> dict[Node, list[Node]]:
+    """For each node of a part, in its order, the nodes of the part whose values nothing reads after it."""
+    inside = set(part.nodes)
+    last = {node: node for node in part.nodes}
+    last.update((source, node) for node in part.nodes for source in node.all_input_nodes if source in inside)
+    found: dict[Node, list[Node]] = {}
+    for node, reader in last.items():
+        if all(user in inside or is_size(user) for user in node.users):
+            found.setdefault(reader, []).append(node)
+    return found
+
+
 def extract_part(root: GraphModule, part: Part, outputs: Sequence[Node]) -> tuple[GraphModule, Mapping[str, Node]]:
     """Copy a part into a graph of its own, with a placeholder for each node it reads; returns those by placeholder name."""
     graph = Graph()

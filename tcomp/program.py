@@ -217,6 +217,8 @@ class EagerCall:
     source: str
     reason: str
     """Why it was not compiled; empty for an operator that only goes with another."""
+    frees: tuple[int, ...] = ()
+    """Slots that nothing reads after this call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,8 @@ class EagerRunner:
 
         args, kwargs = map_aggregate(call.args, read), map_aggregate(dict(call.kwargs), read)
         values[call.slot] = STRIDE_FREE.get(call.target, call.target)(*args, **kwargs)
+        for slot in call.frees:
+            values[slot] = None
 
 
 class ObstructedRunner:

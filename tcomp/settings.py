@@ -5,6 +5,10 @@ TCOMP_DEBUG      a folder into which every stage of a compilation is written
 TCOMP_CHECK_KERNELS  1: programs of C check every kernel whenever it runs, on one thread and on two
 TCOMP_SANITIZE   the sanitizers that C is compiled with, separated by commas, as in address,undefined
 CC               the C compiler and its leading arguments
+
+For those who work on tcomp itself:
+
+TCOMP_RAISE_FAULTS  1: an error inside tcomp is raised, where otherwise the stage that it stopped is left to PyTorch
 """
 
 import os
@@ -29,6 +33,8 @@ class Settings:
     """Whether programs of C check their kernels as they run."""
     sanitizers: tuple[str, ...]
     """What C is compiled with, as in -fsanitize; empty for none."""
+    raise_faults: bool
+    """Whether errors inside tcomp are raised, whatever becomes of operators that are left to PyTorch."""
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -41,6 +47,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         compiler=tuple(shlex.split(variables.get("CC", ""))),
         checks_kernels=variables.get("TCOMP_CHECK_KERNELS", "") not in ("", "0"),
         sanitizers=tuple(filter(None, variables.get("TCOMP_SANITIZE", "").split(","))),
+        raise_faults=variables.get("TCOMP_RAISE_FAULTS", "0") not in ("", "0"),
     )
 
 

@@ -54,6 +54,8 @@ def run_entries(
 def _send(work: Callable[[Any], Any], entry: Any, send: Any) -> None:
     # A group of its own, so that what it starts ends with it, and an interrupt reaches only the parent.
     os.setpgrp()
+    # What tcomp fails on is to be seen, not left to PyTorch.
+    os.environ["TCOMP_RAISE_FAULTS"] = "1"
     torch.set_num_threads(1)
     send.send(work(entry))
     send.close()

@@ -6,9 +6,11 @@ from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Tensor
 from tcomp.ir.dtypes import f32, i64
 from tcomp.ir.expressions import Load, Ordinal, apply, as_index, constant, value_index
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.target import Cpu
 
 RANKS = "ijkmn"
 EXTENTS = strategies.sampled_from([1, 2, 3, 4, 6, 8])
+SIDES = strategies.sampled_from([1, 2, 4, 5, 8, 13, 16])
 
 
 def extents_of(shape):
@@ -153,3 +155,33 @@ def programs(draw, largest=6):
     return Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys(outputs)))
 
 
+
+
+@strategies.composite
+def products(draw):
+    """A sum of products of two tensors, with shared ranks, several ranks of rows, either operand turned, and a map of the result."""
+    shared, rows, lanes, reduced = (draw(strategies.integers(low, high)) for low, high in ((0, 1), (0, 2), (1, 2), (1, 2)))
+    letters = iter("bcijklmn")
+    groups = [[Rank(next(letters), as_index(draw(SIDES))) for _ in range(count)] for count in (shared, rows, lanes, reduced)]
+    together, left, right, summed = groups
+    operands = []
+    for name, own in (("X", left), ("W", right)):
+        order = draw(strategies.permutations([*together, *own, *summed]))
+        tensor = Tensor(name, f32, tuple(rank.extent for rank in order), weight=draw(strategies.booleans()))
+        operands.append((tensor, Load(name, tuple(as_index(rank.name) for rank in order))))
+    (first, x), (second, w) = operands
+    free = draw(strategies.permutations([*together, *left, *right]))
+    index, shape = tuple(as_index(rank.name) for rank in free), tuple(rank.extent for rank in free)
+    product = Einsum((("P", f32),), index, shape, apply("mul", x, w), "sum", tuple(summed))
+    after = Einsum((("Z", f32),), index, shape, apply("tanh", Load("P", index)))
+    outputs = draw(strategies.sampled_from([("Z",), ("P",), ("P", "Z")]))
+    return Cascade("product", (first, second), (product, after) if "Z" in outputs else (product,), outputs)
+
+
+@strategies.composite
+def machines(draw):
+    """CPUs for which small cascades need every kind of schedule: caches that hold some of their tensors, or all, or none."""
+    lanes = draw(strategies.sampled_from([4, 8, 16]))
+    second = draw(strategies.sampled_from([64, 512, 4096, 1 << 20]))
+    cores = draw(strategies.sampled_from([1, 2, 8, 64]))
+    return Cpu(f"{lanes} lanes", "x86_64", 32 * lanes, 32 if lanes == 16 else 16, cores, second // 8, second, 8 * second, "cc")

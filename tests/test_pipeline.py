@@ -15,7 +15,7 @@ from tcomp.ir.verify import check_cascade
 from tcomp.lower_graph import lower_graph
 from tcomp.passes import pipeline
 from tcomp.passes.pipeline import compile_cascade
-from tests.cascade_strategies import programs
+from tests.cascade_strategies import machines, products, programs
 from tests.lowering_support import bind_inputs, capture
 from tests.program_runner import check_compiled, random_inputs, run_compiled, small_target
 
@@ -131,14 +131,21 @@ def test_narrow_floats(name, strict):
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(programs(), st.booleans(), st.integers(0, 3))
-def test_random_programs(cascade, strict, seed):
+@given(programs(), st.booleans(), st.integers(0, 3), machines())
+def test_random_programs(cascade, strict, seed, target):
     check_cascade(cascade)
-    compiled = check_compiled(cascade, random_inputs(cascade, seed=seed), strict=strict, shuffle=seed)
+    compiled = check_compiled(cascade, random_inputs(cascade, seed=seed), strict=strict, shuffle=seed, target=target)
     for program in (compiled.prelude, compiled.main):
         check_schedule(program.schedule)
         assert parse_schedule(str(program.schedule)) == program.schedule
         assert parse_plan(str(program.plan)) == program.plan
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(products(), machines())
+def test_random_products(cascade, target):
+    check_cascade(cascade)
+    check_compiled(cascade, random_inputs(cascade), shuffle=1, target=target)
 
 
 def test_strides_of_inputs_and_outputs():

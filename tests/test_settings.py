@@ -47,6 +47,12 @@ def test_checks_are_switched_on_by_name():
     assert not read_settings({"TCOMP_CHECK_KERNELS": "0"}).checks_kernels
 
 
+@pytest.mark.parametrize(("text", "wanted"), [("1", True), ("0", False), ("", False)])
+def test_faults_are_raised_for_developers(text, wanted):
+    assert read_settings({"TCOMP_RAISE_FAULTS": text}).raise_faults is wanted
+    assert not read_settings({}).raise_faults
+
+
 def test_the_process_environment_is_read_at_the_call(monkeypatch):
     monkeypatch.setenv("TCOMP_CACHE_DIR", "/first")
     assert read_settings().cache_dir == Path("/first")

@@ -1,14 +1,18 @@
 """First schedules: lanes where memory is adjacent, every schedule legal."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 
+from tcomp.ir.errors import Illegal
 from tcomp.ir.parser import parse_cascade
 from tcomp.ir.schedule import Schedule, check_schedule
 from tcomp.ir.verify import check_cascade
+from tcomp.passes import tiling
 from tcomp.passes.pipeline import compile_cascade
-from tests.cascade_strategies import programs
-from tests.program_runner import small_target
+from tests.cascade_strategies import machines, programs
+from tests.program_runner import check_compiled, random_inputs, small_target
 
 INPUTS = "X: f32[4, 6, 8], T: f32[64, 40], W: f32[40, 32], I: i64[4], B: bf16[64, 40]"
 
@@ -90,10 +94,38 @@ def test_a_scatter_is_parallel_over_whole_slots_only():
     assert schedule.parallel == ("j",)
 
 
+def product(lanes):
+    """A product of many matrices whose right operand is packed in panels of lanes."""
+    inputs = f"X: f32[6, 16, 40], W: f32[6, {lanes}, 40]"
+    body = f"Z: f32[b:6, i:16, n:{lanes}] = sum(j:40) X[b, i, j] * W[b, n, j]"
+    return parse_cascade(f"cascade c({inputs}) -> (Z) {{ {body} }}")
+
+
+def prefetched(lanes, cache):
+    cascade = product(lanes)
+    compiled = check_compiled(cascade, random_inputs(cascade), target=replace(small_target(), vector_bits=256, l2=cache))
+    return compiled.main.schedule.kernels[-1].prefetch
+
+
+def test_a_large_packed_operand_is_prefetched_a_panel_ahead():
+    assert prefetched(64, 4096) != ()
+    assert prefetched(64, 1 << 20) == ()
+
+
+def test_an_operand_of_one_panel_has_no_next_one_to_prefetch():
+    assert prefetched(16, 4096) == ()
+
+
+def test_a_schedule_may_not_prefetch_a_panel_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(tiling, "_worth_prefetching", lambda *arguments: ("x1",))
+    with pytest.raises(Illegal, match="x1 is prefetched and has no next panel: 16 lanes are all of n"):
+        compile_cascade(product(16), {}, replace(small_target(), vector_bits=256))
+
+
 @settings(max_examples=100, deadline=None)
-@given(programs())
-def test_every_schedule_is_legal(cascade):
-    compiled = compile_cascade(cascade, {}, small_target())
+@given(programs(), machines())
+def test_every_schedule_is_legal(cascade, target):
+    compiled = compile_cascade(cascade, {}, target)
     for program in (compiled.prelude, compiled.main):
         check_schedule(program.schedule)
         assert isinstance(program.schedule, Schedule)

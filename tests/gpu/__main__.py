@@ -114,6 +114,7 @@ def run(sections: Sequence[Section], labels: dict[str, list[str]], journal: Jour
     with tempfile.TemporaryDirectory(prefix="tcomp-gpu-", ignore_cleanup_errors=True) as folder:
         for name in ("TCOMP_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
             os.environ[name] = str(Path(folder, name.lower()))
+        os.environ["TCOMP_RAISE_FAULTS"] = "1"
         # Workers that are killed leave semaphores, of which Python tells at the end.
         os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
         open_table = functools.partial(open_rows, Path(folder), interpret=options.interpret)
