@@ -6,7 +6,6 @@ writes in place), capture_symbols (symbolic sizes), capture_run (guards and an i
 """
 
 import gc
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +39,19 @@ from tcomp.capture_types import (
     ValueOutput,
 )
 from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.overlap import find_overlaps
+
+
+class ModuleFailed(TcompError):  # noqa: N818 (says what happened)
+    """The module raised an error of its own while it was recorded."""
+
+
+class SharedMemory(Unsupported):
+    """The module writes to an input that shares memory with another one, or with a constant."""
+
+
+class ForeignInput(Unsupported):
+    """An input is a tensor with operators of its own (a subclass, sparse, quantised)."""
 
 
 def capture(
@@ -108,7 +120,7 @@ def _explain(error: Exception, where: str) -> TcompError:
             where=where,
             help="stay with torch operators, or use torch.compile(module, backend='tcomp'), which splits the graph there",
         )
-    return TcompError(
+    return ModuleFailed(
         f"the module failed while it was recorded: {type(error).__name__}: {text}",
         where=where,
         help="check that module(*example_inputs) runs in eager",
@@ -135,7 +147,7 @@ def _add_inputs(
     passed = []
     for index, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
-            _check_tensor(leaf, index)
+            check_tensor(leaf, index)
             fake = make_symbolic(fake_mode, leaf, index) if is_dynamic else recorder.make_fake(leaf)
             node = sizes.add_placeholder(index, f"input_{index}", fake)
             recorder.add_input(fake, index, node)
@@ -156,10 +168,10 @@ def _add_inputs(
 _BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
-def _check_tensor(tensor: Tensor, index: int) -> None:
+def check_tensor(tensor: Tensor, index: int) -> None:
     """Raise Unsupported for an input that is no plain dense tensor."""
     if type(tensor) not in PLAIN_TENSORS or tensor.layout is not torch.strided or tensor.is_quantized:
-        raise Unsupported(
+        raise ForeignInput(
             f"an input tensor of type {type(tensor).__name__}, layout {tensor.layout}, dtype {tensor.dtype}",
             where=f"flattened input {index}",
             help="pass plain dense tensors",
@@ -200,8 +212,7 @@ def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ..
 
 def _read_mutations(recorder: Recorder, leaves: Sequence[Any]) -> tuple[Mutation, ...]:
     mutations = []
-    memory = Counter(leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, Tensor))
-    memory.update(tensor.untyped_storage()._cdata for tensor in recorder.constants.values())
+    tensors = [*(leaf for leaf in leaves if isinstance(leaf, Tensor)), *recorder.constants.values()]
     for storage in recorder.lasting:
         if storage.origin is None or not storage.version:
             continue
@@ -210,8 +221,8 @@ def _read_mutations(recorder: Recorder, leaves: Sequence[Any]) -> tuple[Mutation
                 tensor, name = leaves[index], f"flattened input {index}"
             case ConstantOrigin(name):
                 tensor = recorder.constants[name]
-        if memory[tensor.untyped_storage()._cdata] > 1:
-            raise Unsupported(
+        if len(list(find_overlaps([tensor], tensors))) > 1:
+            raise SharedMemory(
                 "an in-place write to memory that another input or constant shares",
                 where=name,
                 help="clone one of the two",

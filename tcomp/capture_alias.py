@@ -112,6 +112,10 @@ def undo_view(step: ViewStep, base: Tensor, new: Tensor) -> Any:
             return _undo_split(step, base, new)
         case aten.expand.default if math.prod(new.shape) == math.prod(base.shape):
             return aten.reshape.default(new, base.shape)
+        case aten._neg_view.default:
+            return aten.neg.default(new)
+        case aten._conj.default:
+            return aten._conj_physical.default(new)
         case aten.view_as_real.default:
             return aten.view_as_complex.default(new)
         case aten.view_as_complex.default:

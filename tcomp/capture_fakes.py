@@ -27,7 +27,8 @@ def describe(fake: Tensor) -> object:
     """Return what tells two tensors apart for a rule of shapes; SYMBOLIC if a number of it is a symbol."""
     if not _is_static(fake):
         return SYMBOLIC
-    return (fake.shape, fake.stride(), fake.storage_offset(), fake.dtype, fake.device)
+    # A view that negates what it shows differs in nothing else from what it is a view of.
+    return (fake.shape, fake.stride(), fake.storage_offset(), fake.dtype, fake.device, fake.is_neg())
 
 
 def _is_static(fake: Tensor) -> bool:
@@ -42,7 +43,7 @@ def _is_static(fake: Tensor) -> bool:
 def make_template(result: Any) -> Any:
     """Return the template of an operator's result (a list for several), or None if it is none that templates can say."""
     if isinstance(result, Tensor):
-        if not _is_static(result):
+        if not _is_static(result) or result.is_neg():
             return None
         size, stride, offset = result.shape, result.stride(), result.storage_offset()
         extent = offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if 0 not in size else 0

@@ -291,7 +291,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value
 
     def make_fake(self, tensor: Tensor) -> Any:
-        """Return a fake of a real tensor, with fixed sizes."""
+        """Return a fake of a real tensor, with fixed sizes, which shows its memory as it is: programs get tensors resolved."""
+        if tensor.is_neg():
+            tensor = torch._neg_view(tensor.detach())
         template = make_template(tensor)
         if template is None:
             return self._fake_mode.from_tensor(tensor.detach(), static_shapes=True)

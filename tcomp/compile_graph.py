@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -120,7 +121,8 @@ def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = 
     output = next(node for node in gm.graph.nodes if node.op == "output")
     given = output.args
     flat: list[Any] = list(given[0])
-    views = {node: _find_view(node) for node in flat if isinstance(node, Node)}
+    returned = {node: number for number, node in reversed(list(enumerate(flat))) if isinstance(node, Node)}
+    views = {node: _find_view(node, returned) for node in returned}
     computed = [n for n in views if views[n] is None and n not in slots and not is_size(n)]
     output.args = (tuple(computed),)
     maker = _StageMaker(gm, slots, len(inputs), frozenset(), device, options)
@@ -136,7 +138,7 @@ def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = 
             results.append(Given(_freeze(leaf.meta["val"])))
         elif (view := views[leaf]) is not None:
             base, steps = view
-            results.append(View(maker.operands[base], steps))
+            results.append(View(returned[base] if base.op != "placeholder" else maker.operands[base], steps))
         else:
             results.append(Returned(maker.operands[leaf]))
     program = Program(
@@ -407,18 +409,27 @@ def _find_symbols(gm: GraphModule) -> dict[str, SymbolSource]:
     return found
 
 
-def _find_view(node: Node) -> tuple[Node, tuple[Replay, ...]] | None:
-    """The placeholder that a node is a view of (or is itself), and the views to replay; None if it is none."""
+def _find_view(node: Node, outputs: Collection[Node]) -> tuple[Node, tuple[Replay, ...]] | None:
+    """The placeholder that a node is a view of or is itself, or the computed output that it is a view of, and the views to replay.
+
+    None if it is none. AOTAutograd makes the aliases that the caller gets from where in memory the results lie.
+    """
     steps: list[Replay] = []
-    while node.op == "call_function" and getattr(node.target, "is_view", False) and isinstance(node.meta.get("val"), Tensor):
-        source, *rest = node.args
-        if not isinstance(source, Node) or any(isinstance(a, Node) and not is_size(a) for a in node.all_input_nodes[1:]):
+    while node.op == "call_function":
+        number, maker = None, node
+        if node.target is operator.getitem and isinstance(node.args[0], Node):
+            maker, number = node.args[0], node.args[1]
+        if maker.op != "call_function" or not getattr(maker.target, "is_view", False):
+            break
+        source, *rest = maker.args
+        if not isinstance(source, Node) or any(isinstance(a, Node) and not is_size(a) for a in maker.all_input_nodes[1:]):
             return None
-        if any(free_unbacked_symbols(a.meta["val"]) for a in node.all_input_nodes[1:]):
+        if any(free_unbacked_symbols(a.meta["val"]) for a in maker.all_input_nodes[1:]):
             # Only the run knows these numbers; the view is made while it runs.
             return None
-        args, kwargs = map_aggregate((tuple(rest), dict(node.kwargs)), lambda a: _freeze(a.meta["val"]) if isinstance(a, Node) else a)
-        steps.append(Replay(node.target, args, kwargs, None))
+        args, kwargs = map_aggregate((tuple(rest), dict(maker.kwargs)), lambda a: _freeze(a.meta["val"]) if isinstance(a, Node) else a)
+        steps.append(Replay(maker.target, args, kwargs, number))
         node = source
-    return (node, tuple(reversed(steps))) if node.op == "placeholder" and not is_size(node) else None
+    is_base = node.op == "placeholder" or (bool(steps) and node in outputs)
+    return (node, tuple(reversed(steps))) if is_base and not is_size(node) else None
 

@@ -1,7 +1,8 @@
 """Which ATen operators reach the compiler, one table for both ways in: `tcomp.capture` and `tcomp.dynamo`.
 
 The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
-(`silu`; `linspace`, which PyTorch's decomposition rounds otherwise for integers), index maps that PyTorch spells as gathers
+(`silu`; `linspace`, which PyTorch's decomposition rounds otherwise for integers; `eye`, for which it asks for an unsigned arange
+that PyTorch itself does not serve), index maps that PyTorch spells as gathers
 (`select_scatter`, `roll`), and random operators, which must draw what eager draws. Taken apart although core ATen keeps them:
 batch normalisation with batch statistics, and the fused attentions with their gradients (PyTorch's decomposition, for CPUs, is for
 inference only: it returns no sums for the gradient). Frequent views are spelled without the detour over `torch._refs`, which
@@ -58,6 +59,8 @@ _KEPT = frozenset(
     {
         aten.silu.default,
         aten.silu_.default,
+        aten.eye.default,
+        aten.eye.m,
         aten.select_scatter.default,
         aten.roll.default,
         aten.im2col.default,

@@ -42,6 +42,13 @@ def is_number(tensor: Tensor) -> bool:
     return tensor.dim() == 0 and tensor.device.type == "cpu"
 
 
+def place_tensor(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor itself if it is on the device and its memory holds its values, else a copy for which that holds, with its strides."""
+    if tensor.device == device and not tensor.is_neg():
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device).copy_(tensor.detach())
+
+
 def list_tensors(module: nn.Module, leaves: Sequence[Any]) -> Iterator[tuple[str, Tensor]]:
     """Name the parameters and buffers of a module, and the tensors among flattened inputs."""
     yield from module.named_parameters()

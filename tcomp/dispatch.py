@@ -6,18 +6,19 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tcomp.capture import capture
+from tcomp.ambient import Ambient, GlobalState, find_default_device, find_watcher
+from tcomp.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
 from tcomp.compile_graph import compile_captured
 from tcomp.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.faults import Fault, contain
-from tcomp.ir.errors import IndexOutOfRange, TcompError, Unsupported
+from tcomp.ir.errors import IndexOutOfRange, TcompError
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
 from tcomp.program import CompiledStage, EagerStage, Program
@@ -26,8 +27,9 @@ from tcomp.settings import read_settings
 from tcomp.specialise import report_fixed
 from tcomp.weights import ModuleState, Stale
 
-Mode: TypeAlias = tuple[bytes, torch.dtype | None]
-"""The training flags of all modules, and the type to which autocast converts, if it is on."""
+Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
+"""Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
+the rest of PyTorch's state."""
 MOST_KEYS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
@@ -60,8 +62,11 @@ class Variant:
     is_dynamic: bool
     program: Program
     execution: Execution
+    run: Callable[[Sequence[Any]], list[Any]]
     is_single: bool
     """Whether the result is one leaf, which needs no unflattening."""
+    is_writing: bool
+    """Whether the program writes to inputs or constants."""
 
 
 class Programs:
@@ -74,7 +79,9 @@ class Programs:
         self.fixed: list[str] = []
         """Why sizes that were to be symbols are fixed."""
         self._state = ModuleState(module)
-        self._known: dict[object, Variant] = {}
+        self._known: dict[object, Variant | str] = {}
+        """What serves a kind of inputs: a program, or, with the reason why, the module itself."""
+        self._ambient = Ambient()
         self._lock = threading.RLock()
         self._differentiable: Callable[..., Any] | None = None
         self._warned: set[str] = set()
@@ -84,20 +91,27 @@ class Programs:
         leaves, spec = _flatten(args, kwargs)
         if not self._state.is_current():
             self._renew()
+        watcher = find_watcher()
+        if watcher is not None:
+            return self._call_original(args, kwargs, watcher)
         if self._state.has_hooks():
             return self._call_torch(args, kwargs, "hooks", "the module has hooks")
-        if torch.is_grad_enabled() and self._wants_gradients(leaves):
-            return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
+        if torch.is_grad_enabled():
+            if self._wants_gradients(leaves):
+                return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
+            if self._state.reads_grad_mode:
+                return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
         key = (spec, self._read_mode(leaves), tuple([_describe(leaf) for leaf in leaves]))
-        variant = self._known.get(key)
-        if variant is None:
-            variant = self._choose(key, leaves, args, kwargs)
+        variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
+        if isinstance(variant, str):
+            return self._call_original(args, kwargs, variant)
+        if variant.is_writing and variant.execution.shares_written(leaves):
+            return self._call_original(args, kwargs, _SHARED)
         try:
-            results = variant.execution.run(leaves)
+            results = variant.run(leaves)
         except Stale:
             self._clear()
-            variant = self._choose(key, leaves, args, kwargs)
-            results = variant.execution.run(leaves)
+            return self.call(args, kwargs)
         if variant.is_single:
             return results[0]
         assert variant.program.out_spec is not None
@@ -109,7 +123,8 @@ class Programs:
         if not self._state.is_current():
             self._renew()
         key = (spec, self._read_mode(leaves), tuple([_describe(leaf) for leaf in leaves]))
-        return self._known.get(key) or self._choose(key, leaves, args, kwargs)
+        known = self._known.get(key)
+        return known if isinstance(known, Variant) else self._choose(key, leaves, args, kwargs)
 
     def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
         """Run on these arguments with a clock."""
@@ -147,9 +162,22 @@ class Programs:
         state = self._state
         execution = Execution(program, lambda: state.find_tensors(lifted), self.options)
         assert program.out_spec is not None
-        variant = Variant(mode, is_dynamic, program, execution, program.out_spec.is_leaf())
+        variant = Variant(mode, is_dynamic, program, execution, execution.run, program.out_spec.is_leaf(), bool(program.mutations))
         self.variants.append(variant)
         return variant
+
+    def _find(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | str:
+        """What serves inputs of a kind not met before; raises Unsupported and TcompError as capture and compilation do."""
+        try:
+            return self._choose(key, leaves, args, kwargs)
+        except SharedMemory:
+            # Other inputs of this kind need not share memory.
+            return _SHARED
+        except (ForeignInput, ModuleFailed) as error:
+            if self.options.fallback == "error":
+                raise
+            self._known[key] = reason = str(error).partition("\n")[0]
+            return reason
 
     def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
@@ -158,11 +186,13 @@ class Programs:
             for index, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor):
                     check_device(leaf, f"flattened input {index}")
-                    _check_not_negated(leaf, f"flattened input {index}")
+                    check_tensor(leaf, index)
             same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
                 variant = self._compile(mode, args, kwargs, has_others=bool(same))
+            if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
+                variant = replace(variant, run=variant.execution.run_resolved)
             if len(self._known) >= MOST_KEYS:
                 self._known.clear()
             self._known[key] = variant
@@ -214,12 +244,11 @@ class Programs:
             self._known.clear()
 
     def _read_mode(self, leaves: Sequence[Any]) -> Mode:
-        # Burnt in at capture: which modules train, and the dtypes autocast chooses where the tensors are.
-        autocast = None
-        if any(map(torch.is_autocast_enabled, SERVED)):
-            kind = self._find_kind(leaves)
-            autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        return self._state.read_modes(), autocast
+        ambient = self._ambient
+        if not ambient.holds():
+            self._ambient = ambient = Ambient()
+        autocast = ambient.autocast.get(self._find_kind(leaves)) if ambient.autocast else None
+        return self._state.read_modes(), autocast, find_default_device(), ambient.state
 
     def _find_kind(self, leaves: Sequence[Any]) -> str:
         """The kind of device that a call is on."""
@@ -232,6 +261,12 @@ class Programs:
         return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves) or any(
             parameter.requires_grad for parameter in self._state.parameters
         )
+
+    def _call_original(self, args: tuple[Any, ...], kwargs: dict[str, Any], why: str) -> Any:
+        if self.options.fallback != "silent" and why not in self._warned:
+            self._warned.add(why)
+            warnings.warn(f"tcomp: {why}, so the call goes to the original module", stacklevel=4)
+        return self.module(*args, **kwargs)
 
     def _call_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str, why: str) -> Any:
         if kind not in self._warned and (kind == "hooks" or not self.module.training):
@@ -279,15 +314,13 @@ class _Structure:
 def _describe(leaf: Any) -> object:
     """All that a program may depend on in a flattened input, hashable."""
     if isinstance(leaf, Tensor):
-        return leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.is_neg()
+        dtype = leaf.dtype
+        bits = (leaf.is_neg(), leaf.is_conj()) if dtype.is_complex else leaf.is_neg()
+        return type(leaf), leaf.shape, leaf.stride(), dtype, leaf.device, bits
     return type(leaf), repr(leaf)
 
 
-def _check_not_negated(tensor: Tensor, where: str) -> None:
-    if tensor.is_neg():
-        raise Unsupported(
-            "a tensor that is negated when it is read, as the imaginary part of a conjugate is", where=where, help="call resolve_neg()"
-        )
+_SHARED = "the module writes to an input that shares memory with another one, or with a parameter or buffer"
 
 
 def list_fallbacks(program: Program) -> tuple[Fallback, ...]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from tcomp.devices import find_obstacle, is_number
+from tcomp.devices import find_obstacle, is_number, place_tensor
 from tcomp.ir.expressions import Index
 from tcomp.options import Options
+from tcomp.overlap import find_overlaps
 from tcomp.program import (
     AnyLibrary,
     CompiledStage,
+    Constant,
     EagerStage,
     Given,
     Library,
@@ -98,8 +101,11 @@ class Execution:
                 self._preludes[library] = TritonPrelude(library, self.program.device)
             self._preludes[library].run(tensors)
 
-    def run(self, leaves: Sequence[Any], clock: Clock | None = None) -> list[Any]:
-        """Compute the results for flattened inputs that the program serves; `clock` is told the time of each stage."""
+    def run(self, leaves: Sequence[Any], clock: Clock | None = None, originals: Sequence[Any] | None = None) -> list[Any]:
+        """Compute the results for flattened inputs that the program serves; `clock` is told the time of each stage.
+
+        Where `leaves` are copies, `originals` are what is written to and what results are views of.
+        """
         snapshot = self.weights.current()
         sizes = self.read_sizes(leaves) if self._symbols else ()
         values = [*leaves, *self._blank]
@@ -110,7 +116,22 @@ class Execution:
                 stage.run_measured(values, sizes, snapshot, clock)
         if self._is_plain:
             return [values[slot] for slot in self._plain]
-        return self._finish(values, sizes, snapshot)
+        return self._finish(leaves if originals is None else originals, values, sizes, snapshot)
+
+    def run_resolved(self, leaves: Sequence[Any]) -> list[Any]:
+        """Run on flattened inputs some of which are negated when they are read, as the imaginary part of a conjugate is."""
+        return self.run([place_tensor(leaf, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves], originals=leaves)
+
+    def shares_written(self, leaves: Sequence[Any]) -> bool:
+        """Whether the program writes to memory that two of these inputs share, or one of them and a constant."""
+        constants = self.weights.tensors()
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        targets = [target for target, _ in self.program.mutations]
+        inputs = [leaves[target.index] for target in targets if isinstance(target, Slot)]
+        held = [constants[target.name] for target in targets if isinstance(target, Constant)]
+        # What constants share with each other was looked at when they were captured. An input meets itself once.
+        meetings = Counter(number for number, _ in find_overlaps(inputs, [*tensors, *constants.values()]))
+        return any(count > 1 for count in meetings.values()) or any(True for _ in find_overlaps(held, tensors))
 
     def read_sizes(self, leaves: Sequence[Any]) -> Sizes:
         """The values of the symbols."""
@@ -136,7 +157,10 @@ class Execution:
         """The most arena that any stage needs; of symbolic sizes, has needed so far."""
         return max((stage.arena_bytes for stage in self._stages), default=0)
 
-    def _finish(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> list[Any]:
+    def _finish(self, leaves: Sequence[Any], values: list[Any], sizes: Sizes, snapshot: Snapshot) -> list[Any]:
+        # A stage may have put a copy in an input's slot, laid out as it wants it.
+        values[: len(leaves)] = leaves
+
         def read(operand: Operand) -> Any:
             return values[operand.index] if isinstance(operand, Slot) else snapshot.tensors[operand.name]
 

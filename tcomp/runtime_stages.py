@@ -169,7 +169,7 @@ class CompiledRunner:
     def _make_frame(self, snapshot: Snapshot) -> _Frame:
         pointers = (ctypes.c_void_p * self._size)()
         for place, name in self._constants:
-            pointers[place] = snapshot.tensors[name].data_ptr()
+            pointers[place] = snapshot.placed[name].data_ptr()
         for place, name in self._folded:
             pointers[place] = snapshot.folded[self._number][name].data_ptr()
         return _Frame(pointers, snapshot)

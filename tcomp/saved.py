@@ -40,7 +40,7 @@ from tcomp.settings import read_settings
 from tcomp.sizes import TensorSpec, make_evaluator
 from tcomp.weights import Stale, has_spec
 
-FORMAT = 3
+FORMAT = 4
 
 
 def save_programs(compiled: CompiledModule, path: Path) -> None:
@@ -68,9 +68,8 @@ def save_programs(compiled: CompiledModule, path: Path) -> None:
         for name in find_lifted(compiled.original, variant.program):
             files[f"{number}.{name}.tensor"] = _to_bytes(variant.execution.weights.tensors()[name])
             lifted[name] = f"{number}.{name}.tensor"
-        training, autocast = variant.mode
         entry = write_program(variant.program, libraries.write)
-        programs.append({**entry, "mode": [training.hex(), write_value(autocast)], "dynamic": variant.is_dynamic, "lifted": lifted})
+        programs.append({**entry, "mode": write_value(variant.mode), "dynamic": variant.is_dynamic, "lifted": lifted})
         reports.append([asdict(stage.report()) for stage in variant.program.stages if isinstance(stage, CompiledStage)])
     manifest = {
         "format": FORMAT,
@@ -117,9 +116,8 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, module: nn.Module) -> Co
         _check_constants(program, module, data["lifted"], path)
         places = {name: CPU if name in program.moved else program.device for name in data["lifted"]}
         lifted = {name: _from_bytes(archive.read(file), program.constants[name], places[name]) for name, file in data["lifted"].items()}
-        training, autocast = data["mode"]
         try:
-            compiled.add(program, lifted, (bytes.fromhex(training), read_value(autocast)), is_dynamic=data["dynamic"])
+            compiled.add(program, lifted, read_value(data["mode"]), is_dynamic=data["dynamic"])
         except Stale as error:
             raise RecordError(f"the weight {error} does not fit the program", where=str(path)) from error
     return compiled

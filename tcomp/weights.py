@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcomp.devices import CPU
+from tcomp.ambient import reads_grad_mode
+from tcomp.devices import CPU, place_tensor
 from tcomp.program import AnyLibrary, CompiledStage, Constant, Program
 from tcomp.sizes import TensorSpec, spec_of
 
@@ -38,7 +39,7 @@ class Snapshot:
     ) -> None:
         self.tensors = dict(tensors)
         self.placed = placed
-        """The tensors where the program is, copies of those that are somewhere else."""
+        """The tensors as kernels read them: copies of those that are somewhere else, or that are negated when they are read."""
         self.folded = folded
         self._all = list(tensors.values())
         self._versioned = [tensor for name, tensor in tensors.items() if name in versioned]
@@ -114,11 +115,14 @@ class Weights:
                 raise Stale(name)
         tensors = {name: tensors[name] for name in self._program.constants}
         while True:
-            placed = {name: tensor.to(device) for name, tensor in tensors.items()} if self._program.moved else tensors
+            # Kernels read memory as it is: of a tensor that is negated when it is read they get a copy.
+            negated = {name for name, tensor in tensors.items() if tensor.is_neg()}
+            is_placed = not (self._program.moved or negated)
+            placed = tensors if is_placed else {name: place_tensor(tensor, device) for name, tensor in tensors.items()}
             folded = tuple(
                 {name: torch.empty(size, dtype=torch.uint8, device=device) for name, size in stage.folded.items()} for stage in self._stages
             )
-            snapshot = Snapshot(tensors, placed, self._versioned, folded)
+            snapshot = Snapshot(tensors, placed, self._versioned | negated, folded)
             for stage, buffers in zip(self._stages, folded):
                 if stage.prelude is not None:
                     self._fold(stage.prelude, {**find_constants(stage, placed), **buffers})
@@ -158,6 +162,7 @@ class ModuleState:
         self._modes = [m.__dict__ for m in modules]
         self._hooks = [hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
         self.parameters = list(self._module.parameters())
+        self.reads_grad_mode = reads_grad_mode(self._module)
         return len(before) == len(modules) and all(map(operator.is_, before, modules)) and ties_before == self._ties
 
     def is_current(self) -> bool:

@@ -28,6 +28,21 @@ def test_inputs_and_views_of_them_are_handed_on():
     torch.testing.assert_close(computed, x * 2 + y)
 
 
+def test_views_of_other_results_lie_in_them():
+    def function(x):
+        y = x * 2
+        first, second = y.split(2)
+        return [second.t(), y, first, x.split(2)[1]]
+
+    x = random(4, 3)
+    last, whole, first, given = compile_function(function, x)([x])
+    torch.testing.assert_close(whole, x * 2)
+    assert last.data_ptr() == whole[2:].data_ptr()
+    assert last.stride() == (1, 3)
+    assert first.data_ptr() == whole.data_ptr()
+    assert given.data_ptr() == x[2:].data_ptr()
+
+
 def test_a_graph_of_views_alone_compiles_nothing():
     x = random(3, 4)
     (view,) = compile_function(lambda x: [x.t()], x)([x])

@@ -63,6 +63,7 @@ def test_operators_with_lowerings_are_kept():
     kept = [
         *(aten.silu.default, aten.gelu.default, aten.native_layer_norm.default, aten._softmax.default, aten.addmm.default),
         *(aten.convolution.default, aten.native_group_norm.default, aten._native_batch_norm_legit_no_training.default),
+        *(aten.eye.default, aten.eye.m),
     ]
     assert not [op for op in kept if op in decompositions()]
 

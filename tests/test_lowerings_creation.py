@@ -82,6 +82,13 @@ def test_copies():
     check(lambda x: aten.lift_fresh_copy.default(x), example((2, 3), torch.float32), decompose=False)
 
 
+@pytest.mark.parametrize("size", [3, 255, 256, 300])
+def test_identities(size):
+    """PyTorch's own decomposition compares unsigned integers, 8 bits wide below 256 and 16 above."""
+    check(lambda x: torch.eye(size, dtype=torch.int32) + x, torch.tensor(1), decompose=False)
+    check(lambda x: torch.eye(size, 5) * x, torch.tensor(2.0), decompose=False)
+
+
 def test_dropout_that_drops_nothing():
     check(lambda x: aten.native_dropout.default(x, 0.5, False), example((2, 3), torch.float32))
     check(lambda x: aten.native_dropout.default(x, 0.0, True), example((2, 3), torch.bfloat16))

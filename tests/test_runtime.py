@@ -120,11 +120,36 @@ def test_matchers_tell_values_by_type():
     assert make_matcher(Given(float("nan")), (), CPU)(float("nan"), ())
 
 
-def test_a_view_that_negates_what_it_shows_is_refused():
+def make_negated() -> torch.Tensor:
     x = torch.complex(random(4), random(4, seed=1)).conj().imag
     assert x.is_neg()
-    compiled = tcomp.compile(Function(torch.exp))
-    with pytest.raises(tcomp.Unsupported, match="negat") as caught:
-        compiled(x)
-    assert "input 0" in caught.value.where
-    torch.testing.assert_close(compiled(x.resolve_neg()), x.exp())
+    return x
+
+
+def test_an_input_that_is_negated_when_it_is_read():
+    compiled = tcomp.compile(Function(lambda x: (x.exp(), x[1:], x.mul_(2).sum())))
+    for x in (make_negated(), make_negated().resolve_neg().as_strided((3,), (1,)), make_negated()[::2]):
+        other = x.clone()
+        exponential, part, total = compiled(x)
+        torch.testing.assert_close(exponential, other.exp())
+        torch.testing.assert_close(total, (other * 2).sum())
+        torch.testing.assert_close(x, other * 2)
+        x.zero_()
+        assert not part.any()
+
+
+def test_buffers_that_are_negated_when_they_are_read():
+    module = make_linear()
+    module.register_buffer("scale", make_negated())
+    module.register_buffer("state", make_negated())
+    module.forward = lambda x: (x * module.scale, module.state.add_(x), module.scale.exp())
+    compiled = tcomp.compile(module, (random(4),), fallback="error")
+    state = module.state.clone()
+    with torch.no_grad():
+        for _ in range(2):
+            product, sums, folded = compiled(random(4))
+            state += random(4)
+            torch.testing.assert_close(product, random(4) * module.scale)
+            torch.testing.assert_close(sums, state)
+            torch.testing.assert_close(folded, module.scale.exp())
+            module.scale.add_(1)

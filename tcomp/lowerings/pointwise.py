@@ -255,7 +255,7 @@ def _general_power(x: Scalar, exponent: Scalar) -> Scalar:
     return select(exponent < 0, inverse, call("pow", x, maximum(exponent, 0)))
 
 
-@lowers(aten.neg.default)
+@lowers(aten.neg.default, aten._neg_view.default)
 def neg(build: Builder, x: Array) -> Array:
     """Negation."""
     return pointwise(build, lambda x: -x, x)
