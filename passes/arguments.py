@@ -32,6 +32,7 @@ from tcomp.ir.expressions import (
     walk,
 )
 from tcomp.ir.index import Bounds, interval
+from tcomp.ir.tile import span_bytes
 from tcomp.passes.group import Group
 
 Reindex = Callable[[str, tuple[Index, ...]], tuple[Index, ...]]
@@ -45,6 +46,11 @@ class Memory:
     shape: tuple[Index, ...]
     strides: tuple[Index, ...]
     offset: Index = ZERO
+
+    @property
+    def bytes(self) -> Index:
+        """From the first element to the end of the last."""
+        return span_bytes(self.dtype, self.shape, self.strides)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class Weights:
                 raise Stale(name)
         tensors = {name: tensors[name] for name in self._program.constants}
         while True:
-            placed = {name: tensor.to(device) for name, tensor in tensors.items()} if self._program.moved else tensors
+            placed = {name: _place(tensor, device) for name, tensor in tensors.items()} if self._program.moved else tensors
             folded = tuple(
                 {name: torch.empty(size, dtype=torch.uint8, device=device) for name, size in stage.folded.items()} for stage in self._stages
             )
@@ -125,6 +125,13 @@ class Weights:
             # Another thread may have written a weight meanwhile.
             if not snapshot.is_tracked or snapshot.is_current():
                 return snapshot
+
+
+def _place(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device, with its own strides: `Tensor.to` would leave the gaps of a slice out."""
+    if tensor.device == device:
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device).copy_(tensor.detach())
 
 
 def find_constants(stage: CompiledStage, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
