@@ -33,10 +33,10 @@ from tcomp.codegen.c_tree import (
     call,
 )
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA, Place, Plan, Step
-from tcomp.ir.tile import Argument, Kernel
+from tcomp.ir.tile import Kernel, span_bytes
 
 _CALL = (
     Parameter("char* const*", "at"),
@@ -225,7 +225,7 @@ class _Driver:
         """What checks of kernels need beside: role and size of every place, and the kernels' names."""
         kernels = [self.units[step.kernel].kernel for step in self.plan.steps]
         extents: list[CExpression] = [
-            Braces((Name(f"TCOMP_{argument.role.upper()}"), *self._number(_extent_bytes(argument))))
+            Braces((Name(f"TCOMP_{argument.role.upper()}"), *self._number(span_bytes(argument.dtype, argument.shape, argument.strides))))
             for kernel in kernels
             for argument in kernel.arguments
         ]
@@ -279,17 +279,9 @@ def _touches(step: Step, kernel: Kernel) -> list[_Touch]:
             where=f"step of {step.kernel}",
         )
     return [
-        _Touch(place.base, place.offset, place.offset + _extent_bytes(argument), argument.role != "in")
+        _Touch(place.base, place.offset, place.offset + span_bytes(argument.dtype, argument.shape, argument.strides), argument.role != "in")
         for place, argument in zip(step.places, kernel.arguments)
     ]
-
-
-def _extent_bytes(argument: Argument) -> Index:
-    """Bytes from the first element of an argument to the end of its last one."""
-    reach = as_index(1)
-    for extent, stride in zip(argument.shape, argument.strides):
-        reach = reach + (extent - 1) * stride
-    return reach * argument.dtype.bytes
 
 
 def _conflicts(a: _Touch, b: _Touch, bounds: Bounds) -> bool:

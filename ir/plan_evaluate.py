@@ -16,7 +16,7 @@ from tcomp.ir.evaluate_dtypes import Array, storage
 from tcomp.ir.expressions import Index, index_variables, substitute_index
 from tcomp.ir.expressions import as_index as number
 from tcomp.ir.plan import ARENA, Plan
-from tcomp.ir.tile import Argument, Kernel
+from tcomp.ir.tile import Argument, Kernel, span_bytes
 from tcomp.ir.tile_evaluate import evaluate_kernel
 
 
@@ -64,11 +64,8 @@ def _value(index: Index, symbols: Mapping[str, int]) -> int:
 
 def _reach(argument: Argument, symbols: Mapping[str, int]) -> int:
     """Bytes from the first element of an argument to the end of its last."""
-    extents = [_value(extent, symbols) for extent in argument.shape]
-    if 0 in extents:
-        return 0
-    last = sum((extent - 1) * _value(stride, symbols) for extent, stride in zip(extents, argument.strides))
-    return (last + 1) * argument.dtype.bytes
+    shape, strides = ([number(_value(size, symbols)) for size in sizes] for sizes in (argument.shape, argument.strides))
+    return span_bytes(argument.dtype, shape, strides).constant
 
 
 _FIELDS = {bf16: (8, 7, 127), e4m3: (4, 3, 7), e5m2: (5, 2, 15)}

@@ -57,7 +57,7 @@ A prefetch says that memory around an element will be read soon; it means nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -182,6 +182,24 @@ def walk_statements(body: tuple[TileStatement, ...]) -> Iterator[TileStatement]:
         yield statement
         if isinstance(statement, Loop):
             yield from walk_statements(statement.body)
+
+
+def span_elements(shape: Sequence[Index], strides: Sequence[Index]) -> Index:
+    """Elements from the first of a tensor to the end of its last: the memory it takes, gaps between rows included.
+
+    Everything that allocates or bounds memory asks here. Where a symbolic extent is zero the number may be below zero: for no elements.
+    """
+    if ZERO in shape:
+        return ZERO
+    reach = as_index(1)
+    for extent, stride in zip(shape, strides, strict=True):
+        reach = reach + (extent - 1) * stride
+    return reach
+
+
+def span_bytes(dtype: DType, shape: Sequence[Index], strides: Sequence[Index]) -> Index:
+    """Bytes from the first element of a tensor to the end of its last."""
+    return span_elements(shape, strides) * dtype.bytes
 
 
 def contiguous_strides(shape: tuple[Index, ...]) -> tuple[Index, ...]:

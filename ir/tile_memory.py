@@ -12,8 +12,8 @@ from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.evaluate_dtypes import Array, storage
 from tcomp.ir.evaluate_expression import OutsideError, read_array
-from tcomp.ir.expressions import Number
-from tcomp.ir.tile import Argument
+from tcomp.ir.expressions import Number, as_index
+from tcomp.ir.tile import Argument, span_elements
 
 Positions: TypeAlias = tuple[Array, ...]
 
@@ -111,8 +111,8 @@ def bind_argument(argument: Argument, shape: tuple[int, ...], strides: tuple[int
         )
     view, addresses = array, numpy.arange(array.size).reshape(array.shape)
     if array.shape != shape:
-        reach = sum((n - 1) * s for n, s in zip(shape, strides)) if all(shape) else -1
-        if array.ndim != 1 or reach >= array.size or min(strides, default=0) < 0 or not array.flags.c_contiguous:
+        reach = span_elements(*(tuple(map(as_index, sizes)) for sizes in (shape, strides))).constant
+        if array.ndim != 1 or reach > array.size or min(strides, default=0) < 0 or not array.flags.c_contiguous:
             raise VerifyError(
                 f"argument {argument.name} has shape {list(shape)} and strides {list(strides)}, "
                 f"its array has shape {list(array.shape)}",

@@ -32,6 +32,7 @@ from tcomp.ir.expressions import (
     walk,
 )
 from tcomp.ir.index import Bounds, interval
+from tcomp.ir.tile import span_bytes
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
 from tcomp.passes.group import Group
 
@@ -44,6 +45,11 @@ class Memory:
     shape: tuple[Index, ...]
     strides: tuple[Index, ...]
     offset: Index = ZERO
+
+    @property
+    def bytes(self) -> Index:
+        """From the first element to the end of the last."""
+        return span_bytes(self.dtype, self.shape, self.strides)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ def permuted_strides(shape: tuple[Index, ...], order: tuple[int, ...]) -> tuple[
     return tuple(table[d] for d in range(len(shape)))
 
 
+def dense_strides(shape: tuple[Index, ...], strides: tuple[Index, ...]) -> tuple[Index, ...]:
+    """Strides in the same order without gaps, and without elements that share a place: those of a slice, or of an expanded tensor."""
+    return permuted_strides(shape, tuple(sorted(range(len(shape)), key=lambda d: (-_size(strides[d]), d))))
+
+
 def _order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
     dims = tuple(range(len(einsum.index)))
     if group.kind == "chain":

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.expressions import Index
 from tcomp.ir.plan import ARENA, MatrixProduct, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
 from tcomp.ir.target import Cpu, Gpu, Target
@@ -33,7 +33,7 @@ from tcomp.passes.fold import fold_weights
 from tcomp.passes.fuse import fuse
 from tcomp.passes.group import Group
 from tcomp.passes.inline import inline_views
-from tcomp.passes.layout import choose_layouts
+from tcomp.passes.layout import choose_layouts, dense_strides
 from tcomp.passes.lower import lower_group
 from tcomp.passes.lower_gpu_scatter import expand_scatters
 from tcomp.passes.memory import Lifetime, place_tensors
@@ -93,6 +93,10 @@ class Program:
     """The kernel of each group, in order."""
     products: tuple[tuple[str, MatrixProduct], ...] = ()
     """Kernels that a library of matrix products computes, by name, and what it is to compute."""
+    operands: tuple[tuple[str, ...], ...] = ()
+    """The tensors that each step is given, in the order of its places."""
+    memories: tuple[tuple[str, Memory], ...] = ()
+    """How every tensor lies in memory, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +144,23 @@ def compile_cascade(
     prelude, main = fold_weights(cascade, prologues)
     observe("prelude", prelude)
     observe("main", main)
-    outside.update({f"{n}.out": s for n, s in outside.items() if f"{n}.out" in main.outputs})
+    outside.update(_separate_copies(prelude, main, outside))
     first, second = (
         build(part, outside, target, pinned, observe, strict=strict, atomic=atomic, prologues=prologues, measure=timed)
         # The prelude runs once: measuring its kernels would take longer than they ever will.
         for part, timed in ((prelude, None), (main, measure))
     )
     return Compiled(source, first, second)
+
+
+def _separate_copies(
+    prelude: Cascade, main: Cascade, outside: Mapping[str, tuple[Index, ...]]
+) -> dict[str, tuple[Index, ...]]:
+    """Strides of results that are copied from folded values, and of those: in the result's order, without its gaps."""
+    made = prelude.tensors()
+    copied = {n: s for n, s in outside.items() if f"{n}.out" in main.outputs}
+    dense = {n: dense_strides(made[n].shape, s) for n, s in copied.items()}
+    return dense | {f"{n}.out": s for n, s in copied.items()}
 
 
 def _with_expanded(cascade: Cascade, prologues: Mapping[str, Einsum]) -> Cascade:
@@ -210,9 +224,17 @@ def build(
     schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
     observe("schedule", schedule_text)
     observe("plan", plan)
-    groups = tuple(found.group for found in chosen)
-    names = tuple(name for name, _ in steps)
-    return Program(cascade, groups, schedule_text, tuple(kernels.items()), plan, names, tuple(products.items()))
+    return Program(
+        cascade,
+        groups=tuple(found.group for found in chosen),
+        schedule=schedule_text,
+        kernels=tuple(kernels.items()),
+        plan=plan,
+        steps=tuple(name for name, _ in steps),
+        products=tuple(products.items()),
+        operands=tuple(tuple(tensor for tensor, _ in operands) for _, operands in steps),
+        memories=tuple(memories.items()),
+    )
 
 
 def _choose(
@@ -264,7 +286,7 @@ def _plan(
             if tensor not in external:
                 first.setdefault(tensor, position)
                 last[tensor] = position
-    lifetimes = tuple(Lifetime(n, _bytes(memories[n]), first[n], last[n]) for n in first)
+    lifetimes = tuple(Lifetime(n, memories[n].bytes, first[n], last[n]) for n in first)
     addresses, arena = place_tensors(lifetimes)
     calls = tuple(
         Step(
@@ -275,12 +297,3 @@ def _plan(
     )
     names = tuple(dict.fromkeys((*(t.name for t in cascade.inputs), *cascade.outputs)))
     return Plan(names, arena, calls, cascade.symbols), addresses
-
-
-def _bytes(memory: Memory) -> Index:
-    total = as_index(memory.dtype.bytes)
-    for extent in memory.shape:
-        total = total * extent
-    return total
-
-

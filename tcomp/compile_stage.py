@@ -124,8 +124,8 @@ def _build_stage(
     if dump.is_wanted:
         for kernel in report().kernels:
             dump.write(f"{kernel.name}{maker.suffix}", kernel.source)
-    tensors = compiled.prelude.cascade.tensors()
-    folded = {name: _count_bytes(tensors[name].dtype.bytes, tensors[name].shape) for name in compiled.prelude.cascade.outputs}
+    memories = dict(compiled.prelude.memories)
+    folded = {name: memories[name].bytes.constant for name in compiled.prelude.cascade.outputs}
     written = set(compiled.main.cascade.outputs)
     results = tuple((name if name in written else f"{name}.out", slot, spec) for name, (slot, spec) in made.items())
     return CompiledStage(sources, folded, results, specs, *libraries, report)
@@ -144,12 +144,6 @@ def _describe_checks(kernels: Kernels, inputs: Mapping[str, str]) -> tuple[Check
         sources = dict.fromkeys(f"{member.name} {member.source}".rstrip() for member in members)
         found.append(Check(into or "an intermediate tensor", "\n".join(sources), check.extent))
     return tuple(found)
-
-
-def _count_bytes(size: int, shape: Sequence[Index]) -> int:
-    for extent in shape:
-        size *= extent.constant
-    return size
 
 
 def _check_budget(main: Kernels, budget: int | None) -> None:

@@ -18,7 +18,7 @@ from tcomp.ir.errors import TcompError
 from tcomp.ir.expressions import ZERO
 from tcomp.ir.plan import MatrixProduct, Place, Plan, Step
 from tcomp.ir.target import Gpu
-from tcomp.ir.tile import Argument, Kernel
+from tcomp.ir.tile import Argument, Kernel, span_elements
 from tcomp.lowerings.torch_types import TORCH_DTYPES
 from tcomp.program import Check, TritonLibrary
 from tcomp.progress import report_progress
@@ -84,9 +84,7 @@ class Measurer:
 
     def _draw(self, argument: Argument, symbols: tuple[str, ...], sizes: tuple[int, ...]) -> Tensor:
         """Memory for an argument: numbers around zero, or indices that are right anywhere."""
-        numbers = make_evaluator(symbols, (*argument.shape, *argument.strides))(sizes)
-        rank = len(argument.shape)
-        reach = 1 + sum((extent - 1) * stride for extent, stride in zip(numbers[:rank], numbers[rank:]))
+        (reach,) = make_evaluator(symbols, (span_elements(argument.shape, argument.strides),))(sizes)
         dtype, device = TORCH_DTYPES[argument.dtype], self._cuda.device
         if not dtype.is_floating_point:
             return torch.zeros(reach, dtype=dtype, device=device)

@@ -68,8 +68,9 @@ def run_compiled(compiled, inputs, symbols=None, strides=None, float64=True, shu
     for tensor in source.inputs:
         memory.allocate(tensor.name, tensor, strides.get(tensor.name))[...] = inputs[tensor.name]
     made = compiled.prelude.cascade.tensors()
+    lie = dict(compiled.prelude.memories)
     for name in compiled.prelude.cascade.outputs:
-        memory.allocate(name, made[name])
+        memory.allocate(name, made[name], lie[name].strides)
     memory.run(compiled.prelude, shuffle)
     tensors = source.tensors()
     results = {}

@@ -41,6 +41,22 @@ def test_results_have_the_strides_of_eager(function, x):
     check(function, x)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda w: (w * 2)[:, 8:72],
+        lambda w: (w * 2)[:, ::3].t(),
+        lambda w: (w.sum(1) + 1)[:, None].expand(2, 7),
+        lambda w: (w * 2).as_strided((3, 4), (7, 2), 5),
+        lambda w: torch.stack([w, w], -1)[..., 0],
+    ],
+    ids=["slice", "steps", "expanded", "as_strided", "component"],
+)
+def test_results_of_weights_alone_have_the_strides_of_eager(function):
+    weight = torch.arange(160.0).reshape(2, 80)
+    check(lambda x: (function(weight), x + 1), random(3))
+
+
 def test_inputs_are_written_and_results_alias_as_in_eager():
     def function(x, y):
         x.add_(1)

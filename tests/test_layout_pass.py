@@ -9,7 +9,7 @@ from tcomp.ir.tile import contiguous_strides
 from tcomp.ir.verify import check_cascade
 from tcomp.passes.arguments import Memory
 from tcomp.passes.fuse import fuse
-from tcomp.passes.layout import choose_layouts, permuted_strides
+from tcomp.passes.layout import choose_layouts, dense_strides, permuted_strides
 from tcomp.passes.operands import static_tensors
 
 INPUTS = "X: f32[2, 8, 9], weight W: f32[16, 8], T: f32[8, 6], I: i64[4]"
@@ -69,3 +69,9 @@ def test_permuted_strides():
     shape = (as_index(2), as_index("N"), as_index(5))
     assert [print_index(s) for s in permuted_strides(shape, (1, 2, 0))] == ["1", "10", "2"]
     assert [print_index(s) for s in permuted_strides(shape, (0, 2, 1))] == ["5*N", "1", "N"]
+
+
+def test_dense_strides_keep_the_order_and_leave_no_gaps():
+    shape = tuple(map(as_index, (2, 3, 5)))
+    for strides, dense in [((80, 1, 3), (15, 1, 3)), ((0, 7, 1), (1, 10, 2)), ((15, 5, 1), (15, 5, 1))]:
+        assert dense_strides(shape, tuple(map(as_index, strides))) == tuple(map(as_index, dense))

@@ -156,6 +156,17 @@ def test_strides_of_inputs_and_outputs():
     check_compiled(cascade, random_inputs(cascade), strides=strides)
 
 
+def test_what_is_folded_for_a_result_has_the_results_order_and_not_its_gaps():
+    text = "cascade c(weight W: f32[4, 6]) -> (Y) { Y: f32[i:4, j:6] = exp(W[i, j]) }"
+    cascade = parse_cascade(text)
+    strides = {"Y": (as_index(1), as_index(80))}
+    compiled = check_compiled(cascade, random_inputs(cascade), strides=strides)
+    folded, result = (dict(part.memories)[name] for part, name in ((compiled.prelude, "Y"), (compiled.main, "Y.out")))
+    assert (tuple(map(str, folded.strides)), str(folded.bytes)) == (("1", "4"), "96")
+    assert dict(compiled.main.memories)["Y"] == folded
+    assert (result.strides, str(result.bytes)) == (strides["Y"], str(4 * (3 * 1 + 5 * 80 + 1)))
+
+
 def test_equal_kernels_are_emitted_once():
     text = "cascade c(X: f32[4, 6]) -> (B_2) {\n" + "\n".join(
         f"A_{k}: f32[i:4, j:6] = exp({source}[i, j])\nS_{k}: f32[i:4] = sum(j:6) A_{k}[i, j]\n"

@@ -168,3 +168,12 @@ def test_constants_elsewhere_are_copied_and_followed():
     tensors["weight"] = torch.ones(2)
     with pytest.raises(Stale, match="weight"):
         weights.forget()
+
+
+def test_copies_elsewhere_lie_as_the_program_expects():
+    table = torch.arange(12.0).reshape(3, 4)[:, :2]
+    program = compile_captured(capture(Function(lambda x: x * table), (torch.ones(3, 2),)), Options())
+    (name,) = program.constants
+    program = replace(program, device=torch.device("meta"), moved=frozenset({name}), stages=())
+    copy = Weights(program, lambda: {name: table}, lambda *arguments: None).current().placed[name]
+    assert copy.stride() == table.stride() == (4, 1)
