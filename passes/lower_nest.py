@@ -33,7 +33,7 @@ from tcomp.passes.lowering import (
     parallel_nest,
     short_name,
 )
-from tcomp.passes.partial_sums import is_cut, is_long_sum, nest_sums
+from tcomp.passes.partial_sums import is_cut, is_long_sum, is_wide, nest_sums
 
 CHEAP = 4
 """A map of at most this arithmetic cost is computed again in a later phase rather than kept."""
@@ -266,13 +266,15 @@ def _lower_reduction(
     if monoid.arity > 1:
         lower_states(lowering, einsum, outer_axes, lane_axes, stages.before, stages.inside, stages.after)
         return
-    dtype = accumulator_dtype(einsum)
+    wide = is_long_sum(einsum) and is_wide(lowering, einsum.reduced)
+    dtype = f64 if wide else accumulator_dtype(einsum)
     name = lowering.fresh(short_name(einsum.name) + ("_part" if lane_axes else ""))
     partial = Block(name, dtype, bare(inner_axes))
     index = tuple(as_index(a.name) for a in inner_axes)
     value = lowering.expression(einsum.expression)
+    value = Cast(f64, value) if dtype != accumulator_dtype(einsum) else value
     where = None if einsum.where is None else lowering.expression(einsum.where)
-    begin = Assign(partial.name, index, bare(inner_axes), identity_of(einsum)[0])
+    begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, f64) if wide else identity_of(einsum)[0])
     stages.inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
     if is_long_sum(einsum) and is_cut(lowering, einsum.reduced):
         total = lowering.block(einsum, f64, outer_axes)

@@ -11,7 +11,8 @@
     }
 
 Rounding errors of a sum in one accumulator grow with its length; here they are those of the partial sums, which are as even as their
-number allows, whatever the length is divisible by. Their order follows from sizes alone.
+number allows, whatever the length is divisible by. Their order follows from sizes alone. Where each step of the innermost loop is a
+partial sum, the accumulator itself is f64.
 """
 
 from __future__ import annotations
@@ -42,11 +43,8 @@ LONGEST_ON_GPU = 64
 LONGEST_WHOLE = 96
 """Steps of a sum that is not cut, where there are many."""
 
-FEWEST_PARTS = 16
-"""Partial sums of a sum, if it has as many steps."""
-
 FEW_RESULTS = 16
-"""Results up to which the time of a short sum does not show, but an error of more than one rounding does."""
+"""Results up to which sums are f64 all along: a long one comes from memory, and a short one takes no time."""
 
 
 def is_long_sum(einsum: Einsum) -> bool:
@@ -57,14 +55,14 @@ def is_long_sum(einsum: Einsum) -> bool:
 def cut_sums(schedule: KernelSchedule, sums: Iterable[Einsum], results: Sequence[Rank] | None = None) -> KernelSchedule:
     """The schedule with the partial sums of the given einsums that are long; the same one if none is.
 
-    `results` are the ranks that number the results: where these are few, shorter sums are cut as well.
+    `results` are the ranks that number the results: where these are few, each step is a partial sum.
     """
     found = dict(schedule.partial)
-    longest = LONGEST_ON_GPU if schedule.warps else LONGEST
     is_few = results is not None and prod(typical(r.extent) for r in results) <= FEW_RESULTS
+    longest, whole = (1, 1) if is_few else (LONGEST_ON_GPU if schedule.warps else LONGEST, LONGEST_WHOLE)
     for einsum in sums:
         if is_long_sum(einsum):
-            part = find_part(_loops(schedule, einsum.reduced), longest, 1 if is_few else LONGEST_WHOLE)
+            part = find_part(_loops(schedule, einsum.reduced), longest, whole)
             found.update([part] if part is not None else [])
     partial = tuple(found.items())
     return schedule if partial == schedule.partial else replace(schedule, partial=partial)
@@ -73,13 +71,10 @@ def cut_sums(schedule: KernelSchedule, sums: Iterable[Einsum], results: Sequence
 def find_part(loops: Sequence[tuple[str, Index]], longest: int, whole: int) -> tuple[str, int] | None:
     """Where to cut the loops of a sum, outermost first: (rank, steps), `steps` of its loop and all loops inside making one part.
 
-    A sum of up to `whole` steps is not cut, and one of up to 16 times `longest` into 16 parts. Loops of unknown length are long.
+    A sum of up to `whole` steps is not cut. Loops of unknown length are long.
     """
-    if all(trips.is_constant for _, trips in loops):
-        steps = prod(trips.constant for _, trips in loops)
-        if steps <= whole:
-            return None
-        longest = max(1, min(longest, steps // FEWEST_PARTS))
+    if all(trips.is_constant for _, trips in loops) and prod(trips.constant for _, trips in loops) <= whole:
+        return None
     inner = 1
     for rank, trips in reversed(loops):
         if not trips.is_constant or inner * trips.constant > longest:
@@ -110,8 +105,16 @@ def _loops(schedule: KernelSchedule, ranks: Sequence[Rank]) -> list[tuple[str, I
 
 
 def is_cut(lowering: Lowering, ranks: Sequence[Rank]) -> bool:
-    """Whether the schedule cuts sums over these ranks."""
-    return any(name in dict(lowering.schedule.partial) for name in (r.name for r in ranks))
+    """Whether the schedule cuts sums over these ranks into partial sums of several steps."""
+    steps = dict(lowering.schedule.partial)
+    return any(r.name in steps for r in ranks) and not is_wide(lowering, ranks)
+
+
+def is_wide(lowering: Lowering, ranks: Sequence[Rank]) -> bool:
+    """Whether each step of the innermost loop over these ranks is a partial sum."""
+    reduced = {r.name for r in ranks}
+    looped = [name for name in lowering.schedule.order if name in reduced and lowering.splits[name].loops]
+    return bool(looped) and dict(lowering.schedule.partial).get(looped[-1]) == 1
 
 
 def nest_sums(
