@@ -98,7 +98,7 @@ class BodyWriter:
         if not limits:
             return self.body(body, scope, is_split=True)
         first = limits[0]
-        full, tail = set_limit(body, first.limit, None), tail_of(first, loops)
+        full, tail = set_limit(body, first.limit, None), tail_of(first, loops, context.bounds)
         if tail == 0:
             return self.branch(full, scope, loops)
         condition = is_full(first, context)
@@ -144,7 +144,7 @@ class BodyWriter:
         below: CExpression = Binary("<", Name(variable), stop)
         limits = find_limits(loop.body, frozenset(inside.context.names)) if is_split else []
         body, limits = drop_certain(loop.body, limits, inside.context.bounds)
-        tails = [tail_of(limit, (loop,)) for limit in limits]
+        tails = [tail_of(limit, (loop,), outside.bounds) for limit in limits]
         full = body
         for limit in limits:
             full = set_limit(full, limit.limit, None)

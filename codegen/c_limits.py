@@ -80,17 +80,17 @@ def drop_certain(body: Body, limits: list[Limit], bounds: Bounds) -> tuple[Body,
     return body, kept
 
 
-def tail_of(limit: Limit, loops: tuple[Loop, ...]) -> int | None:
+def tail_of(limit: Limit, loops: tuple[Loop, ...], bounds: Bounds) -> int | None:
     """The one value below its size that a limit takes, if that is known; 0 if it takes none.
 
     Known are limits that fall evenly along one loop of known range: `100 - k` with k in steps of 32, `100 - 32*k` with k in steps
-    of one.
+    of one. That may be a part of the range, such as `4*p .. 4*p + 4`, where the steps are of one.
     """
     for loop in loops:
         fall = _fall(limit.limit, loop.variable)
-        if fall is None or not loop.start.is_constant or not loop.stop.is_constant:
+        start, stop = interval(loop.start, bounds)[0], interval(loop.stop, bounds)[1]
+        if fall is None or start is None or stop is None or (loop.step > 1 and not loop.start.is_constant):
             continue
-        start, stop = loop.start.constant, loop.stop.constant
         last = start + max(0, (stop - 1 - start) // loop.step) * loop.step
         tail = limit.limit.constant - fall * last
         if tail >= limit.size:

@@ -2,8 +2,8 @@
 
     schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
     kernel   := "kernel" NAME "=" KIND "(" einsums ")" {"join" NAME "(" ranks ")"} ["tile" "(" NAME ":" INT, ... ")"]
-                ["order" "(" ranks ")"] ["parallel" "(" ranks ")"] ["lanes" NAME] ["prefetch" "(" names ")"]
-                ["instances" INT] ["group" INT] ["warps" INT "stages" INT] ["library"]
+                ["order" "(" ranks ")"] ["parallel" "(" ranks ")"] ["lanes" NAME] ["partial" "(" NAME ":" INT, ... ")"]
+                ["prefetch" "(" names ")"] ["instances" INT] ["group" INT] ["warps" INT "stages" INT] ["library"]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
 
@@ -60,6 +60,7 @@ class KernelSchedule:
     warps: int = 0
     stages: int = 0
     is_library: bool = False
+    partial: tuple[tuple[str, int], ...] = ()
 
     @property
     def loops(self) -> str:
@@ -73,6 +74,8 @@ class KernelSchedule:
             clauses.append(f"parallel ({', '.join(self.parallel)})")
         if self.lanes is not None:
             clauses.append(f"lanes {self.lanes}")
+        if self.partial:
+            clauses.append(f"partial ({', '.join(f'{rank}:{steps}' for rank, steps in self.partial)})")
         if self.prefetch:
             clauses.append(f"prefetch ({', '.join(self.prefetch)})")
         if self.instances:
@@ -149,6 +152,7 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
     order = _read_ranks(cursor) if cursor.accept("order") else ()
     parallel = _read_ranks(cursor) if cursor.accept("parallel") else ()
     lanes = cursor.expect_name("a rank") if cursor.accept("lanes") else None
+    partial = cursor.read_list("(", ")", _read_tile) if cursor.accept("partial") else ()
     prefetch = cursor.read_list("(", ")", lambda c: c.expect_name("an operand")) if cursor.accept("prefetch") else ()
     instances = cursor.expect_integer("the number of instances") if cursor.accept("instances") else 0
     group = cursor.expect_integer("the tiles of a group") if cursor.accept("group") else 0
@@ -172,6 +176,7 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
         warps,
         stages,
         cursor.accept("library"),
+        partial,
     )
 
 
@@ -224,6 +229,7 @@ def _check_kernel(kernel: KernelSchedule) -> None:
     lanes = () if kernel.lanes is None else (kernel.lanes,)
     for ranks, what in (
         (tuple(dict.fromkeys(rank for rank, _ in kernel.tiles)), "tiled"),
+        (tuple(rank for rank, _ in kernel.partial), "cut into partial sums"),
         (kernel.order, "ordered"),
         (kernel.parallel, "parallel"),
         (lanes, "on lanes"),
@@ -241,5 +247,11 @@ def _check_kernel(kernel: KernelSchedule) -> None:
                 where=str(kernel),
                 help="a tile may be cut again into smaller ones: list the larger first",
             )
-        if size < 1:
-            raise VerifyError(f"the tile of {rank} is {size}", where=str(kernel), help="it has to be at least 1")
+        _check_size(kernel, f"the tile of {rank}", size)
+    for rank, steps in kernel.partial:
+        _check_size(kernel, f"the partial sum of {rank}", steps)
+
+
+def _check_size(kernel: KernelSchedule, what: str, size: int) -> None:
+    if size < 1:
+        raise VerifyError(f"{what} is {size}", where=str(kernel), help="it has to be at least 1")

@@ -13,10 +13,11 @@ A map needed in a later phase is recomputed if it is cheap, read back if it was 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Einsum
-from tcomp.ir.expressions import Load, as_index, loads
+from tcomp.ir.dtypes import DType, f64
+from tcomp.ir.expressions import Cast, Expr, Index, Load, as_index, constant, loads
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
 from tcomp.passes.lower_contract import count_uses
@@ -32,6 +33,7 @@ from tcomp.passes.lowering import (
     parallel_nest,
     short_name,
 )
+from tcomp.passes.partial_sums import is_cut, is_long_sum, is_wide, nest_sums
 
 CHEAP = 4
 """A map of at most this arithmetic cost is computed again in a later phase rather than kept."""
@@ -47,6 +49,17 @@ class _Phases:
     of: dict[str, int]
     count: int
     largest_buffer: int
+
+
+@dataclass(slots=True)
+class _Stages:
+    """The statements of one phase: before its loop, before each partial sum, inside, after each partial sum, and after the loop."""
+
+    before: list[TileStatement] = field(default_factory=list)
+    start: list[TileStatement] = field(default_factory=list)
+    inside: list[TileStatement] = field(default_factory=list)
+    fold: list[TileStatement] = field(default_factory=list)
+    after: list[TileStatement] = field(default_factory=list)
 
 
 def lower_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
@@ -123,22 +136,24 @@ def _lower_phase(lowering: Lowering, phases: _Phases, phase: int) -> list[TileSt
         return []
     outer_axes = lowering.axes(r.name for r in group.outer)
     inner_axes = lowering.axes(r.name for r in (*group.outer, *group.inner))
-    before: list[TileStatement] = []
-    inside: list[TileStatement] = []
-    after: list[TileStatement] = []
+    stages = _Stages()
     local: list[str] = []
     for einsum in _with_recomputed(lowering, phases, phase, members):
         if einsum.reduce is None:
-            before += _declare_buffer(lowering, phases, phase, einsum)
-            inside += _lower_map(lowering, phases, phase, einsum, inner_axes)
+            stages.before += _declare_buffer(lowering, phases, phase, einsum)
+            stages.inside += _lower_map(lowering, phases, phase, einsum, inner_axes)
             local.append(einsum.name)
         else:
-            _lower_reduction(lowering, einsum, outer_axes, inner_axes, before, inside, after)
-    splits = [lowering.splits[n] for n in lowering.schedule.order if n in {r.name for r in group.inner}]
+            _lower_reduction(lowering, einsum, outer_axes, inner_axes, stages)
+    names = [n for n in lowering.schedule.order if n in {r.name for r in group.inner}]
     for name in local:
         lowering.blocks.pop(name, None)
         lowering.inlined.pop(name, None)
-    return [*before, *nest_loops("for", splits, tuple(inside)), *after]
+    if stages.fold:
+        loops = nest_sums(lowering, names, stages.start, stages.inside, stages.fold)
+    else:
+        loops = nest_loops("for", (lowering.splits[n] for n in names), tuple(stages.inside))
+    return [*stages.before, *loops, *stages.after]
 
 
 def _with_recomputed(lowering: Lowering, phases: _Phases, phase: int, members: list[Einsum]) -> list[Einsum]:
@@ -242,49 +257,58 @@ def _lower_reduction(
     einsum: Einsum,
     outer_axes: tuple[Axis, ...],
     inner_axes: tuple[Axis, ...],
-    before: list[TileStatement],
-    inside: list[TileStatement],
-    after: list[TileStatement],
+    stages: _Stages,
 ) -> None:
-    """Accumulate per lane inside the loop; merge lanes after it."""
+    """Accumulate per lane inside the loop; merge lanes after it, or after each partial sum."""
     assert einsum.reduce is not None
     monoid = MONOIDS[einsum.reduce]
     lane_axes = tuple(a for a in inner_axes if a not in outer_axes)
     if monoid.arity > 1:
-        lower_states(lowering, einsum, outer_axes, lane_axes, before, inside, after)
+        lower_states(lowering, einsum, outer_axes, lane_axes, stages.before, stages.inside, stages.after)
         return
-    dtype = accumulator_dtype(einsum)
+    wide = is_long_sum(einsum) and is_wide(lowering, einsum.reduced)
+    dtype = f64 if wide else accumulator_dtype(einsum)
     name = lowering.fresh(short_name(einsum.name) + ("_part" if lane_axes else ""))
     partial = Block(name, dtype, bare(inner_axes))
     index = tuple(as_index(a.name) for a in inner_axes)
     value = lowering.expression(einsum.expression)
+    value = Cast(f64, value) if dtype != accumulator_dtype(einsum) else value
     where = None if einsum.where is None else lowering.expression(einsum.where)
-    before += [partial, Assign(partial.name, index, bare(inner_axes), identity_of(einsum)[0])]
-    inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
+    begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, f64) if wide else identity_of(einsum)[0])
+    stages.inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
+    if is_long_sum(einsum) and is_cut(lowering, einsum.reduced):
+        total = lowering.block(einsum, f64, outer_axes)
+        own = lowering.blocks[einsum.name].index
+        stages.before += [partial, total, Assign(total.name, own, bare(outer_axes), constant(0.0, f64))]
+        stages.start.append(begin)
+        stages.fold.append(_fold_lanes(total, own, outer_axes, Cast(f64, Load(name, index)), lane_axes, "sum"))
+        _finish_reduction(lowering, einsum, f64, outer_axes, stages.after)
+        return
+    stages.before += [partial, begin]
     if lane_axes:
         total = lowering.block(einsum, dtype, outer_axes)
-        after += [
-            total,
-            Assign(
-                total.name,
-                lowering.blocks[einsum.name].index,
-                outer_axes,
-                Load(partial.name, index),
-                reduce=einsum.reduce,
-                reduced=bare(lane_axes),
-            ),
-        ]
+        own = lowering.blocks[einsum.name].index
+        stages.after += [total, replace(_fold_lanes(total, own, outer_axes, Load(name, index), lane_axes, einsum.reduce), merge=None)]
     else:
         lowering.blocks[einsum.name] = Load(partial.name, index)
-    _finish_reduction(lowering, einsum, dtype == einsum.dtype, outer_axes, after)
+    _finish_reduction(lowering, einsum, dtype, outer_axes, stages.after)
+
+
+def _fold_lanes(
+    total: Block, own: tuple[Index, ...], axes: tuple[Axis, ...], value: Expr, lanes: tuple[Axis, ...], monoid: str
+) -> Assign:
+    """Fold what lies in lanes, if any, into a total."""
+    reduce = monoid if lanes else None
+    return Assign(total.name, own, bare(axes), value, merge=monoid, reduce=reduce, reduced=bare(lanes))
 
 
 def _finish_reduction(
-    lowering: Lowering, einsum: Einsum, exact: bool, axes: tuple[Axis, ...], after: list[TileStatement]
+    lowering: Lowering, einsum: Einsum, dtype: DType, axes: tuple[Axis, ...], after: list[TileStatement]
 ) -> None:
+    """Round a total, held in a type, to that of its tensor, and store it if it leaves the kernel."""
     held = lowering.blocks[einsum.name]
-    if not exact:
-        value = narrow(held, accumulator_dtype(einsum), einsum.dtype)
+    if dtype != einsum.dtype:
+        value = narrow(held, dtype, einsum.dtype)
         block = lowering.block(einsum, einsum.dtype, axes)
         after += [block, Assign(block.name, lowering.blocks[einsum.name].index, axes, value)]
     if einsum.name in lowering.bound.group.stored:

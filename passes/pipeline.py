@@ -4,7 +4,7 @@
              -> ranks normalised    unit dimensions dropped, divided ranks split
              -> operands prepared   for a CPU: padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
-             -> groups              one per kernel, wide inside; for a GPU long sums split, packed weights expanded inside
+             -> groups              one per kernel, wide inside; long reductions with few results split, packed weights expanded
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
              -> plan                order of kernels, addresses in the arena
@@ -44,6 +44,7 @@ from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.split_groups import split_groups
+from tcomp.passes.split_rows import split_rows
 from tcomp.passes.tiling import choose_schedule
 from tcomp.passes.widen import widen_groups
 
@@ -202,6 +203,8 @@ def build(
     groups = chain_groups(groups, cascade, target, strict=strict)
     if isinstance(target, Gpu):
         groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
+    else:
+        groups = split_rows(groups, cascade)
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}

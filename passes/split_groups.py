@@ -167,13 +167,13 @@ def _count_reduction(einsum: Einsum, counts: list[int], target: Gpu) -> int | No
     results = prod(typical(r.extent) for r in einsum.free)
     length = prod(typical(r.extent) for r in einsum.reduced)
     # An instance folds a whole row, or columns side by side.
-    is_row = _walks_rows(einsum)
+    is_row = walks_rows(einsum)
     instances, shortest = (results, LONG_ROW) if is_row else (-(-results // LANES), LONG_COLUMN)
     wanted = [count for count in counts if instances * count <= 8 * target.multiprocessors and length // count >= shortest]
     return max(wanted) if wanted and instances < target.multiprocessors and length >= 4 * shortest else None
 
 
-def _walks_rows(einsum: Einsum) -> bool:
+def walks_rows(einsum: Einsum) -> bool:
     """Whether the last dimension of what a reduction reads most of is reduced, or all of it is."""
     reduced = {r.name for r in einsum.reduced}
     found = [load for load in loads(einsum.expression) if load.index]
@@ -194,10 +194,10 @@ def _count_scatter(einsum: Einsum, counts: list[int], target: Gpu, is_atomic: bo
 
 def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list[Einsum]:
     """The einsum of the parts, and what folds them."""
-    part = _fresh("part", {r.name for r in einsum.ranks})
+    part = fresh("part", {r.name for r in einsum.ranks})
     length = rank.extent // count
     place = {rank.name: as_index(part) * length + as_index(rank.name)}
-    name = _fresh(f"{einsum.name}.part", taken)
+    name = fresh(f"{einsum.name}.part", taken)
     wide = compute_dtype(einsum.dtype)
     reduced = tuple(Rank(r.name, length) if r == rank else r for r in einsum.reduced)
     parts = Einsum(
@@ -213,7 +213,7 @@ def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list
     free: tuple[Index, ...] = tuple(as_index(rank.name) for rank in einsum.slot_ranks)
     if einsum.initial is None:
         return [parts, _fold(einsum, einsum.name, Load(name, (as_index(part), *free)), Rank(part, as_index(count)))]
-    total = _fresh(f"{einsum.name}.{einsum.reduce}", taken)
+    total = fresh(f"{einsum.name}.{einsum.reduce}", taken)
     fold = _fold(einsum, total, Load(name, (as_index(part), *free)), Rank(part, as_index(count)))
     return [parts, fold, replace(fold, targets=einsum.targets, expression=_join(einsum, Load(total, free)), reduce=None, reduced=())]
 
@@ -230,7 +230,8 @@ def _join(einsum: Einsum, total: Expr) -> Expr:
     return apply(operator, einsum.initial, total)
 
 
-def _fresh(base: str, taken: set[str]) -> str:
+def fresh(base: str, taken: set[str]) -> str:
+    """A name that is not taken yet; it is from now on."""
     name, count = base, 1
     while name in taken:
         count += 1

@@ -18,6 +18,8 @@ from tcomp.passes.arguments import Bound, stride_along
 from tcomp.passes.chain import row_of
 from tcomp.passes.contraction import find_contraction, panel_of
 from tcomp.passes.group import Group
+from tcomp.passes.lower_chain import bound_part
+from tcomp.passes.partial_sums import cut_sums
 from tcomp.passes.tiles import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile, typical
 from tcomp.passes.tiling_scan import needs_own_lanes, tile_members
 
@@ -43,9 +45,9 @@ def choose_schedule(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     if group.kind == "contract":
         return _contract(bound, target, name)
     if group.kind == "nest":
-        return _nest(bound, target, name)
+        return cut_sums(_nest(bound, target, name), group.members, group.outer)
     if group.kind == "chain":
-        return _chain(bound, target, name)
+        return cut_sums(_chain(bound, target, name), bound_part(group.parts[1], {e.name: e for e in group.members}, group).members)
     lanes = _best_lanes(bound, group.outer)
     tiles = ((lanes, _width(_extent(group.outer, lanes), target, group, 1)),) if lanes is not None else ()
     order = tuple(r.name for r in group.outer)

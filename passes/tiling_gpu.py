@@ -21,6 +21,7 @@ from tcomp.passes.group import Group
 from tcomp.passes.lower_chain import bound_part
 from tcomp.passes.lower_gpu_scan import find_prefix
 from tcomp.passes.lower_gpu_scatter import is_concurrent
+from tcomp.passes.partial_sums import cut_sums
 from tcomp.passes.tiles import typical
 from tcomp.passes.tiles_gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
 
@@ -56,7 +57,7 @@ def gpu_candidates(bound: Bound, target: Gpu, name: str, *, is_atomic: bool = Fa
         case "contract":
             return _contract(bound, target, name)
         case "nest" | "fill":
-            return (_nest(bound, target, name),)
+            return (cut_sums(_nest(bound, target, name), bound.group.members),)
         case "chain":
             return _chain(bound, name)
         case "scatter":

@@ -66,4 +66,4 @@ def test_limits_that_are_proved_full_need_no_branch():
     ],
 )
 def test_tails_of_known_loops_are_known(loop, limit, tail):
-    assert tail_of(limit, (loop,)) == tail
+    assert tail_of(limit, (loop,), Bounds()) == tail

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tcomp.ir.dtypes import DType, boolean, compute_dtype, i64
+from tcomp.ir.dtypes import DType, boolean, compute_dtype, f64, i64
 from tcomp.ir.expressions import ONE, ZERO, Index
 from tcomp.lowerings.builder import Array, Builder
 from tcomp.lowerings.scalars import Scalar, absolute, call, exp, is_inf, literal, log, ordinal, select, sqrt
@@ -209,6 +209,12 @@ def argmin(build: Builder, x: Array, dim: int | None = None, keepdim: bool = Fal
     return _extremum(build, "argmin", x, dim, build.shape)[1]
 
 
+def accumulator(dtype: DType) -> DType:
+    """The type in which PyTorch keeps long cumulative sums and variances of a type on CPUs: f64 for f32."""
+    wide = compute_dtype(dtype)
+    return f64 if wide == dtype and dtype.is_float else wide
+
+
 def variance_of(build: Builder, x: Array, axes: Axes, dtype: DType, correction: float) -> tuple[Array, Array]:
     """Emit variance and mean with kept dimensions, in two passes: the mean, then the mean square of deviations."""
     average = mean_of(build, x, axes, dtype, hint="mean")
@@ -239,7 +245,7 @@ def _finish(build: Builder, x: Array, axes: Axes, result: int, change: Callable[
 def _moments(build: Builder, x: Array, dim: Dims, correction: float | None, root: bool) -> tuple[Array, Array | None]:
     """Emit the variance or its root, and the mean if it is a result."""
     axes = find_axes(x, dim)
-    variance, average = variance_of(build, x, axes, compute_dtype(build.dtype), 1.0 if correction is None else correction)
+    variance, average = variance_of(build, x, axes, accumulator(build.dtype), 1.0 if correction is None else correction)
     spread = _finish(build, variance, axes, 0, sqrt if root else None)
     return spread, _finish(build, average, axes, 1) if len(build.results) > 1 else None
 

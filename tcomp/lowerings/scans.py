@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 
 from tcomp.ir.cascade import Einsum, Iteration, Rank
-from tcomp.ir.dtypes import DType, compute_dtype, f64, i64
+from tcomp.ir.dtypes import DType, i64
 from tcomp.ir.expressions import Index, as_index
 from tcomp.lowerings.builder import FREE_RANKS, Array, Builder
 from tcomp.lowerings.positions import dimension, highest, lowest, replaced, unvector, vector
+from tcomp.lowerings.reductions import accumulator
 from tcomp.lowerings.scalars import Scalar, absolute, exp, is_nan, literal, log1p, maximum, minimum, ordinal, select
 from tcomp.lowerings.table import lowers
 
@@ -101,12 +102,6 @@ def _fold(build: Builder, x: Array, dim: int, start: float, join: Callable[[Scal
 
     (result,) = scan(build, row, dim, [Carried("total", literal(start, wide), step)], [build.dtype])
     return unvector(build, result, x)
-
-
-def accumulator(dtype: DType) -> DType:
-    """The type in which long sums of a type are kept."""
-    wide = compute_dtype(dtype)
-    return f64 if wide == dtype and dtype.is_float else wide
 
 
 def _add_exponentials(a: Scalar, b: Scalar) -> Scalar:
