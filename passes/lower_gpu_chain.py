@@ -216,11 +216,8 @@ class _Chain:
         lowering, einsum = self.lowering, running.einsum
         total = self.totals[einsum.name]
         axes = self._axes_of(running)
-        value: Expr = Load(total.name, tuple(as_index(a.name) for a in total.axes))
-        if running.reference is not None:
-            top = self.totals[running.reference]
-            dead = apply("eq", Load(top.name, tuple(as_index(a.name) for a in top.axes)), constant(-math.inf, top.dtype))
-            value = apply("select", dead, constant(math.nan, total.dtype), value)
+        held: Expr = Load(total.name, tuple(as_index(a.name) for a in total.axes))
+        value = held if running.is_guarded else self._unless_dead(running, held, constant(math.nan, total.dtype))
         match running.scale:
             case None:
                 pass
@@ -228,10 +225,21 @@ class _Chain:
                 value = apply("div", value, lowering.expression(divisor))
             case scale:
                 value = apply("mul", value, lowering.expression(scale))
+        if running.is_guarded:
+            # The terms had 0 subtracted: they are 0, or NaN for what is multiplied by 0 and no number.
+            value = self._unless_dead(running, value, held)
         if running is not self.tail:
             block = lowering.block(einsum, einsum.dtype, axes)
             return [block, self._assign(block, bare(axes), narrow(value, total.dtype, einsum.dtype))]
         return self._finish_tail(value, total.dtype)
+
+    def _unless_dead(self, running: Running, value: Expr, otherwise: Expr) -> Expr:
+        """A value, and another one where the maximum that was subtracted is -inf."""
+        if running.reference is None:
+            return value
+        top = self.totals[running.reference]
+        dead = apply("eq", Load(top.name, tuple(as_index(a.name) for a in top.axes)), constant(-math.inf, top.dtype))
+        return apply("select", dead, otherwise, value)
 
     def _finish_tail(self, value: Expr, dtype: DType) -> list[TileStatement]:
         lowering = self.lowering

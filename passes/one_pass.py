@@ -11,6 +11,8 @@ a product splits factor by factor:
     without d                                   part of every term
     exp(a - d)     a without d, d = max(m) a    exp(a - d'), and what was summed so far is scaled by exp(d' - d) when d moves
 
+A select of 0 where d is -inf, so that rows without any finite a give 0, is left to the end: there all terms are 0 if 0 is subtracted.
+
 so a - d is never above zero and no correction above one: rounding errors are not amplified. Every other factor refuses, and so does a
 second one with d. Sums alone take factors with d, of the type that they are added in. After Nayak et al. (FuseMax, MICRO 2024); the
 conditions are those of RedFuser (ASPLOS 2026).
@@ -18,8 +20,9 @@ conditions are those of RedFuser (ASPLOS 2026).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType, compute_dtype
@@ -28,19 +31,22 @@ from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, loads, map_load
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.typing import expression_dtype
 from tcomp.passes.group import Group
+from tcomp.passes.rules import is_literal
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """A reduction in one-pass form.
 
-    `core` is one term, in which a load of `reference` stands for that reduction's running value; `scale` is multiplied in at the end.
+    `core` is one term, in which a load of `reference` stands for that reduction's running value; `scale` is multiplied in at the end,
+    except, with `is_guarded`, where the reference is -inf.
     """
 
     einsum: Einsum
     core: Expr
     reference: str | None = None
     scale: Expr | None = None
+    is_guarded: bool = False
 
 
 def find_one_pass(
@@ -92,7 +98,7 @@ class _Search:
         if narrow.is_float and narrow.bits < 32:
             # Multiplied as it would have been stored, so that tensor cores take it.
             core = _convert(_convert(core, self._dtype(core), narrow), narrow, wanted)
-        return Running(tail, apply("mul", core, right), running.reference, running.scale)
+        return replace(running, core=apply("mul", core, right))
 
     def derive(self, einsum: Einsum, term: Expr) -> Running | None:
         """The form of one reduction; None if a factor of its term does not split."""
@@ -100,6 +106,9 @@ class _Search:
             return Running(einsum, term)
         if einsum.reduce != "sum":
             return None
+        match _without_casts(term):
+            case Apply("select", (condition, zero, value)) if is_literal(zero, 0.0):
+                return self._guard(self.derive(einsum, value), condition)
         core: list[tuple[Expr, bool]] = []
         scale: list[tuple[Expr, bool]] = []
         references: list[str] = []
@@ -118,6 +127,12 @@ class _Search:
             return None
         running = Running(einsum, _multiply(core), next(iter(references), None), _multiply(scale) if scale else None)
         return running if self._has_one_type(running) else None
+
+    def _guard(self, running: Running | None, condition: Expr) -> Running | None:
+        """The form of what is 0 under a condition; None unless its terms are exponentials and the condition that all of them are 0."""
+        if running is None or running.reference is None or running.is_guarded or _find_reference(running.core, self.found) is None:
+            return None
+        return replace(running, is_guarded=True) if _is_least(condition, running.reference) else None
 
     def _has_one_type(self, running: Running) -> bool:
         """Whether terms, what corrects them and what scales their sum are of the type in which they are summed.
@@ -154,6 +169,17 @@ def _find_reference(factor: Expr, found: Mapping[str, Running]) -> str | None:
     running = found[reference.tensor]
     is_maximum = running.einsum.reduce == "max" and running.reference is None and _without_casts(running.core) == value
     return reference.tensor if is_maximum else None
+
+
+def _is_least(condition: Expr, name: str, is_equal: bool = True) -> bool:
+    """Whether a condition is that a tensor is -inf, or with `is_equal` false that it is not."""
+    match condition:
+        case Apply("not", (argument,)):
+            return _is_least(argument, name, not is_equal)
+        case Apply("eq" | "ne" as operator, (value, limit)) if is_literal(limit, -math.inf):
+            load = _without_casts(value)
+            return (operator == "eq") == is_equal and isinstance(load, Load) and load.tensor == name
+    return False
 
 
 def _factors(term: Expr) -> tuple[tuple[Expr, bool], ...]:

@@ -29,6 +29,8 @@ from tcomp.passes.chain import chain_groups
 from tcomp.passes.choose import Candidate, Chooser, Measure
 from tcomp.passes.contraction_order import order_contractions
 from tcomp.passes.dead import drop_dead
+from tcomp.passes.extremes import ask_extremes
+from tcomp.passes.factors import gather_factors
 from tcomp.passes.fold import fold_weights
 from tcomp.passes.fuse import fuse
 from tcomp.passes.group import Group
@@ -55,8 +57,10 @@ CASCADE_PASSES: tuple[CascadePass, ...] = (
     drop_dead,  # the views themselves, which stand between the steps of unrolled loops
     reroll,  # before anything else is spent on copies, or makes them differ
     simplify,  # indices read through views bring masks and conversions that their ranges decide
+    ask_extremes,  # before equal einsums are shared: the maximum asked for may be that of a softmax
     order_contractions,  # products of many factors become pairs, which may be common
     share_einsums,  # equal einsums show only once names of views are gone
+    gather_factors,  # an operand that several contractions share stays as it is
     fold_affine,  # a contraction has one reader only once common ones are shared
     drop_dead,  # whatever lost its readers goes
     absorb_maps,  # only now is it known what nothing but an iteration reads
@@ -67,6 +71,7 @@ STRICT_PASSES: tuple[CascadePass, ...] = (
     drop_dead,
     reroll,
     simplify_strictly,
+    ask_extremes,
     share_einsums,
     drop_dead,
     absorb_maps,

@@ -25,6 +25,8 @@ WEIGHTS = """G: f32[h:3, i:20] = max(j:30) T[h, i, j] E: f32[h:3, i:20, j:30] = 
 D: f32[h:3, i:20] = sum(j:30) E[h, i, j] P: f32[h:3, i:20, j:30] = E[h, i, j] / D[h, i] """
 VALUES = "Z: f32[h:3, i:20, d:4] = sum(j:30) P[h, i, j] * V[h, j, d] "
 ATTENTION = SCORES + MASKED + WEIGHTS + VALUES
+SAFE = ATTENTION.replace("P: f32[h:3, i:20, j:30] = E[h, i, j] / D[h, i]", "O: bool[h:3, i:20] = G[h, i] != -inf "
+    "P: f32[h:3, i:20, j:30] = select(!O[h, i], 0.0, E[h, i, j] / D[h, i])")
 BARE = (SCORES + WEIGHTS.replace("T[", "S[") + VALUES).replace("h:3, ", "").replace("h, ", "")
 BARE_INPUTS = "Q: f32[20, 8], K: f32[30, 8], V: f32[30, 4]"
 
@@ -120,13 +122,14 @@ def masks():
 
 @pytest.mark.parametrize("mask", masks().values(), ids=masks())
 @pytest.mark.parametrize("infinite", [False, True])
-def test_masked_keys_infinities_and_nan_are_as_in_three_passes(mask, infinite):
-    cascade = read_cascade(ATTENTION, INPUTS)
+@pytest.mark.parametrize("body", [ATTENTION, SAFE], ids=["plain", "safe"])
+def test_masked_keys_infinities_and_nan_are_as_in_three_passes(body, mask, infinite):
+    cascade = read_cascade(body, INPUTS)
     arrays = random_inputs(cascade) | {"M": mask}
     if infinite:
         arrays["V"][1, 2, 3] = numpy.inf
         arrays["V"][2, 25, 0] = -numpy.inf
-    check(ATTENTION, [("i", 8), ("j", 4), ("e", 8), ("d", 4)], arrays=arrays)
+    check(body, [("i", 8), ("j", 4), ("e", 8), ("d", 4)], arrays=arrays)
 
 
 FORMED = {

@@ -11,6 +11,7 @@ INPUTS = "S: f32[6, 8], M: f32[6, 8], B: f32[8], V: f32[8, 4], T: bf16[6, 8], U:
 MAXIMUM = "G: f32[p:6] = max(m:8) S[p, m] "
 SUM = "D: f32[p:6] = sum(m:8) E[p, m] "
 SOFTMAX = MAXIMUM + "E: f32[p:6, m:8] = exp(S[p, m] - G[p]) " + SUM + "P: f32[p:6, m:8] = E[p, m] / D[p] "
+SAFE = SOFTMAX.replace("E[p, m] / D[p]", "select(G[p] == -inf, 0.0, E[p, m] / D[p])")
 TAIL = "Z: f32[p:6, f:4] = sum(m:8) P[p, m] * V[m, f]"
 
 
@@ -24,8 +25,9 @@ def find_forms(body, weights="P"):
 
 
 def describe(running):
-    """A form on one line: `Z <- core, exp(G' - G), scale`, the second if it has a reference, the third if it is scaled."""
+    """A form on one line: `Z <- core, exp(G' - G), scale`, the second if it has a reference, the third if it is scaled; `?` if guarded."""
     text = f"{running.einsum.name} <- {print_expression(running.core)}"
+    text += "?" if running.is_guarded else ""
     text += "" if running.reference is None else f", exp({running.reference}' - {running.reference})"
     return text if running.scale is None else f"{text}, {print_expression(running.scale)}"
 
@@ -88,6 +90,22 @@ SPLIT = {
             "G <- S[p, m]",
             "D <- exp(S[p, m] - G[p]), exp(G' - G)",
             "Z <- exp(S[p, m] - G[p]) * V[m, f], exp(G' - G), 1.0 / (D[p] + 1.0)",
+        ],
+    ),
+    "zeros where all are -inf": (
+        SAFE + TAIL,
+        [
+            "G <- S[p, m]",
+            "D <- exp(S[p, m] - G[p]), exp(G' - G)",
+            "Z <- exp(S[p, m] - G[p]) * V[m, f]?, exp(G' - G), reciprocal(D[p])",
+        ],
+    ),
+    "zeros unless one is not -inf": (
+        SAFE.replace("G[p] == -inf", "!(G[p] != -inf)") + TAIL,
+        [
+            "G <- S[p, m]",
+            "D <- exp(S[p, m] - G[p]), exp(G' - G)",
+            "Z <- exp(S[p, m] - G[p]) * V[m, f]?, exp(G' - G), reciprocal(D[p])",
         ],
     ),
     "no maximum": (
@@ -153,6 +171,12 @@ REFUSED = {
     "a sum in place of a maximum": SOFTMAX.replace("max(m:8)", "sum(m:8)"),
     "a maximum of what depends on one": SOFTMAX.replace("D: f32[p:6] = sum", "D: f32[p:6] = max"),
     "a product of what depends on one": SOFTMAX.replace("D: f32[p:6] = sum", "D: f32[p:6] = prod"),
+    "zeros where another maximum is -inf": "H: f32[p:6] = max(m:8) abs(S[p, m]) " + SAFE.replace("G[p] == -inf", "H[p] == -inf"),
+    "zeros where the maximum is something else": SAFE.replace("G[p] == -inf", "G[p] == 0.0"),
+    "zeros where the maximum is anything else": SAFE.replace("G[p] == -inf", "G[p] != -inf"),
+    "ones where all are -inf": SAFE.replace("-inf, 0.0", "-inf, 1.0"),
+    "zeros for products with what may be infinite": SAFE.replace("E[p, m] / D[p]", "E[p, m] * M[p, m] / D[p]"),
+    "zeros twice": SAFE.replace("E[p, m] / D[p]", "select(G[p] == -inf, 0.0, E[p, m] / D[p])"),
     "a difference": SOFTMAX.replace("E[p, m] / D[p]", "E[p, m] - D[p]"),
     "division by the exponential": SOFTMAX.replace("E[p, m] / D[p]", "D[p] / E[p, m]"),
     "two exponentials": SOFTMAX.replace("E[p, m] / D[p]", "E[p, m] * E[p, m] / D[p]"),
