@@ -20,7 +20,7 @@ from tcomp.passes.contraction import find_contraction
 from tcomp.passes.group import Group
 from tcomp.passes.operands import static_tensors
 from tcomp.passes.rebuild import statement_einsums
-from tcomp.passes.scan import is_held, scan_group
+from tcomp.passes.scan import is_held, merge_maps, scan_group
 
 LARGEST_GROUP = 48
 """Members of a group: longer chains gain nothing and make kernels that compile slowly."""
@@ -59,14 +59,17 @@ def _with_stored(cascade: Cascade, groups: list[Group], home: dict[str, int]) ->
         leaving.update(n for n in group.reads() if home.get(n, place) != place)
     kept = []
     for group in groups:
-        always = {n for e in group.members if _needs_memory(group, e) for n, _ in e.targets}
+        group = replace(group, stored=tuple(n for n in group.names if n in leaving))
+        always = {n for e in _members_in_memory(group) for n, _ in e.targets}
         kept.append(replace(group, stored=tuple(n for n in group.names if n in always or n in leaving)))
     return tuple(kept)
 
 
-def _needs_memory(group: Group, einsum: Einsum) -> bool:
-    """Whether a member is kept in memory even if no other kernel reads it."""
-    return group.kind == "scatter" or (group.kind == "scan" and not is_held(group, einsum))
+def _members_in_memory(group: Group) -> tuple[Einsum, ...]:
+    """Members that are kept in memory even if no other kernel reads them."""
+    if group.kind == "scan":
+        return tuple(e for e in merge_maps(group) if not is_held(group, e))
+    return group.members if group.kind == "scatter" else ()
 
 
 def _found(statement: Einsum | Iteration, static: dict[str, bool], symbols: tuple[Symbol, ...]) -> _Draft:

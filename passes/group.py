@@ -19,7 +19,10 @@ from tcomp.ir.schedule import KernelKind
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Einsums fused into one kernel, in order; `stored` names the tensors that outlive it."""
+    """Einsums fused into one kernel, in order; `stored` names the tensors that lie in memory.
+
+    Of those in `rolling` memory has so many steps of the iteration: step t lies at t modulo their number.
+    """
 
     kind: KernelKind
     members: tuple[Einsum, ...]
@@ -27,6 +30,7 @@ class Group:
     inner: tuple[Rank, ...] = ()
     iterative: Rank | None = None
     stored: tuple[str, ...] = ()
+    rolling: tuple[tuple[str, int], ...] = ()
     parts: tuple[Group, ...] = ()
 
     @property
@@ -38,6 +42,10 @@ class Group:
     def root(self) -> Einsum:
         """The first member that reduces, else the last."""
         return next((e for e in self.members if e.reduce is not None), self.members[-1])
+
+    def steps_of(self, name: str) -> int | None:
+        """How many steps of a tensor memory has; None if all."""
+        return next((count for rolling, count in self.rolling if rolling == name), None)
 
     def reads(self) -> tuple[str, ...]:
         """Tensors read from outside the group."""

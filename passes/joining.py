@@ -66,7 +66,8 @@ class _Joining:
             for name, _ in einsum.targets:
                 if name in self.bound.operands:
                     memory, index = self.bound.operands[name].memory, einsum.index
-                    if not einsum.is_scatter:
+                    # What an iteration makes is found step by step, in the dimensions that it has.
+                    if not einsum.is_scatter and self.bound.group.kind != "scan":
                         memory, index = self._look(memory, index)
                     self.operands[name] = replace(self.bound.operands[name], memory=memory)
                     slots[name] = index

@@ -17,6 +17,7 @@ from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.arguments import Memory
 from tcomp.passes.contraction import find_contraction
 from tcomp.passes.group import Group
+from tcomp.passes.rolling import shape_in_memory
 from tcomp.passes.tiles import typical
 
 
@@ -35,7 +36,8 @@ def choose_layouts(
                 continue
             einsum, dtype = table[name]
             order = tuple(range(len(einsum.shape))) if name in pinned else _order(group, einsum, memories, static)
-            memories[name] = Memory(dtype, einsum.shape, permuted_strides(einsum.shape, order))
+            shape = shape_in_memory(group, einsum)
+            memories[name] = Memory(dtype, shape, permuted_strides(shape, order))
             if order != tuple(range(len(order))):
                 layouts[name] = order
     return layouts

@@ -8,7 +8,8 @@
       for t in 0 .. T { S[d.0] = a[t, d] * S[d.0] + b[t, d]; Y[t, d] = exp(S[d.0]) }
     }
 
-A step of a member is held in a block where all members are small, and in a buffer otherwise; only what others read is stored.
+A step of a member is held in a block where all members are small, and in a buffer otherwise; only what others read is stored, and
+what is too large to be held, of which memory has no more steps than are read (`tcomp.passes.rolling`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from tcomp.ir.expressions import (
     as_index,
     constant,
     index_variables,
-    loads,
     map_load_indices,
     map_loads,
     substitute,
@@ -48,7 +48,8 @@ from tcomp.passes.lowering import (
     parallel_nest,
     short_name,
 )
-from tcomp.passes.scan import is_held, merge_maps, own_ranks, step_slot
+from tcomp.passes.rolling import roll_index
+from tcomp.passes.scan import is_held, member_loads, merge_maps, own_ranks, step_slot, updates_in_place
 
 LARGEST_IN_BLOCKS = 512
 """Elements of all blocks, and of the points of one statement, up to which an iteration runs in the registers of one core."""
@@ -108,9 +109,9 @@ class _Scan:
                 lowering.splits.update((r.name, Split(r, index, (), axis)) for r, index, axis in axes)
             else:
                 lowering.cut(ranks)
-        for place, einsum in enumerate(self.members):
+        for einsum in self.members:
             if is_held(self.group, einsum) and (self._is_carried(einsum) or self._is_read(einsum)):
-                self.homes[einsum.name] = self._make_home(place, einsum, in_blocks)
+                self.homes[einsum.name] = self._make_home(einsum, in_blocks)
         self.steps = {variable for s in steps for variable, _ in s.loops}
         before: list[TileStatement] = [s for home in self.homes.values() for s in home.declarations]
         inside: list[TileStatement] = []
@@ -133,7 +134,7 @@ class _Scan:
         return einsum.initial is not None
 
     def _is_read(self, einsum: Einsum) -> bool:
-        return any(load.tensor == einsum.name for e in self.members for load in _reads(e))
+        return any(load.tensor == einsum.name for e in self.members for load in member_loads(e))
 
     def _points(self, ranks: tuple[Rank, ...]) -> int:
         """Points of ranks that are unrolled together with the axes of the outer ranks."""
@@ -150,7 +151,7 @@ class _Scan:
             if self._points((*own, *einsum.reduced)) > self.largest:
                 return False
             held += self._points(own) if self._is_carried(einsum) else 0
-            for load in _reads(einsum):
+            for load in member_loads(einsum):
                 maker = self.tables.get(load.tensor)
                 if maker is None:
                     continue
@@ -160,7 +161,7 @@ class _Scan:
                     return False
         return held <= self.largest
 
-    def _make_home(self, place: int, einsum: Einsum, in_blocks: bool) -> _Home:
+    def _make_home(self, einsum: Einsum, in_blocks: bool) -> _Home:
         lowering = self.lowering
         step = step_slot(einsum, self.iterative.name)
         ranks = {r.name: r for r in einsum.free}
@@ -181,7 +182,7 @@ class _Scan:
                 sizes[slot] = ranks[name].extent.constant
         slots.sort(key=lambda s: (s[1] == f"{lanes}.0", s[1] is None, s[0]))
         names = [lowering.fresh(short_name(einsum.name))]
-        if self._is_carried(einsum) and not self._updates_in_place(place, einsum):
+        if self._is_carried(einsum) and not updates_in_place(self.members, einsum, self.iterative.name):
             names.append(lowering.fresh(f"{short_name(einsum.name)}_next"))
         declarations: list[TileStatement] = []
         for name in names:
@@ -191,19 +192,6 @@ class _Scan:
             else:
                 declarations.append(Buffer(name, einsum.dtype, tuple(sizes[slot] for slot, _ in slots)))
         return _Home(names[0], names[-1], tuple(slots), tuple(declarations))
-
-    def _updates_in_place(self, place: int, einsum: Einsum) -> bool:
-        """Whether a step reads of the one before only the element it writes, and nothing reads that afterwards."""
-        t = as_index(self.iterative.name)
-        step = step_slot(einsum, self.iterative.name)
-        same = tuple(t if slot == step else i for slot, i in enumerate(einsum.index))
-        for number, other in enumerate(self.members):
-            for load in _reads(other):
-                if load.tensor != einsum.name or load.index[step] != t:
-                    continue
-                if number > place or (number == place and (einsum.reduce is not None or load.index != same)):
-                    return False
-        return True
 
     def _axes(self, ranks: tuple[Rank, ...]) -> tuple[Axis, ...]:
         """The axes of outer and other ranks: in the order of tiles, untiled ones first, the lanes last."""
@@ -220,14 +208,20 @@ class _Scan:
 
         def read(load: Load) -> Expr:
             load = map_load_indices(load, read)
-            home = self.homes.get(load.tensor)
-            if home is None:
+            if load.tensor not in self.tables:
                 return load
             step = step_slot(self.tables[load.tensor], self.iterative.name)
+            home = self.homes.get(load.tensor)
+            if home is None:
+                return Load(load.tensor, self._in_memory(load.tensor, load.index), load.outside)
             element = home.element(load.index, load.index[step] == after)
             return Load(element.tensor, element.index, load.outside)
 
         return self.lowering.expression(map_loads(expression, read))
+
+    def _in_memory(self, name: str, index: tuple[Index, ...]) -> tuple[Index, ...]:
+        """Where memory has an element of a member."""
+        return roll_index(self.tables[name], index, self.iterative.name, self.group.steps_of(name))
 
     def _hold(self, load: Load, ranks: tuple[Rank, ...]) -> Load:
         """Read what is the same at every step from a block that is loaded once."""
@@ -253,7 +247,8 @@ class _Scan:
             value = Load(held.tensor, index)
         if home is None or einsum.name in self.group.stored:
             step = step_slot(einsum, self.iterative.name)
-            slots = (ZERO if is_initial and k == step else self.lowering.place(i) for k, i in enumerate(einsum.index))
+            index = tuple(ZERO if is_initial and k == step else i for k, i in enumerate(einsum.index))
+            slots = (self.lowering.place(i) for i in self._in_memory(einsum.name, index))
             body.append(Assign(einsum.name, tuple(slots), axes, value))
         return body
 
@@ -308,10 +303,6 @@ class _Scan:
 
 def _whole(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
     return tuple(Axis(a.name, a.size) for a in axes)
-
-
-def _reads(einsum: Einsum) -> list[Load]:
-    return [load for part in (einsum.expression, einsum.where) if part is not None for load in loads(part)]
 
 
 def lower_scatter(lowering: Lowering) -> tuple[TileStatement, ...]:

@@ -5,6 +5,7 @@
              -> operands prepared   for a CPU: padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
              -> groups              one per kernel, wide inside; long reductions with few results split, packed weights expanded
+             -> steps               of how many steps memory has what an iteration stores
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
              -> plan                order of kernels, addresses in the arena
@@ -42,6 +43,7 @@ from tcomp.passes.memory import Lifetime, place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
 from tcomp.passes.prologue import attach_prologues, find_prologues, without
 from tcomp.passes.reroll import reroll
+from tcomp.passes.rolling import roll_steps
 from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
 from tcomp.passes.split import normalise_ranks
@@ -210,6 +212,7 @@ def build(
         groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
     else:
         groups = split_rows(groups, cascade)
+    groups = roll_steps(groups, cascade.outputs, target)
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}

@@ -16,12 +16,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum, Iteration, Rank, Symbol
-from tcomp.ir.expressions import Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute
+from tcomp.ir.expressions import ONE, Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute
 from tcomp.ir.traverse import rename_ranks
 from tcomp.passes.group import Group
+from tcomp.passes.lowering import cost
 
 LARGEST_HELD = 1 << 12
 """Elements of a tensor, at one step and for one point of the outer ranks, that are kept close to the core."""
+
+CHEAP = 4
+"""A map of at most this arithmetic cost, if too large to be held, is computed by each of its readers rather than kept in memory."""
 
 _Node = tuple[int, str]
 """A rank of a member."""
@@ -123,30 +127,43 @@ def is_held(group: Group, einsum: Einsum) -> bool:
 
 
 def merge_maps(group: Group) -> tuple[Einsum, ...]:
-    """The members, with maps that are read once, and stay in the kernel, merged into their reader."""
+    """The members, with maps that are read once, or are cheap and too large to hold, merged into their readers.
+
+    What leaves the kernel is computed as it stands.
+    """
     assert group.iterative is not None
     reads: dict[str, int] = {}
     for einsum in group.members:
-        for part in (einsum.expression, einsum.where):
-            for load in loads(part) if part is not None else ():
-                reads[load.tensor] = reads.get(load.tensor, 0) + 1
+        for load in member_loads(einsum):
+            reads[load.tensor] = reads.get(load.tensor, 0) + 1
     table = {e.name: e for e in group.members}
     merged: set[str] = set()
     for einsum in group.members:
         table[einsum.name] = _merge_into(einsum, group, table, reads, merged)
-    return tuple(e for name, e in table.items() if name not in merged)
+    needed: list[Einsum] = []
+    for einsum in reversed(table.values()):
+        if einsum.name not in merged or any(load.tensor == einsum.name for e in needed for load in member_loads(e)):
+            needed.append(einsum)
+    return tuple(reversed(needed))
+
+
+def member_loads(einsum: Einsum) -> list[Load]:
+    """What a member reads at a step."""
+    return [load for part in (einsum.expression, einsum.where) if part is not None for load in loads(part)]
 
 
 def _merge_into(
     einsum: Einsum, group: Group, table: Mapping[str, Einsum], reads: Mapping[str, int], merged: set[str]
 ) -> Einsum:
-    """A member with the maps that it alone reads in place of their loads, unless that would compute a point twice."""
-    ranks = {r.name for r in (*own_ranks(group, einsum), *einsum.reduced)}
+    """A member with maps in place of their loads, unless that would compute a point twice for it."""
+    ranks = {r.name for r in (*own_ranks(group, einsum), *einsum.reduced) if r.extent != ONE}
 
     def read(load: Load) -> Expr:
         load = map_load_indices(load, read)
         maker = table.get(load.tensor)
-        if maker is None or not maker.is_map or maker.name in group.stored or reads[maker.name] > 1 or load.outside is not None:
+        if maker is None or not maker.is_map or maker.name in group.stored or load.outside is not None:
+            return load
+        if reads[maker.name] > 1 and (is_held(group, maker) or cost(maker.expression) > CHEAP):
             return load
         if not ranks <= {name for i in load.index for name in index_variables(i)}:
             return load
@@ -155,3 +172,18 @@ def _merge_into(
 
     where = None if einsum.where is None else map_loads(einsum.where, read)
     return replace(einsum, expression=map_loads(einsum.expression, read), where=where)
+
+
+def updates_in_place(members: tuple[Einsum, ...], einsum: Einsum, iterative: str) -> bool:
+    """Whether a step of a carried member reads of the one before only the element it writes, and nothing reads that afterwards."""
+    t = as_index(iterative)
+    step = step_slot(einsum, iterative)
+    same = tuple(t if slot == step else i for slot, i in enumerate(einsum.index))
+    place = members.index(einsum)
+    for number, other in enumerate(members):
+        for load in member_loads(other):
+            if load.tensor != einsum.name or load.index[step] != t:
+                continue
+            if number > place or (number == place and (einsum.reduce is not None or load.index != same)):
+                return False
+    return True

@@ -13,7 +13,7 @@ from tcomp.ir.expressions import Index, loads
 from tcomp.ir.monoids import MONOIDS
 from tcomp.passes.arguments import Bound, stride_along
 from tcomp.passes.group import Group
-from tcomp.passes.scan import own_ranks
+from tcomp.passes.scan import merge_maps, own_ranks
 from tcomp.passes.tiles import typical
 
 LARGEST_ROWS = 4
@@ -28,7 +28,7 @@ def needs_own_lanes(group: Group, extent: int, lanes: int) -> bool:
 def tile_members(bound: Bound, width: Callable[[Index], int]) -> tuple[tuple[str, int], ...]:
     """A tile for the lanes of each member, after one for the rows of a reduction; `width` gives a tile's size for an extent."""
     tiles: dict[str, int] = {}
-    for einsum in bound.group.members:
+    for einsum in merge_maps(bound.group):
         lanes = _best_lanes(bound, einsum)
         if lanes is None or lanes.name in tiles:
             continue
