@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tcomp
 from tcomp.ir.parser import parse_cascade
 from tcomp.ir.text import print_einsum
 from tcomp.ir.verify import check_cascade
@@ -15,8 +16,6 @@ from tests.cascade_strategies import programs
 from tests.compiled import Function
 from tests.documentation import find_example
 from tests.program_runner import check_compiled, random_inputs
-
-import tcomp
 
 EXAMPLE = find_example(module.__doc__)
 SMALL = {"MOST_INSTANCES": 4, "SHORTEST_PART": 3, "LANES": 2}
