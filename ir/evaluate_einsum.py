@@ -210,7 +210,8 @@ class EinsumEvaluator:
         shape = self.arrays[einsum.name].shape
         state = identity_state(monoid, dtype, shape, self.float64)
         if einsum.initial is not None:
-            state = (numpy.array(self.evaluate_initial(einsum, monoid.state_dtypes(dtype)[0])),)
+            # In row-major order, also where `from` repeats along a dimension: points are stored through a flat view.
+            state = (numpy.array(self.evaluate_initial(einsum, monoid.state_dtypes(dtype)[0]), order="C"),)
         if 0 not in piece.length:
             keys, folded = self.fold_scattered(einsum, piece, shape)
             flat = tuple(component.reshape(-1) for component in state)

@@ -1,5 +1,8 @@
 """Hypothesis strategies for small cascades that verify, evaluate without error, and do not amplify roundings."""
 
+from dataclasses import replace
+from math import prod
+
 from hypothesis import strategies
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Tensor
@@ -102,15 +105,85 @@ def tuple_reductions(draw, name, tensors):
 
 
 @strategies.composite
+def positions(draw, name, tensors):
+    """A vector of places made in the cascade: what `torch.arange` gives, or what arithmetic makes of it; some meet, some are negative."""
+    count = draw(EXTENTS)
+    i = as_index("i")
+    index = draw(strategies.sampled_from([i, i, i, i + 1, i * 2, count - 1 - i, i // 2, i % 3, i - 1, as_index(1)]))
+    return Einsum(((name, i64),), (i,), (as_index(count),), Ordinal(index, i64))
+
+
+@strategies.composite
+def places(draw, tensors, ranks, extent):
+    """A slot that an element of some vector of places gives, as it is or with negative ones counted from the end."""
+    fitting = [(t, rank) for t in tensors for rank in ranks if t.dtype == i64 and t.shape[0].constant >= rank.extent.constant]
+    if not fitting:
+        return as_index(ranks[0].name) * 2
+    tensor, rank = draw(strategies.sampled_from(fitting))
+    element = Load(tensor.name, (as_index(rank.name),))
+    if draw(strategies.booleans()):
+        return value_index(element)
+    from_end = apply("add", element, constant(extent, i64))
+    return value_index(apply("select", apply("lt", element, constant(0, i64)), from_end, element))
+
+
+@strategies.composite
 def scatters(draw, name, tensors):
-    """A sum into the places that an integer tensor names."""
-    ids = draw(strategies.sampled_from([t for t in tensors if t.dtype == i64]))
-    source = Rank("i", ids.shape[0])
-    width = Rank("j", as_index(draw(EXTENTS)))
-    value = draw(values(tensors, [source, width], 1))
-    slot = value_index(Load(ids.name, (as_index("i"),)))
-    initial = draw(strategies.sampled_from([None, constant(0.5, f32)]))
-    return Einsum(((name, f32),), (slot, as_index("j")), (as_index(3), width.extent), value, "sum", (source,), None, initial)
+    """A fold into places that integers name, of which one may turn out to be a rank, into what some tensor holds or into nothing."""
+    vectors = [t for t in tensors if t.dtype == i64]
+    ranks = []
+    for letter in RANKS[: draw(strategies.integers(1, 3))]:
+        extent = draw(strategies.sampled_from(vectors[-2:])).shape[0] if draw(strategies.booleans()) else as_index(draw(EXTENTS))
+        ranks.append(Rank(letter, extent))
+    left, index, shape = list(ranks), [], []
+    for _ in range(draw(strategies.integers(1, 3))):
+        if left and draw(strategies.booleans()):
+            rank = left.pop(draw(strategies.integers(0, len(left) - 1)))
+            index.append(as_index(rank.name))
+            shape.append(rank.extent)
+        else:
+            # Extents near those of the ranks: that is where a slot may be a rank.
+            extent = draw(strategies.sampled_from([3, *(rank.extent.constant + more for rank in ranks for more in (0, 0, 1))]))
+            index.append(draw(places(tensors, ranks, extent)))
+            shape.append(as_index(extent))
+    bare = {slot.as_variable for slot in index}
+    if None not in bare:
+        index.append(as_index(ranks[0].name) * 2)
+        shape.append(as_index(draw(EXTENTS)))
+    reduced = tuple(rank for rank in ranks if rank.name not in bare)
+    value = draw(values(tensors, ranks, 1))
+    monoid = draw(strategies.sampled_from(["sum", "last", "max"]))
+    scatter = Einsum(((name, f32),), tuple(index), tuple(shape), value, monoid, reduced)
+    where = apply("ne", Ordinal(as_index(ranks[-1].name), i64), constant(1, i64)) if draw(strategies.integers(0, 3)) == 0 else None
+    start = [strategies.none(), strategies.just(constant(0.5, f32)), values(tensors, list(scatter.slot_ranks), 1)]
+    return replace(scatter, where=where, initial=draw(strategies.one_of(start)))
+
+
+@strategies.composite
+def pairs(draw, name, tensors):
+    """All pairs of elements of a tensor whose dimensions are one in some order, compared with one another or with sums of them."""
+    tensor = draw(strategies.sampled_from([t for t in tensors if t.dtype == f32 and len(t.shape) > 1]))
+    extents = extents_of(tensor.shape)
+    kept = draw(strategies.integers(0, len(extents) - 2))
+    order = [*range(kept), *draw(strategies.permutations(range(kept, len(extents))))]
+    ranks = [Rank(RANKS[place], as_index(extents[d])) for place, d in enumerate(order[:kept])]
+    length = prod(extents[d] for d in order[kept:])
+    place, index = as_index("p"), {}
+    for d in reversed(order[kept:]):
+        index[d] = place % extents[d]
+        place = place // extents[d]
+    index.update((d, as_index(ranks[p].name)) for p, d in enumerate(order[:kept]))
+    batch = tuple(as_index(rank.name) for rank in ranks)
+    shape = (*(rank.extent for rank in ranks), as_index(length))
+    value = apply("mul", Load(tensor.name, tuple(index[d] for d in range(len(extents)))), constant(0.5, f32))
+    flat = Einsum(((f"{name}.flat", f32),), (*batch, as_index("p")), shape, value)
+    first, second = (Load(flat.name, (*batch, as_index(letter))) for letter in "pq")
+    both = apply(draw(strategies.sampled_from(["sub", "mul", "maximum"])), first, second)
+    free = [Rank("p", as_index(length)), Rank("q", as_index(length))]
+    monoid = draw(strategies.sampled_from([None, None, "sum", "max"]))
+    reduced = () if monoid is None else (free.pop(draw(strategies.integers(0, 1))),)
+    slots, sizes = (*batch, *(as_index(r.name) for r in free)), (*shape[:-1], *(r.extent for r in free))
+    return flat, Einsum(((name, f32),), slots, sizes, both, monoid, reduced)
 
 
 @strategies.composite
@@ -127,7 +200,7 @@ def scans(draw, name, tensors):
 @strategies.composite
 def gathers(draw, name, tensors):
     """Rows of a tensor, named by an integer tensor whose values are in 0..3."""
-    ids = draw(strategies.sampled_from([t for t in tensors if t.dtype == i64]))
+    ids = next(t for t in tensors if t.name == "Ids")
     tensor = draw(strategies.sampled_from([t for t in tensors if t.dtype == f32 and t.shape and t.shape[0].constant > 3]))
     row = value_index(Load(ids.name, (as_index("i"),)))
     rest = tuple(as_index(RANKS[p]) for p in range(1, len(tensor.shape)))
@@ -145,11 +218,12 @@ def programs(draw, largest=6):
     tensors = list(inputs)
     statements = []
     for position in range(draw(strategies.integers(1, largest))):
-        kinds = [maps_and_reductions] * 8 + [tuple_reductions, scatters, scans, gathers]
-        statement = draw(draw(strategies.sampled_from(kinds))(f"t{position}", tensors))
-        statements.append(statement)
-        body = statement.body if isinstance(statement, Iteration) else (statement,)
-        tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype != i64]
+        kinds = [maps_and_reductions] * 8 + [tuple_reductions, positions, scatters, scatters, scans, gathers, pairs]
+        made = draw(draw(strategies.sampled_from(kinds))(f"t{position}", tensors))
+        for statement in made if isinstance(made, tuple) else (made,):
+            statements.append(statement)
+            body = statement.body if isinstance(statement, Iteration) else (statement,)
+            tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype == f32 or len(e.targets) == 1]
     names = [t.name for t in tensors if t not in inputs]
     outputs = (*draw(strategies.lists(strategies.sampled_from(names), max_size=2, unique=True)), names[-1])
     return Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys(outputs)))

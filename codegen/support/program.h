@@ -49,6 +49,10 @@ typedef struct {
   int32_t *fault;
 } tcomp_run_state;
 
+/* Division of sizes, down, as in the kernels (vector_arithmetic.h); a divisor is positive where anything is counted. */
+static inline int64_t tcomp_floor_divide_i64(int64_t a, int64_t b) { return b <= 0 ? 0 : a / b - (a % b < 0); }
+static inline int64_t tcomp_remainder_i64(int64_t a, int64_t b) { return a - b * tcomp_floor_divide_i64(a, b); }
+
 static inline char *tcomp_locate(const tcomp_place *place, const tcomp_run_state *run) {
   char *base = place->base < 0 ? run->arena : (char *)run->externals[place->base];
   return base + (place->symbolic < 0 ? place->offset : run->offsets[place->symbolic]);
