@@ -33,7 +33,7 @@ from tcomp.codegen.c_tree import (
     call,
 )
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA, Place, Plan, Step
 from tcomp.ir.tile import Kernel, span_bytes
