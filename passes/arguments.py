@@ -32,6 +32,7 @@ from tcomp.ir.expressions import (
     walk,
 )
 from tcomp.ir.index import Bounds, interval
+from tcomp.ir.text import print_index
 from tcomp.ir.tile import span_bytes
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
 from tcomp.passes.group import Group
@@ -50,6 +51,12 @@ class Memory:
     def bytes(self) -> Index:
         """From the first element to the end of the last."""
         return span_bytes(self.dtype, self.shape, self.strides)
+
+
+def print_memory(memory: Memory) -> str:
+    """f32[2, 64] strides (80, 1), 576 bytes."""
+    shape, strides = (", ".join(map(print_index, sizes)) for sizes in (memory.shape, memory.strides))
+    return f"{memory.dtype}[{shape}] strides ({strides}), {print_index(memory.bytes)} bytes"
 
 
 @dataclass(frozen=True, slots=True)

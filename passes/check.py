@@ -12,9 +12,13 @@ from tcomp.ir.errors import VerifyError
 from tcomp.ir.evaluate import evaluate
 from tcomp.ir.evaluate_dtypes import Array
 from tcomp.ir.evaluate_expression import extent_value
+from tcomp.ir.expressions import ZERO, Index
+from tcomp.ir.plan import ARENA
+from tcomp.ir.plan_verify import Allotment, PlanMemory, check_plan
 from tcomp.ir.tile import Kernel
 from tcomp.ir.tile_verify import check_kernel
 from tcomp.ir.verify import check_cascade
+from tcomp.passes.pipeline import Program
 
 Observer = Callable[[str, object], None]
 
@@ -23,7 +27,7 @@ LARGEST_DIFFERENCE = 1e-9
 
 
 def verifying_observer() -> Observer:
-    """Return an observer that verifies every cascade and kernel.
+    """Return an observer that verifies every cascade, kernel and plan.
 
     It raises VerifyError, naming the stage and showing the text before and after it.
     """
@@ -35,6 +39,8 @@ def verifying_observer() -> Observer:
                 check_cascade(result)
             elif isinstance(result, Kernel):
                 check_kernel(result)
+            elif isinstance(result, Program):
+                _check_proved(result)
         except VerifyError as error:
             raise VerifyError(
                 f"{stage} broke a rule: {error.what}",
@@ -45,6 +51,30 @@ def verifying_observer() -> Observer:
             before[0] = str(result)
 
     return observe
+
+
+def _check_proved(program: Program) -> None:
+    assumed = check_program(program)
+    if assumed and not program.plan.symbols:
+        raise VerifyError(f"it cannot be proved that {assumed[0]}", where=str(program.plan), help="teach tcomp.ir.prove, or mend it")
+
+
+def check_program(program: Program, given: Mapping[str, Index] | None = None) -> tuple[str, ...]:
+    """Check that a program stays inside its memory; returns what has to be assumed of symbolic sizes.
+
+    `given` are the bytes that external tensors will have, without which they are taken to have what their strides need.
+    Raises VerifyError.
+    """
+    addresses = dict(program.schedule.addresses)
+    allotments = {
+        name: Allotment(ARENA, addresses[name], addresses[name] + memory.bytes)
+        if name in addresses
+        else Allotment(name, ZERO, memory.bytes if given is None else given[name])
+        for name, memory in program.memories
+        if name in addresses or name in program.plan.externals
+    }
+    memory = PlanMemory(allotments, program.operands, program.cascade.outputs, dict(program.products))
+    return check_plan(program.plan, dict(program.kernels), memory)
 
 
 def evaluating_observer(inputs: Mapping[str, Array], symbols: Mapping[str, int] | None = None) -> Observer:

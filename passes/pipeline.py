@@ -8,7 +8,7 @@
              -> steps               of how many steps memory has what an iteration stores
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
-             -> plan                order of kernels, addresses in the arena
+             -> plan                order of kernels, addresses in the arena; `tcomp.ir.plan_verify` proves that memory suffices
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel, contiguous_strides
 from tcomp.passes.absorb import absorb_maps
 from tcomp.passes.affine import fold_affine
-from tcomp.passes.arguments import Memory, Operand, bind_arguments, merge_ranks
+from tcomp.passes.arguments import Memory, Operand, bind_arguments, merge_ranks, print_memory
 from tcomp.passes.chain import chain_groups
 from tcomp.passes.choose import Candidate, Chooser, Measure
 from tcomp.passes.contraction_order import order_contractions
@@ -105,6 +105,14 @@ class Program:
     """The tensors that each step is given, in the order of its places."""
     memories: tuple[tuple[str, Memory], ...] = ()
     """How every tensor lies in memory, by name."""
+
+    def __str__(self) -> str:
+        """Where each tensor lies, which is what no other text of a compilation tells."""
+        addresses = dict(self.schedule.addresses)
+        return "\n".join(
+            f"{name}: {print_memory(memory)} at {f'arena + {addresses[name]}' if name in addresses else name}"
+            for name, memory in self.memories
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +243,7 @@ def build(
     schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
     observe("schedule", schedule_text)
     observe("plan", plan)
-    return Program(
+    program = Program(
         cascade,
         groups=tuple(found.group for found in chosen),
         schedule=schedule_text,
@@ -246,6 +254,8 @@ def build(
         operands=tuple(tuple(tensor for tensor, _ in operands) for _, operands in steps),
         memories=tuple(memories.items()),
     )
+    observe("memory", program)
+    return program
 
 
 def _choose(

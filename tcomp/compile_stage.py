@@ -17,17 +17,18 @@ from tcomp.devices import choose_backend
 from tcomp.faults import Fault, contain
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError, Unsupported
-from tcomp.ir.expressions import Index
+from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA
 from tcomp.lower_graph import lower_graph
 from tcomp.makers import CMaker, TritonMaker
 from tcomp.options import Options
+from tcomp.passes.check import check_program
+from tcomp.passes.pipeline import Compiled, compile_cascade
 from tcomp.passes.pipeline import Program as Kernels
-from tcomp.passes.pipeline import compile_cascade
 from tcomp.program import AnyLibrary, Check, CompiledStage, Constant, Operand, Slot
 from tcomp.settings import Settings
-from tcomp.sizes import TensorSpec
+from tcomp.sizes import TensorSpec, count_bytes
 from tcomp.stage_report import make_report
 
 
@@ -115,6 +116,11 @@ def _build_stage(
     strict, atomic = options.numerics == "strict", options.scatter == "atomic"
     compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic, measure=maker.measure)
     _check_budget(compiled.main, options.memory_budget)
+    memories = dict(compiled.prelude.memories)
+    folded = {name: memories[name].bytes.constant for name in compiled.prelude.cascade.outputs}
+    written = set(compiled.main.cascade.outputs)
+    results = tuple((name if name in written else f"{name}.out", slot, spec) for name, (slot, spec) in made.items())
+    _check_memory(compiled, specs, folded, results)
     inputs = {name: source.name if isinstance(source, Constant) else name for name, source in sources.items()}
     with ThreadPoolExecutor(max_workers=2) as pool:
         prelude = pool.submit(_build, compiled.prelude, inputs, maker)
@@ -124,10 +130,6 @@ def _build_stage(
     if dump.is_wanted:
         for kernel in report().kernels:
             dump.write(f"{kernel.name}{maker.suffix}", kernel.source)
-    memories = dict(compiled.prelude.memories)
-    folded = {name: memories[name].bytes.constant for name in compiled.prelude.cascade.outputs}
-    written = set(compiled.main.cascade.outputs)
-    results = tuple((name if name in written else f"{name}.out", slot, spec) for name, (slot, spec) in made.items())
     return CompiledStage(sources, folded, results, specs, *libraries, report)
 
 
@@ -144,6 +146,16 @@ def _describe_checks(kernels: Kernels, inputs: Mapping[str, str]) -> tuple[Check
         sources = dict.fromkeys(f"{member.name} {member.source}".rstrip() for member in members)
         found.append(Check(into or "an intermediate tensor", "\n".join(sources), check.extent))
     return tuple(found)
+
+
+def _check_memory(
+    compiled: Compiled, specs: Mapping[str, TensorSpec], folded: Mapping[str, int], results: Sequence[tuple[str, int, TensorSpec]]
+) -> None:
+    """Check that kernels stay inside the memory that calls will give them; raises VerifyError."""
+    given = {name: count_bytes(spec) for name, spec in specs.items()}
+    given.update((name, as_index(size)) for name, size in folded.items())
+    check_program(compiled.prelude, given)
+    check_program(compiled.main, given | {name: count_bytes(spec) for name, _, spec in results})
 
 
 def _check_budget(main: Kernels, budget: int | None) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index, substitute_index
 from tcomp.ir.text import print_index
+from tcomp.ir.tile import span_elements
 from tcomp.lowerings.torch_types import Symbols
 
 Evaluator: TypeAlias = Callable[[Sequence[int]], tuple[int, ...]]
@@ -71,6 +72,11 @@ def spec_of(value: Tensor) -> TensorSpec:
     """The spec of a tensor, real or fake."""
     symbols = Symbols()
     return TensorSpec(value.dtype, symbols.shape(value.shape), symbols.shape(value.stride()))
+
+
+def count_bytes(spec: TensorSpec) -> Index:
+    """Bytes of the memory that a tensor of a spec reaches over."""
+    return span_elements(spec.shape, spec.strides) * spec.dtype.itemsize
 
 
 def read_condition(expression: sympy.Basic) -> Condition:

@@ -13,9 +13,9 @@ HOPPER = Gpu("sm_90 132 multiprocessors", 90, 132, 232448, 65536, 50 << 20, "tri
 AMPERE = Gpu("sm_80 108 multiprocessors", 80, 108, 166912, 65536, 40 << 20, "triton")
 
 
-def compile_model(module, inputs, target):
-    """The main program of a module for a GPU."""
-    captured = capture(module, inputs, {}, dynamic=False)
+def compile_model(module, inputs, target, dynamic=False):
+    """The main program of a module for a GPU, or another target."""
+    captured = capture(module, inputs, {}, dynamic=dynamic)
     cascade = lower_graph(captured.graph)
     nodes = [n for n in captured.graph.graph.nodes if n.op in ("placeholder", "get_attr") and isinstance(n.meta.get("val"), torch.Tensor)]
     tensors = tuple(replace(tensor, weight=node.op == "get_attr") for tensor, node in zip(cascade.inputs, nodes, strict=True))

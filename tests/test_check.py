@@ -1,10 +1,13 @@
 """The observers find planted faults and name the pass."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.parser import parse_cascade
+from tcomp.ir.plan import Place
 from tcomp.ir.tile_parser import parse_kernel
 from tcomp.passes import pipeline
 from tcomp.passes.check import describe_difference, evaluating_observer, verifying_observer
@@ -31,6 +34,26 @@ def test_a_broken_kernel_names_the_stage():
     kernel = parse_kernel("kernel k(in x: f32[8], out y: f32[8]) { y[i.0] over (i.0:8) = x[i.0 + 1] }")
     with pytest.raises(VerifyError, match=r"kernel broke a rule: .* is outside"):
         verifying_observer()("kernel", kernel)
+
+
+def test_a_plan_that_leaves_its_memory_names_the_stage():
+    program = pipeline.compile_cascade(GOOD, {}, small_target()).main
+    observe = verifying_observer()
+    observe("memory", program)
+    step, *_ = program.plan.steps
+    shifted = replace(step, places=tuple(Place(place.base, place.offset + 4) for place in step.places))
+    with pytest.raises(VerifyError, match=r"memory broke a rule: .* reaches over bytes"):
+        observe("memory", replace(program, plan=replace(program.plan, steps=(shifted,))))
+
+
+def test_what_cannot_be_proved_of_fixed_sizes_is_refused_here():
+    cascade = parse_cascade("cascade c(X: f32[8]) -> (Y) { Y: f32[i:8] = X[i] }")
+    program = pipeline.compile_cascade(cascade, {}, small_target()).main
+    name = program.steps[0]
+    # Never outside, which takes more than the ends of ranges to see.
+    odd = parse_kernel(f"kernel {name}(in x0: f32[8], out y: f32[8]) {{ y[i] over (i:8) = x0[(7*i - i*i) // 2] }}")
+    with pytest.raises(VerifyError, match="it cannot be proved that kernel"):
+        verifying_observer()("memory", replace(program, kernels=((name, odd),)))
 
 
 def test_a_changed_value_names_the_stage_and_shows_both_texts():

@@ -9,8 +9,12 @@ from compiled import Function, check, check_same, make_linear, random
 from torch import nn
 
 import tcomp
-from tcomp import runtime_stages
+from tcomp import compile_stage, runtime_stages
+from tcomp.ir.errors import VerifyError
+from tcomp.ir.tile import contiguous_strides, span_bytes
 from tcomp.options import Options
+from tcomp.passes import pipeline
+from tcomp.passes.arguments import Memory
 
 
 def test_linear_and_relu():
@@ -196,6 +200,25 @@ class Inverse(nn.Module):
     def forward(self, x):
         y = self.first(x).relu()
         return self.second(torch.linalg.matrix_exp(y)) + y, y
+
+
+@pytest.mark.parametrize("less", [lambda spec: spec.shape == (), lambda spec: len(spec.shape) == 2], ids=["result", "input"])
+def test_kernels_that_would_leave_what_calls_allocate_are_refused_before_they_are_built(monkeypatch, less):
+    """Planted: one byte too few for a tensor."""
+    count = compile_stage.count_bytes
+    monkeypatch.setattr(compile_stage, "count_bytes", lambda spec: count(spec) - 1 if less(spec) else count(spec))
+    monkeypatch.setattr(compile_stage, "_build", None)
+    with pytest.raises(VerifyError, match="reaches over bytes"):
+        tcomp.compile(Function(lambda x: x.exp().sum()), (torch.ones(3, 4),))
+
+
+def test_folded_values_have_the_memory_that_kernels_take(monkeypatch):
+    """Planted: the size of a folded slice by its shape, not its strides."""
+    monkeypatch.setattr(pipeline, "dense_strides", lambda shape, strides: strides)
+    monkeypatch.setattr(Memory, "bytes", property(lambda self: span_bytes(self.dtype, self.shape, contiguous_strides(self.shape))))
+    weight = torch.arange(160.0).reshape(2, 80)
+    with pytest.raises(VerifyError, match=r"reaches over bytes 0 \.\. 576 of .*, which was given 512"):
+        tcomp.compile(Function(lambda x: ((weight * 2)[:, 8:72], x + 1)), (torch.ones(3),))
 
 
 def test_unsupported_operators_run_in_eager():

@@ -184,7 +184,7 @@ def test_an_observer_sees_every_stage():
     cascade = parse_cascade("cascade c(X: f32[4], weight W: f32[4]) -> (Y) { E: f32[i:4] = exp(W[i]) Y: f32[i:4] = X[i] * E[i] }")
     compile_cascade(cascade, {}, small_target(), lambda stage, result: stages.append(stage))
     passes = [run.__name__ for run in pipeline.CASCADE_PASSES]
-    build = ["groups", "kernel", "schedule", "plan"]
+    build = ["groups", "kernel", "schedule", "plan", "memory"]
     assert stages == ["cascade", *passes, "normalise_ranks", "prepare_operands", "prelude", "main", *build, *build]
 
 

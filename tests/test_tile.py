@@ -17,9 +17,8 @@ def sizes(*values):
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), max_size=4))
 def test_the_span_ends_behind_the_last_element(dims):
     shape, strides = [n for n, _ in dims], [s for _, s in dims]
-    steps = [numpy.arange(n).reshape(-1, *[1] * (len(dims) - d - 1)) * s for d, (n, s) in enumerate(dims)]
-    places = sum(steps, numpy.zeros([1] * len(dims)))
-    assert span_elements(sizes(*shape), sizes(*strides)).constant == (places.max() + 1 if places.size else 0)
+    places = [sum(i * s for i, s in zip(point, strides)) for point in numpy.ndindex(*shape)]
+    assert span_elements(sizes(*shape), sizes(*strides)).constant == max(places, default=-1) + 1
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ from torch import nn
 
 import tcomp
 from tcomp.compiled_module import CompiledModule
+from tcomp.passes.check import check_program
 from tcomp.reference import is_right, list_tensors, measure_error, run_reference
 from tcomp.zoo import NAMES, build
+from tests.gpu_targets import HOPPER, compile_model
+from tests.program_runner import small_target
 
 WORDS = 101
 """The vocabulary of the small language models."""
@@ -54,6 +57,19 @@ def draw_others(inputs):
 
 def differ(first, second):
     return all(not torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("target", [small_target(), HOPPER], ids=lambda target: target.name)
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_are_proved_to_stay_inside_their_memory(name, target):
+    assert check_program(compile_model(*build(name, size="small"), target)) == ()
+
+
+@pytest.mark.parametrize(("name", "assumed"), [("bert", []), ("llama", []), ("convnext", []), ("gpt2", ["x2[j, k.0 + 16*k.1] is inside x2"])])
+def test_so_they_are_for_any_size(name, assumed):
+    """What GPT-2 takes for granted is that it has an embedding for every position."""
+    found = check_program(compile_model(*build(name, size="small"), small_target(), dynamic=True))
+    assert [text.partition(": ")[2] for text in found] == assumed
 
 
 def test_results_are_as_right_as_those_of_eager(case):
