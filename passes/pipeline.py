@@ -4,7 +4,7 @@
              -> ranks normalised    unit dimensions dropped, divided ranks split
              -> operands prepared   for a CPU: padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
-             -> groups              one per kernel, wide inside; for a GPU long sums split, packed weights expanded inside
+             -> groups              one per kernel, wide inside; what one map reads is made there (CPU); for a GPU long sums split, packed weights expanded inside
              -> steps               of how many steps memory has what an iteration stores
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
@@ -44,6 +44,7 @@ from tcomp.passes.reroll import reroll
 from tcomp.passes.rolling import roll_steps
 from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
+from tcomp.passes.sink import sink_maps
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.split_groups import split_groups
 from tcomp.passes.tiling import choose_schedule
@@ -186,6 +187,7 @@ def build(
     external = set(memories)
     expanded = prologues or {}
     groups = attach_prologues(fuse(without(cascade, expanded)), expanded)
+    groups = sink_maps(groups, cascade) if isinstance(target, Cpu) else groups
     groups = groups if strict else widen_groups(groups, cascade)
     groups = chain_groups(groups, cascade, target, strict=strict)
     if isinstance(target, Gpu):
