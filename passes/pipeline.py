@@ -4,7 +4,8 @@
              -> ranks normalised    unit dimensions dropped, divided ranks split
              -> operands prepared   for a CPU: padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
-             -> groups              one per kernel, wide inside; long reductions with few results split, packed weights expanded
+             -> groups              one per kernel, wide inside; for a CPU maps made in their one reader, for a GPU packed weights;
+                                    long reductions with few results split
              -> steps               of how many steps memory has what an iteration stores
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
@@ -46,6 +47,7 @@ from tcomp.passes.reroll import reroll
 from tcomp.passes.rolling import roll_steps
 from tcomp.passes.share import share_einsums
 from tcomp.passes.simplify import simplify, simplify_strictly
+from tcomp.passes.sink import sink_maps
 from tcomp.passes.split import normalise_ranks
 from tcomp.passes.split_groups import split_groups
 from tcomp.passes.split_rows import split_rows
@@ -214,6 +216,7 @@ def build(
     external = set(memories)
     expanded = prologues or {}
     groups = attach_prologues(fuse(without(cascade, expanded)), expanded)
+    groups = sink_maps(groups, cascade) if isinstance(target, Cpu) else groups
     groups = groups if strict else widen_groups(groups, cascade)
     groups = chain_groups(groups, cascade, target, strict=strict)
     if isinstance(target, Gpu):

@@ -1,0 +1,142 @@
+"""Sink maps into the map of another kernel that alone reads them: what is made for one reader need not be stored for it.
+
+    A: f32[i:N, j:M] = W[j] * X[i, 2*j]                    X is read with steps, so that no two of the three fuse as they stand
+    B: f32[i:N, j:M] = V[j] * X[i, 2*j + 1]
+    Z: f32[i:N, j:M] = A[i, j] + B[i, j]
+      =>
+    Z: f32[i:N, j:M] = W[j] * X[i, 2*j] + V[j] * X[i, 2*j + 1]
+
+Only where no point is computed twice, neighbours stay neighbours, and what lives at once does not grow: the operands of a map live on
+until its reader has run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import accumulate
+from math import prod
+
+from tcomp.ir.cascade import Cascade, Einsum, Tensor
+from tcomp.ir.expressions import ONE, Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute, walk
+from tcomp.ir.index import simplify_indices
+from tcomp.passes.group import Group
+from tcomp.passes.inline import read_through
+from tcomp.passes.tiles import typical
+
+LARGEST_EXPRESSION = 512
+"""Nodes of an expression with the maps that sank into it."""
+
+
+def sink_maps(groups: tuple[Group, ...], cascade: Cascade) -> tuple[Group, ...]:
+    """Compute maps in the kernel that alone reads them; the same groups if there are none, or if more would live at once."""
+    sunk = _Sinking(groups, cascade).sink()
+    return sunk if len(sunk) < len(groups) and peak_bytes(sunk, cascade) <= peak_bytes(groups, cascade) else groups
+
+
+def peak_bytes(groups: tuple[Group, ...], cascade: Cascade) -> int:
+    """The largest sum of bytes that live at once between kernels that run in this order; inputs and outputs are not counted."""
+    tensors = cascade.tensors()
+    made = {name: place for place, group in enumerate(groups) for name in group.stored if name not in cascade.outputs}
+    last = made | {name: place for place, group in enumerate(groups) for name in group.reads() if name in made}
+    changes = [0] * (len(groups) + 1)
+    for name, place in made.items():
+        changes[place] += _bytes(tensors[name])
+        changes[last[name] + 1] -= _bytes(tensors[name])
+    return max(accumulate(changes))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return prod(typical(extent) for extent in tensor.shape) * tensor.dtype.bytes
+
+
+def _is_map(group: Group) -> bool:
+    return group.kind == "nest" and not group.inner and all(e.is_map for e in group.members)
+
+
+class _Sinking:
+    """Groups from which maps are taken, first to last."""
+
+    def __init__(self, groups: tuple[Group, ...], cascade: Cascade) -> None:
+        self.groups = list(groups)
+        self.cascade = cascade
+        self.tensors: Mapping[str, Tensor] = cascade.tensors()
+        self.home = {name: place for place, group in enumerate(groups) for name in group.stored}
+        self.reads: dict[str, int] = {}
+        for group in groups:
+            for einsum in group.members:
+                for name in _names_read(einsum):
+                    self.reads[name] = self.reads.get(name, 0) + 1
+        self.gone: set[int] = set()
+
+    def sink(self) -> tuple[Group, ...]:
+        """The groups that are left."""
+        for place, group in enumerate(self.groups):
+            if _is_map(group):
+                members = tuple(self._read_member(e) for e in group.members)
+                self.groups[place] = replace(group, members=members)
+        return tuple(group for place, group in enumerate(self.groups) if place not in self.gone)
+
+    def _read_member(self, einsum: Einsum) -> Einsum:
+        bounds = einsum.bounds(self.cascade.symbols)
+        taken: list[int] = []
+
+        def read(load: Load) -> Expr:
+            made = self._made_for(einsum, load)
+            if made is None:
+                return load
+            taken.append(self.home[load.tensor])
+            return read_through(made, load, self.tensors, bounds)
+
+        expression = map_loads(einsum.expression, read)
+        if not taken or sum(1 for _ in walk(expression)) > LARGEST_EXPRESSION:
+            return einsum
+        self.gone.update(taken)
+        return replace(einsum, expression=simplify_indices(expression, bounds))
+
+    def _made_for(self, reader: Einsum, load: Load) -> Einsum | None:
+        """The map of another kernel that a load alone reads, as one einsum; None if it is to stay."""
+        place = self.home.get(load.tensor)
+        if place is None or load.outside is not None or load.tensor in self.cascade.outputs or self.reads[load.tensor] != 1:
+            return None
+        group = self.groups[place]
+        if not _is_map(group) or group.stored != (load.tensor,) or reader in group.members or not _walks_once(reader, load, self.tensors):
+            return None
+        return _as_one(group)
+
+
+def _names_read(einsum: Einsum) -> list[str]:
+    """The tensor of each load, once for every time it is read; what an index or an initial value reads is read there too."""
+    parts = [part for part in (einsum.expression, einsum.where, einsum.initial) if part is not None]
+    direct = [load.tensor for part in parts for load in loads(part)]
+    return [*direct, *(name for name in einsum.reads() if name not in direct)]
+
+
+def _walks_once(reader: Einsum, load: Load, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a reader finds no element of a tensor twice, and neighbours along its last rank next to each other."""
+    shape = tensors[load.tensor].shape
+    ranks = [r for r in reader.free if r.extent != ONE]
+    used = {name for i in load.index for name in index_variables(i)}
+    points, elements = ([typical(e) for e in extents] for extents in ([r.extent for r in ranks], shape))
+    if not ranks or not load.index or not {r.name for r in ranks} <= used or prod(points) > prod(elements):
+        return False
+    last = as_index(ranks[-1].name)
+    return ranks[-1].name not in index_variables(load.index[-1] - last)
+
+
+def _as_one(group: Group) -> Einsum | None:
+    """The last map of a group over what the group reads; None if a map in it is read more than once."""
+    table = {e.name: e for e in group.members}
+    found = [load.tensor for e in group.members for load in loads(e.expression) if load.tensor in table]
+    if len(found) != len(set(found)) or any(len(e.targets) > 1 or e.where is not None for e in group.members):
+        return None
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        maker = table.get(load.tensor)
+        if maker is None:
+            return load
+        return substitute(map_loads(maker.expression, read), {str(s.as_variable): i for s, i in zip(maker.index, load.index)})
+
+    (name,) = group.stored
+    return replace(table[name], expression=map_loads(table[name].expression, read))
