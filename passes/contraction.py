@@ -18,6 +18,9 @@ from tcomp.ir.index import interval
 SMALLEST_LANES = 4
 """A right operand with a shorter lane rank than this is not worth vectorising over if the other operand has a longer one."""
 
+LONG_LANES = 64
+"""Lanes of this length fill registers, so that it counts more how the result lies in memory than which lanes are longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contraction:
@@ -81,12 +84,13 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool], lanes: str | No
     if not candidates:
         return None
 
-    def preference(contraction: Contraction) -> tuple[bool, bool, bool, bool, int]:
+    def preference(contraction: Contraction) -> tuple[bool, bool, bool, bool, bool, int]:
         right = contraction.right
         extent = interval(contraction.lanes.extent, einsum.bounds())[1]
         length = extent if extent is not None else 1 << 20
         last = lane_position(right, contraction.lanes.name, einsum.reduced) == len(right.index) - 1
-        return panel_of(right) is not None, length >= SMALLEST_LANES, static.get(right.tensor, False), last, length
+        adjacent = length >= LONG_LANES and contraction.lanes == einsum.free[-1]
+        return panel_of(right) is not None, length >= SMALLEST_LANES, static.get(right.tensor, False), last, adjacent, length
 
     return max(candidates, key=preference)
 

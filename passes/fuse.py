@@ -2,7 +2,8 @@
 
 Statements are taken in order. Each joins the *latest* group among those that produce what it reads, if their ranks agree one to one
 (so a dependence always runs from an earlier group to a later one and no cycle can arise); else it may join the newest group as a
-sibling that reads the same tensor over the same ranks; else it founds a group.
+sibling that reads the same tensor over the same ranks; else it founds a group. A map that reads no group's result, and that one
+statement reads, waits for that statement, and joins the group which the statement joins if it can.
 
     contract   takes maps over exactly its free ranks (the epilogue)
     nest       takes maps over its outer, or outer and inner ranks, and reductions of its inner ranks; a nest of maps alone becomes
@@ -11,7 +12,8 @@ sibling that reads the same tensor over the same ranks; else it founds a group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.expressions import Load, loads
@@ -19,7 +21,7 @@ from tcomp.ir.traverse import rename_ranks
 from tcomp.passes.contraction import find_contraction
 from tcomp.passes.group import Group
 from tcomp.passes.operands import static_tensors
-from tcomp.passes.rebuild import statement_einsums
+from tcomp.passes.rebuild import count_readers, statement_einsums
 from tcomp.passes.scan import is_held, merge_maps, scan_group
 
 LARGEST_GROUP = 48
@@ -36,20 +38,133 @@ class _Draft:
 
 def fuse(cascade: Cascade) -> tuple[Group, ...]:
     """Partition the statements of a cascade into groups, in an order that respects dependences."""
-    static = static_tensors(cascade)
-    drafts: list[_Draft] = []
-    home: dict[str, int] = {}
+    fusion = _Fusion(static_tensors(cascade), cascade.symbols, _read_once(cascade))
     for statement in cascade.statements:
-        producers = [home[n] for e in statement_einsums(statement) for n in e.reads() if n in home]
-        place = None
-        if isinstance(statement, Einsum):
-            place = _join(statement, drafts, max(producers, default=None), static)
+        fusion.add(statement)
+    return _with_stored(cascade, [d.group for d in fusion.drafts], fusion.home)
+
+
+def _read_once(cascade: Cascade) -> frozenset[str]:
+    """Tensors that one statement reads, and that are no outputs."""
+    return frozenset(name for name, count in count_readers(cascade).items() if count == 1) - set(cascade.outputs)
+
+
+@dataclass
+class _Fusion:
+    """Groups under construction, the group of each tensor, and the maps that wait for the statement that reads them."""
+
+    static: Mapping[str, bool]
+    symbols: tuple[Symbol, ...]
+    read_once: frozenset[str]
+    drafts: list[_Draft] = field(default_factory=list)
+    home: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, Einsum] = field(default_factory=dict)
+
+    def add(self, statement: Einsum | Iteration) -> None:
+        """Put a statement into a group, or let it wait."""
+        early = self._early(statement)
+        if early and isinstance(statement, Einsum):
+            if self._may_wait(statement):
+                self.waiting[statement.name] = statement
+                return
+            if self._join_with(early, statement):
+                return
+        for einsum in early:
+            del self.waiting[einsum.name]
+            self._place(einsum)
+        self._place(statement, may_wait=not early)
+
+    def _place(self, statement: Einsum | Iteration, *, may_wait: bool = False) -> None:
+        place = self._join(statement) if isinstance(statement, Einsum) else None
+        if place is None and may_wait and isinstance(statement, Einsum) and self._may_wait(statement):
+            self.waiting[statement.name] = statement
+            return
         if place is None:
-            drafts.append(_found(statement, static, cascade.symbols))
-            place = len(drafts) - 1
+            self.drafts.append(_found(statement, self.static, self.symbols))
+            place = len(self.drafts) - 1
         for einsum in statement_einsums(statement):
-            home.update((name, place) for name, _ in einsum.targets)
-    return _with_stored(cascade, [d.group for d in drafts], home)
+            self.home.update((name, place) for name, _ in einsum.targets)
+
+    def _may_wait(self, einsum: Einsum) -> bool:
+        """Whether a map reads no group's result, so that it can be computed wherever its one reader is."""
+        return einsum.is_map and einsum.name in self.read_once and not any(name in self.home for name in einsum.reads())
+
+    def _early(self, statement: Einsum | Iteration) -> list[Einsum]:
+        """The maps that wait for a statement, and for each other, in order."""
+        found: set[str] = set()
+        names = [name for e in statement_einsums(statement) for name in e.reads()]
+        while names:
+            name = names.pop()
+            if name in self.waiting and name not in found:
+                found.add(name)
+                names += self.waiting[name].reads()
+        return [e for name, e in self.waiting.items() if name in found]
+
+    def _latest(self, einsum: Einsum) -> int | None:
+        """The last of the groups that produce what an einsum reads."""
+        return max((self.home[name] for name in einsum.reads() if name in self.home), default=None)
+
+    def _join(self, einsum: Einsum) -> int | None:
+        """Put an einsum into an existing group; None if it cannot join."""
+        if einsum.is_scatter or not self.drafts or find_contraction(einsum, self.static) is not None:
+            return None
+        latest = self._latest(einsum)
+        if latest is not None:
+            draft = self.drafts[latest]
+            mapping = _unify_reads(einsum, draft)
+            if mapping is not None and _accept(einsum, draft, mapping):
+                return latest
+        newest = len(self.drafts) - 1
+        if latest is None or latest < newest:
+            draft = self.drafts[newest]
+            mapping = _unify_sibling(einsum, draft)
+            if mapping is not None and draft.group.kind == "nest" and _accept(einsum, draft, mapping):
+                return newest
+        return None
+
+    def _join_with(self, early: list[Einsum], einsum: Einsum) -> bool:
+        """Put an einsum, and the maps that wait for it, into the group it would join without them."""
+        place = self._latest(einsum)
+        if place is None or einsum.is_scatter or find_contraction(einsum, self.static) is not None:
+            return False
+        draft = self.drafts[place]
+        mapping = _unify_reads(einsum, draft)
+        if mapping is None:
+            return False
+        mappings = _map_early(early, einsum, _complete(einsum, draft, mapping))
+        before = draft.group
+        if mappings is None or not all(_accept(e, draft, mappings[e.name]) for e in (*early, einsum)):
+            draft.group = before
+            return False
+        for member in (*early, einsum):
+            self.home.update((name, place) for name, _ in member.targets)
+            self.waiting.pop(member.name, None)
+        return True
+
+
+def _map_early(early: list[Einsum], einsum: Einsum, mapping: dict[str, str]) -> dict[str, dict[str, str]] | None:
+    """Ranks of the group for those of an einsum and of the maps before it; None unless they are read at bare ranks, one way each."""
+    mappings = {einsum.name: mapping}
+    for member in reversed(early):
+        found: list[dict[str, str]] = []
+        for reader in (*early, einsum):
+            for part in (reader.expression, reader.where):
+                for load in loads(part) if part is not None else ():
+                    if load.tensor == member.name:
+                        found.append(dict(_follow(load, member, mappings[reader.name])))
+        names = found[0] if found else {}
+        if not found or any(other != names for other in found) or len(names) != len(member.free):
+            return None
+        mappings[member.name] = names
+    return mappings
+
+
+def _follow(load: Load, member: Einsum, mapping: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(rank of what is read, rank of the group) for each index that is a bare rank of the reader."""
+    for there, here in zip(member.free, load.index):
+        name = here.as_variable
+        if load.outside is None and name is not None and name in mapping:
+            yield there.name, mapping[name]
 
 
 def _with_stored(cascade: Cascade, groups: list[Group], home: dict[str, int]) -> tuple[Group, ...]:
@@ -72,7 +187,7 @@ def _members_in_memory(group: Group) -> tuple[Einsum, ...]:
     return group.members if group.kind == "scatter" else ()
 
 
-def _found(statement: Einsum | Iteration, static: dict[str, bool], symbols: tuple[Symbol, ...]) -> _Draft:
+def _found(statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tuple[Symbol, ...]) -> _Draft:
     """A new group of one statement."""
     if isinstance(statement, Iteration):
         return _Draft(scan_group(statement, symbols), {})
@@ -82,24 +197,6 @@ def _found(statement: Einsum | Iteration, static: dict[str, bool], symbols: tupl
         return _Draft(Group("contract", (statement,), statement.free), {r.name: r for r in statement.free})
     group = Group("nest", (statement,), statement.free, statement.reduced)
     return _Draft(group, {r.name: r for r in statement.ranks})
-
-
-def _join(einsum: Einsum, drafts: list[_Draft], latest: int | None, static: dict[str, bool]) -> int | None:
-    """Put an einsum into an existing group; None if it cannot join."""
-    if einsum.is_scatter or not drafts or find_contraction(einsum, static) is not None:
-        return None
-    if latest is not None:
-        draft = drafts[latest]
-        mapping = _unify_reads(einsum, draft)
-        if mapping is not None and _accept(einsum, draft, mapping):
-            return latest
-    newest = len(drafts) - 1
-    if latest is None or latest < newest:
-        draft = drafts[newest]
-        mapping = _unify_sibling(einsum, draft)
-        if mapping is not None and draft.group.kind == "nest" and _accept(einsum, draft, mapping):
-            return newest
-    return None
 
 
 def _unify_reads(einsum: Einsum, draft: _Draft) -> dict[str, str] | None:

@@ -7,7 +7,12 @@
     Y: f32[n:1, k:64, p:56, q:56] = sum(r:3, s:3, c:32) X.pad[n, p + r, q + s, c] * W.pack[k // 32, r, s, c, k % 32]
 
 What is packed from weights alone is computed once (`tcomp.passes.fold`). An operand computed at run time is packed only if enough rows
-share it, and not at all if its lanes are already adjacent in memory.
+share it, and not at all if its lanes are already adjacent in memory. A map of inputs that nothing else reads is computed as it is packed:
+
+    B: f32[n:64, k:256] = X[n, k] / norm[n]
+    Y: f32[m:16, n:64] = sum(k:256) A[m, k] * B[n, k]
+      becomes
+    B.pack: f32[n.1:2, k:256, n.0:32] = X[n.0 + 32*n.1, k] / norm[n.0 + 32*n.1]
 """
 
 from __future__ import annotations
@@ -32,6 +37,10 @@ from tcomp.ir.expressions import (
 from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
 from tcomp.ir.target import Cpu
 from tcomp.passes.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
+from tcomp.passes.inline import read_through
+from tcomp.passes.rebuild import count_readers
+from tcomp.passes.rules import Context
+from tcomp.passes.simplify import Simplifier, rules_by_root
 from tcomp.passes.tiles import lane_tile
 
 ROWS_WORTH_PACKING = 8
@@ -45,6 +54,8 @@ class _Prepared:
     statements: list[Statement]
     made: dict[tuple[object, ...], str]
     names: set[str]
+    maps: Mapping[str, Einsum]
+    """Maps that are computed where they are packed."""
 
     def fresh(self, base: str) -> str:
         name, count = base, 1
@@ -73,8 +84,8 @@ def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[
     their dimensions.
     """
     static = static_tensors(cascade)
-    prepared = _Prepared([], {}, set(cascade.tensors()))
     tensors = cascade.tensors()
+    prepared = _Prepared([], {}, set(tensors), _find_maps(cascade, tensors))
     for statement in cascade.statements:
         if isinstance(statement, Iteration):
             prepared.statements.append(statement)
@@ -88,6 +99,20 @@ def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[
             einsum = _turn_static(einsum, static, tensors, prepared)
         prepared.statements.append(einsum)
     return cascade.with_statements(tuple(prepared.statements)), frozenset(prepared.made.values())
+
+
+def _find_maps(cascade: Cascade, tensors: Mapping[str, Tensor]) -> dict[str, Einsum]:
+    """Maps that one statement reads and that read nothing as large as themselves but inputs, of which no kernel has a tile at hand."""
+    inputs = {t.name for t in cascade.inputs}
+    counts = count_readers(cascade)
+    found: dict[str, Einsum] = {}
+    for statement in cascade.statements:
+        if not isinstance(statement, Einsum) or not statement.is_map or counts.get(statement.name) != 1 or statement.name in cascade.outputs:
+            continue
+        others = [n for n in statement.reads() if n not in inputs and len(tensors[n].shape) >= len(statement.shape)]
+        if not others and statement.reads():
+            found[statement.name] = statement
+    return found
 
 
 def _pad_loads(einsum: Einsum, cascade: Cascade, tensors: Mapping[str, Tensor], prepared: _Prepared) -> Einsum:
@@ -188,6 +213,9 @@ def _pack_right(
     )
     ranks = (*free, Rank(outer, panels), *reduced, Rank(inner, as_index(width)))
     body, stored = _converted(einsum.expression, right, source, dtype, is_static)
+    made = None if is_static else prepared.maps.get(right.tensor)
+    if made is not None:
+        body = _compute(made, source, ranks, cascade)
     key = ("pack", body, tuple((r.name, r.extent) for r in ranks))
     name = prepared.made.get(key)
     if name is None:
@@ -208,6 +236,14 @@ def _pack_right(
     order = {r.name: p for p, r in enumerate(reduced)}
     reordered = tuple(sorted(einsum.reduced, key=lambda r: order.get(r.name, -1)))
     return replace(einsum, expression=expression, reduced=reordered)
+
+
+def _compute(made: Einsum, load: Load, ranks: tuple[Rank, ...], cascade: Cascade) -> Expr:
+    """What a load of a map reads, in terms of what the map reads."""
+    tensors = cascade.tensors()
+    bounds = Bounds({r.name: r.extent for r in ranks}, {s.name: (s.low, s.high) for s in cascade.symbols})
+    context = Context({n: t.dtype for n, t in tensors.items()}, {n: t.shape for n, t in tensors.items()}, bounds)
+    return Simplifier(rules_by_root(strict=True), context).simplify(read_through(made, load, tensors, bounds))
 
 
 def _turn_static(einsum: Einsum, static: Mapping[str, bool], tensors: Mapping[str, Tensor], prepared: _Prepared) -> Einsum:

@@ -21,6 +21,7 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
 
 from tcomp.decompositions_attention import FUSED_ATTENTIONS
+from tcomp.decompositions_losses import LOSSES
 
 aten = torch.ops.aten
 prims = torch.ops.prims
@@ -41,6 +42,7 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
     table.update(get_decompositions(_TAKEN_APART))
     table.update(_SPELLED)
     table.update(FUSED_ATTENTIONS)
+    table.update(LOSSES)
     return MappingProxyType(table)
 
 

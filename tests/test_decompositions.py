@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from tcomp.decompositions import decompositions
 
@@ -71,3 +72,24 @@ def test_operators_with_lowerings_are_kept():
 def test_composites_are_taken_apart():
     composites = [aten.linear.default, aten.matmul.default, aten.layer_norm.default, aten.scaled_dot_product_attention.default]
     assert all(op in decompositions() for op in composites)
+
+
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+@pytest.mark.parametrize("ignored", [-100, 2, 7])
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 5, 3, 2)], ids=str)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_the_gradient_of_a_likelihood_is_a_comparison(shape, reduction, ignored, is_weighted):
+    """Also for a target that is ignored, inside or outside the classes; without a scatter."""
+    target = torch.arange(2, 2 + max(1, torch.Size(shape).numel() // 5)).remainder(5).reshape([*shape[:1], *shape[2:]] if shape[1:] else [])
+    if target.dim() and ignored not in range(5):
+        target.view(-1)[0] = ignored
+    x = torch.randn(shape).log_softmax(0 if len(shape) == 1 else 1)
+    weight = torch.rand(5) if is_weighted else None
+    loss = aten.nll_loss2d_forward if len(shape) == 4 else aten.nll_loss_forward
+    result, total = loss.default(x, target, weight, reduction, ignored)
+    op = aten.nll_loss2d_backward.default if len(shape) == 4 else aten.nll_loss_backward.default
+    arguments = (torch.rand_like(result), x, target, weight, reduction, ignored, total)
+    got = decompositions()[op](*arguments)
+    torch.testing.assert_close(got, op(*arguments), check_stride=True)
+    traced = make_fx(lambda: decompositions()[op](*arguments))()
+    assert not [node for node in traced.graph.nodes if "scatter" in str(node.target)]

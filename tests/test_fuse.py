@@ -157,3 +157,46 @@ def test_order_respects_dependences_and_every_tensor_has_one_home(cascade):
         name for s in cascade.statements for e in statement_einsums(s) for name, _ in e.targets
     }
     assert set(cascade.outputs) <= outside
+
+
+SUMS = "S: f32[i:4] = sum(j:8) X[i, j] * V[j]\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "groups"),
+    [
+        pytest.param(
+            "S: f32[i:4] = sum(j:8) exp(X[i, j])\nA: f32[a:8, b:4] = abs(X[b, a])\nB: f32[i:4, j:8] = A[j, i] * 2.0\n"
+            "Z: f32[i:4, j:8] = B[i, j] * S[i]",
+            [("nest", "S", "A", "B", "Z")],
+            id="maps join the kernel of their reader",
+        ),
+        pytest.param(
+            "Y: f32[m:4, n:16] = sum(k:8) X[m, k] * W[n, k]\nA: f32[n:16, k:4] = W[n, k] * 2.0\nZ: f32[i:4, j:16] = Y[i, j] + A[j, i]",
+            [("contract", "Y", "A", "Z")],
+            id="in an epilogue too",
+        ),
+        pytest.param(
+            "Y: f32[m:4, n:16] = sum(k:8) X[m, k] * W[n, k]\nA: f32[i:16] = W[i, 0] * 2.0\nZ: f32[i:4, j:16] = Y[i, j] + A[j]",
+            [("contract", "Y"), ("nest", "A"), ("nest", "Z")],
+            id="not over other ranks",
+        ),
+        pytest.param(
+            "S: f32[i:4] = sum(j:8) exp(X[i, j])\nA: f32[i:4, j:8] = abs(X[i, j])\nZ: f32[i:4, j:8] = A[i, j] * S[i] * A[i, 7 - j]",
+            [("nest", "S", "A"), ("nest", "Z")],
+            id="read two ways",
+        ),
+        pytest.param(
+            "A: f32[i:4, j:8] = abs(X[i, j])\nY: f32[m:4, n:16] = sum(k:8) A[m, k] * W[n, k]\nZ: f32[i:4, j:16] = exp(Y[i, j])",
+            [("nest", "A"), ("contract", "Y", "Z")],
+            id="not into a contraction",
+        ),
+        pytest.param(
+            "A: f32[i:4, j:8] = abs(X[i, j])\nS: f32[j:8] = max(i:4) A[i, j]\nZ: f32[j:8] = S[j] + 1.0",
+            [("nest", "A", "S", "Z")],
+            id="what waits founds a group if its reader reads no other",
+        ),
+    ],
+)
+def test_maps_of_inputs_wait_for_their_reader(body, groups):
+    assert names(body) == groups

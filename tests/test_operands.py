@@ -7,6 +7,7 @@ from tcomp.ir.parser import parse_cascade
 from tcomp.ir.text import print_expression
 from tcomp.ir.verify import check_cascade
 from tcomp.passes.check import describe_difference
+from tcomp.passes.dead import drop_dead
 from tcomp.passes.operands import ROWS_WORTH_PACKING, prepare_operands, static_tensors
 from tests.program_runner import check_compiled, random_inputs, small_target
 
@@ -68,6 +69,31 @@ def test_a_computed_operand_is_packed_only_if_enough_rows_share_it(rows, packs):
     text = f"cascade c(A: f32[{rows}, 8], B: f32[16, 8]) -> (Y) {{ Y: f32[m:{rows}, n:16] = sum(k:8) A[m, k] * B[n, k] }}"
     before, after, _ = prepared(text)
     assert (after is not before) == packs
+
+
+MAPPED = """cascade c(A: f32[64, 8], B: f32[{keys}, 8], N: f32[{keys}]) -> ({outputs}) {{
+  R: f32[n:{keys}] = sqrt(N[n] * N[n])
+  M: f32[n:{keys}, k:8] = {element}
+  Y: f32[m:64, n:{keys}] = sum(k:8) A[m, k] * M[n, k]
+}}"""
+
+
+@pytest.mark.parametrize("keys", [96, 90])
+@pytest.mark.parametrize("element", ["B[n, k] / R[n]", "exp(B[n, k])", "B[n, 7 - k] + 1.0"])
+def test_a_map_of_inputs_is_computed_as_it_is_packed(element, keys):
+    """Panels that are not full are padded with zeros, whatever the map makes of a zero."""
+    _, after, _ = prepared(MAPPED.format(element=element, keys=keys, outputs="Y"))
+    kept = drop_dead(after)
+    assert [e.name for e in kept.einsums() if len(e.shape) > 1] == ["M.pack", "Y"]
+    check_compiled(parse_cascade(MAPPED.format(element=element, keys=keys, outputs="Y")), random_inputs(after), shuffle=1)
+
+
+def test_what_is_read_elsewhere_or_made_of_something_computed_is_copied():
+    text = MAPPED.format(element="B[n, k] / R[n]", keys=96, outputs="Y, M")
+    computed = text.replace(", M)", ")").replace("M: f32", "C: f32[n:96, k:8] = sum(j:8) B[n, j] * A[j, k]\n  M: f32").replace("B[n, k] /", "C[n, k] /")
+    for body in (text, computed):
+        (pack,) = [e for e in prepared(body)[1].einsums() if e.name == "M.pack"]
+        assert print_expression(pack.expression).startswith("M[")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""The gradient of the negative log-likelihood, without a scatter.
+
+    grad[n, c] = select(c == target[n], -grad_output[n] * weight[c] / total, 0)
+
+A comparison of positions fuses with what follows, which a scatter does not: nothing of the size of the logits is stored for it. Targets
+outside the classes were refused by the loss itself.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+aten = torch.ops.aten
+
+MEAN = 1
+"""The reduction that divides by the sum of the weights."""
+
+
+def _nll_loss_backward(
+    grad_output: Tensor,
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    reduction: int,
+    ignore_index: int,
+    total_weight: Tensor,
+) -> Tensor:
+    classes = 0 if x.dim() < 2 else 1
+    if x.dim() == 1 and target.dim():
+        target = target.select(0, 0)
+    wanted = target.unsqueeze(classes)
+    trailing = [1] * (x.dim() - classes - 1)
+    gradient = grad_output / total_weight if reduction == MEAN else grad_output
+    if x.dim() > gradient.dim() > 0:
+        gradient = gradient.unsqueeze(classes)
+    if weight is not None:
+        gradient = gradient * weight.view(-1, *trailing)
+    here = torch.arange(x.shape[classes], device=x.device).view(-1, *trailing) == wanted
+    if ignore_index >= 0:
+        here = here & (wanted != ignore_index)
+    return torch.where(here, -gradient, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+LOSSES: Mapping[OpOverload, Callable[..., Any]] = {
+    aten.nll_loss_backward.default: _nll_loss_backward,
+    aten.nll_loss2d_backward.default: _nll_loss_backward,
+}
