@@ -137,9 +137,11 @@ SANITIZED = """
 import sys
 sys.path.insert(0, "tests")
 from pathlib import Path
+import numpy
 from test_program_checked import count, run
 from tcomp.codegen.toolchain import find_toolchain
-run(Path(sys.argv[1]), sys.argv[2], count(64), count(64), toolchain=find_toolchain(("gcc",), ("address", "undefined")))
+x = numpy.frombuffer(bytearray(300), numpy.float32, 64, offset=int(sys.argv[3]))
+run(Path(sys.argv[1]), sys.argv[2], x, count(64), toolchain=find_toolchain(("gcc",), ("address", "undefined")))
 print("ran to its end")
 """
 COPY = "kernel copy(in X: f32[64], out Y: f32[60]) {{ parallel i in 0 .. {0} {{ Y[i] over () = X[i] }} }}"
@@ -156,21 +158,23 @@ def find_preload():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "said"),
+    ("kernel", "offset", "said"),
     [
-        (COPY.format(60), "ran to its end"),
+        (COPY.format(60), 0, "ran to its end"),
         # The memory has room for 64: the checking program gives a kernel no more than its argument.
-        (COPY.format(61), "heap-buffer-overflow"),
-        (SHIFT, "heap-buffer-overflow"),
+        (COPY.format(61), 0, "heap-buffer-overflow"),
+        (SHIFT, 0, "heap-buffer-overflow"),
+        (COPY.format(60), 2, "misaligned address"),
     ],
 )
-def test_the_sanitizer_sees_what_leaves_an_argument(tmp_path, kernel, said):
+def test_sanitizers_see_what_leaves_an_argument_or_is_undefined(tmp_path, kernel, offset, said):
     preload = find_preload()
     if not preload:
         pytest.skip("GCC's address sanitizer is not installed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0"}
     done = subprocess.run(
-        [sys.executable, "-c", SANITIZED, str(tmp_path), kernel], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", SANITIZED, str(tmp_path), kernel, str(offset)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert said in done.stdout + done.stderr
     assert (done.returncode == 0) == (said == "ran to its end")

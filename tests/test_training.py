@@ -253,3 +253,21 @@ def test_a_copy_trains_by_itself():
     torch.testing.assert_close(compiled(x), before, rtol=0, atol=0)
     torch.testing.assert_close(other(x), other._orig_mod(x))
     assert not torch.allclose(other(x), before)
+
+
+def test_gradients_do_not_depend_on_which_thread_is_first(monkeypatch):
+    """Columns of the first weight's gradient are stored by two instances, between each other's."""
+    monkeypatch.setenv("TCOMP_CHECK_KERNELS", "1")
+    module = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8))
+    compiled = torch.compile(module, backend="tcomp", options={"fallback": "error", "threads": 2})
+    x = torch.randn(4, 16)
+    wanted = take_gradients(module, module, x)
+    for _ in range(10):
+        for got, want in zip(take_gradients(module, compiled, x), wanted, strict=True):
+            torch.testing.assert_close(got, want)
+
+
+def take_gradients(module, function, x):
+    module.zero_grad()
+    function(x.clone().requires_grad_()).sum().backward()
+    return [parameter.grad.clone() for parameter in module.parameters()]
