@@ -157,7 +157,10 @@ def check_iteration_rank(iteration: Iteration, scope: Scope) -> None:
 
 
 def check_ranks(einsum: Einsum, scope: Scope) -> None:
-    """Ranks are distinct, no symbols, and have proper extents; the iterative rank is not reduced."""
+    """Ranks are distinct, no symbols, and have proper extents; the iterative rank is not reduced.
+
+    So a bare slot is a free rank that walks its dimension alone, and never one that stores elsewhere (`tcomp.ir.cascade`).
+    """
     where = _place(einsum)
     _check_extents((*einsum.shape, *(rank.extent for rank in einsum.reduced)), scope, where)
     seen = {symbol.name for symbol in scope.symbols}
@@ -166,7 +169,7 @@ def check_ranks(einsum: Einsum, scope: Scope) -> None:
             raise VerifyError(
                 f"the rank {rank.name} is declared twice, or has the name of a symbol",
                 where=where,
-                help="give each slot, reduced rank and symbol a name of its own",
+                help="a bare slot is a free rank: give each, each reduced rank and each symbol a name of its own",
             )
         seen.add(rank.name)
     if scope.iteration is not None and scope.iteration.rank.name in {rank.name for rank in einsum.reduced}:

@@ -209,7 +209,9 @@ class _Merging:
         # Arguments keep their order; those of views that are read in both ways come last.
         self.operands = dict(self.bound.operands)
         members = tuple(self._merge_member(e) for e in group.members)
-        return Bound(replace(group, members=members, outer=self._ranks(group.outer), inner=self._ranks(group.inner)), self.operands)
+        new = replace(group, members=members, outer=self._ranks(group.outer), inner=self._ranks(group.inner))
+        seen = {access.tensor for access in _accesses(Bound(new, self.operands))}
+        return Bound(new, {name: operand for name, operand in self.operands.items() if name in seen})
 
     def _ranks(self, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
         return tuple(self.joined if r == self.a else r for r in ranks if r != self.b)
@@ -241,12 +243,11 @@ class _Merging:
         first, second = walked
         shape = _joined(memory.shape, walked, memory.shape[first] * memory.shape[second])
         view = replace(operand, memory=replace(memory, shape=shape, strides=_joined(memory.strides, walked, memory.strides[second])))
-        if name not in self.kept and self.operands[name] in (operand, view):
-            self.operands[name] = view
-            return name
-        known = next((other for other, known in self.operands.items() if known == view and other not in self.bound.group.names), None)
-        if known is None:
-            known = next(n for k in count(2) if (n := f"{name}_{k}") not in self.operands)
+        own = self.bound.group.names
+        known = next((other for other, seen in self.operands.items() if seen == view and other not in own), None)
+        if known is None or name in own:
+            is_free = name not in self.kept and self.operands[name] in (operand, view)
+            known = name if is_free else next(n for k in count(2) if (n := f"{name}_{k}") not in self.operands)
             self.operands[known] = view
         return known
 

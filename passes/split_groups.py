@@ -86,7 +86,8 @@ def _find_split(group: Group, dtypes: dict[str, DType], target: Gpu, is_atomic: 
     einsum = _only_reduction(group)
     if einsum is None or einsum.reduce is None or MONOIDS[einsum.reduce].arity > 1 or einsum.reduce == "last":
         return None
-    if not all(e.is_constant for e in (*einsum.shape, *(r.extent for r in einsum.reduced))):
+    # A scatter whose slots have all its ranks reduces none.
+    if not einsum.reduced or not all(e.is_constant for e in (*einsum.shape, *(r.extent for r in einsum.reduced))):
         return None
     rank = max(einsum.reduced, key=lambda r: r.extent.constant)
     counts = [count for count in PARTS if rank.extent.constant % count == 0]

@@ -105,58 +105,66 @@ def tuple_reductions(draw, name, tensors):
 
 
 @strategies.composite
-def positions(draw, name, tensors):
-    """A vector of places made in the cascade: what `torch.arange` gives, or what arithmetic makes of it; some meet, some are negative."""
-    count = draw(EXTENTS)
-    i = as_index("i")
-    index = draw(strategies.sampled_from([i, i, i, i + 1, i * 2, count - 1 - i, i // 2, i % 3, i - 1, as_index(1)]))
-    return Einsum(((name, i64),), (i,), (as_index(count),), Ordinal(index, i64))
+def places(draw, name, rank, extent, tensors):
+    """A slot that walks a rank through a vector of places, and the einsum that makes them, or None where an input holds them.
 
-
-@strategies.composite
-def places(draw, tensors, ranks, extent):
-    """A slot that an element of some vector of places gives, as it is or with negative ones counted from the end."""
-    fitting = [(t, rank) for t in tensors for rank in ranks if t.dtype == i64 and t.shape[0].constant >= rank.extent.constant]
-    if not fitting:
-        return as_index(ranks[0].name) * 2
-    tensor, rank = draw(strategies.sampled_from(fitting))
-    element = Load(tensor.name, (as_index(rank.name),))
+    The places are what `torch.arange` gives, or what arithmetic makes of it; some meet, some are outside, some count from the end.
+    """
+    ids = next(t for t in tensors if t.name == "Ids")
+    i, count = as_index("i"), rank.extent
+    patterns = [i, i, i, i, i + 1, i * 2, count - 1 - i, i // 2, i % 3, i - 1, as_index(1)]
+    made = None
+    if ids.shape[0] != count or draw(strategies.integers(0, 2)):
+        made = Einsum(((name, i64),), (i,), (count,), Ordinal(draw(strategies.sampled_from(patterns)), i64))
+    element = Load(ids.name if made is None else made.name, (as_index(rank.name),))
     if draw(strategies.booleans()):
-        return value_index(element)
+        return value_index(element), made
     from_end = apply("add", element, constant(extent, i64))
-    return value_index(apply("select", apply("lt", element, constant(0, i64)), from_end, element))
+    return value_index(apply("select", apply("lt", element, constant(0, i64)), from_end, element)), made
+
+
+def filled(name, shape, expression, ranks):
+    """A map of an expression over ranks."""
+    return Einsum(((name, f32),), tuple(as_index(rank.name) for rank in ranks), tuple(shape), expression)
 
 
 @strategies.composite
 def scatters(draw, name, tensors):
-    """A fold into places that integers name, of which one may turn out to be a rank, into what some tensor holds or into nothing."""
-    vectors = [t for t in tensors if t.dtype == i64]
-    ranks = []
-    for letter in RANKS[: draw(strategies.integers(1, 3))]:
-        extent = draw(strategies.sampled_from(vectors[-2:])).shape[0] if draw(strategies.booleans()) else as_index(draw(EXTENTS))
-        ranks.append(Rank(letter, extent))
-    left, index, shape = list(ranks), [], []
-    for _ in range(draw(strategies.integers(1, 3))):
-        if left and draw(strategies.booleans()):
-            rank = left.pop(draw(strategies.integers(0, len(left) - 1)))
-            index.append(as_index(rank.name))
-            shape.append(rank.extent)
-        else:
-            # Extents near those of the ranks: that is where a slot may be a rank.
-            extent = draw(strategies.sampled_from([3, *(rank.extent.constant + more for rank in ranks for more in (0, 0, 1))]))
-            index.append(draw(places(tensors, ranks, extent)))
-            shape.append(as_index(extent))
-    bare = {slot.as_variable for slot in index}
-    if None not in bare:
-        index.append(as_index(ranks[0].name) * 2)
-        shape.append(as_index(draw(EXTENTS)))
-    reduced = tuple(rank for rank in ranks if rank.name not in bare)
-    value = draw(values(tensors, ranks, 1))
+    """A fold into places that integers name, some of which are ranks in disguise, into what another tensor holds or into nothing."""
+    ranks = [Rank(letter, as_index(draw(EXTENTS))) for letter in RANKS[: draw(strategies.sampled_from([1, 2, 3, 3]))]]
+    bare = ranks[: draw(strategies.sampled_from([0, 1, 2, 2]))]
+    slots = [(as_index(rank.name), rank.extent) for rank in bare]
+    made = []
+    for place in range(draw(strategies.integers(1, 2))):
+        rank = draw(strategies.sampled_from([*ranks, *ranks[len(bare) :] * 2]))
+        # Extents near those of the ranks: that is where a slot may be a rank.
+        extent = max(1, rank.extent.constant + draw(strategies.sampled_from([0, 0, 0, 1, -1])))
+        slot, vector = draw(places(f"{name}.at{place}", rank, extent, tensors))
+        slots.append((slot, as_index(extent)))
+        made += [vector] if vector is not None else []
+    slots = draw(strategies.permutations(slots)) if draw(strategies.booleans()) else slots
+    index, shape = zip(*slots)
+    reduced = tuple(rank for rank in ranks if rank not in bare)
+    new = filled(f"{name}.new", (rank.extent for rank in ranks), draw(values(tensors, ranks, 1)), ranks)
+    value = Load(new.name, new.index) if draw(strategies.booleans()) else draw(values(tensors, ranks, 1))
     monoid = draw(strategies.sampled_from(["sum", "last", "max"]))
-    scatter = Einsum(((name, f32),), tuple(index), tuple(shape), value, monoid, reduced)
+    scatter = Einsum(((name, f32),), index, shape, value, monoid, reduced)
+    old = filled(f"{name}.old", shape, draw(values(tensors, list(scatter.slot_ranks), 1)), scatter.slot_ranks)
+    start = draw(strategies.sampled_from([None, constant(0.5, f32), old.expression, Load(old.name, old.index), Load(old.name, old.index)]))
     where = apply("ne", Ordinal(as_index(ranks[-1].name), i64), constant(1, i64)) if draw(strategies.integers(0, 3)) == 0 else None
-    start = [strategies.none(), strategies.just(constant(0.5, f32)), values(tensors, list(scatter.slot_ranks), 1)]
-    return replace(scatter, where=where, initial=draw(strategies.one_of(start)))
+    return *made, new, old, replace(scatter, where=where, initial=start)
+
+
+@strategies.composite
+def scans(draw, name, tensors):
+    """A decaying sum along a rank, from nothing or from what another tensor holds."""
+    steps, width = as_index(draw(EXTENTS)), as_index(draw(EXTENTS))
+    ranks = [Rank("t", steps), Rank("d", width)]
+    state = Load(name, (as_index("t"), as_index("d")))
+    update = apply("add", apply("mul", state, constant(0.5, f32)), draw(values(tensors, ranks, 1)))
+    slot, shape = (as_index("t") + 1, as_index("d")), (steps + 1, width)
+    start = draw(strategies.one_of(strategies.just(constant(0.0, f32)), values(tensors, ranks[1:], 1)))
+    return Iteration(ranks[0], (Einsum(((name, f32),), slot, shape, update, None, (), None, start),))
 
 
 @strategies.composite
@@ -187,17 +195,6 @@ def pairs(draw, name, tensors):
 
 
 @strategies.composite
-def scans(draw, name, tensors):
-    """A decaying sum along a rank."""
-    steps, width = as_index(draw(EXTENTS)), as_index(draw(EXTENTS))
-    ranks = [Rank("t", steps), Rank("d", width)]
-    state = Load(name, (as_index("t"), as_index("d")))
-    update = apply("add", apply("mul", state, constant(0.5, f32)), draw(values(tensors, ranks, 1)))
-    slot, shape = (as_index("t") + 1, as_index("d")), (steps + 1, width)
-    return Iteration(ranks[0], (Einsum(((name, f32),), slot, shape, update, None, (), None, constant(0.0, f32)),))
-
-
-@strategies.composite
 def gathers(draw, name, tensors):
     """Rows of a tensor, named by an integer tensor whose values are in 0..3."""
     ids = next(t for t in tensors if t.name == "Ids")
@@ -208,8 +205,11 @@ def gathers(draw, name, tensors):
     return Einsum(((name, f32),), (as_index("i"), *rest), shape, Load(tensor.name, (row, *rest)))
 
 
+KINDS = (*[maps_and_reductions] * 8, tuple_reductions, scatters, scatters, scans, gathers, pairs)
+
+
 @strategies.composite
-def programs(draw, largest=6):
+def programs(draw, largest=6, kinds=KINDS):
     """Cascades that verify, over f32 inputs, weights and one tensor of indices in 0..3."""
     inputs = [Tensor("Ids", i64, (as_index(draw(EXTENTS)),)), Tensor("T", f32, (as_index(6), as_index(4)))]
     for position in range(draw(strategies.integers(1, 3))):
@@ -218,12 +218,11 @@ def programs(draw, largest=6):
     tensors = list(inputs)
     statements = []
     for position in range(draw(strategies.integers(1, largest))):
-        kinds = [maps_and_reductions] * 8 + [tuple_reductions, positions, scatters, scatters, scans, gathers, pairs]
         made = draw(draw(strategies.sampled_from(kinds))(f"t{position}", tensors))
         for statement in made if isinstance(made, tuple) else (made,):
             statements.append(statement)
             body = statement.body if isinstance(statement, Iteration) else (statement,)
-            tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype == f32 or len(e.targets) == 1]
+            tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype == f32]
     names = [t.name for t in tensors if t not in inputs]
     outputs = (*draw(strategies.lists(strategies.sampled_from(names), max_size=2, unique=True)), names[-1])
     return Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys(outputs)))

@@ -90,6 +90,52 @@ def test_ranks_that_are_walked_as_one_are_merged(body, merged):
     assert members(merge_ranks(bind(body))) == [merged]
 
 
+@pytest.mark.parametrize(
+    ("body", "merged", "views"),
+    [
+        # Two views of one tensor, each walked as one in its own way, are one again.
+        (
+            "Z: f32[p:4, q:6, r:4, s:6] = X[p, q, 0] - X[r, s, 0]",
+            "Z: f32[p:24, r:24] = x0_2[p] - x0_2[r]",
+            {"x0_2": ("X", ["24"], ["8"], "0"), "Z": ("Z", ["24", "24"], ["24", "1"], "0")},
+        ),
+        # A read that walks only one of the ranks keeps the view as it was.
+        (
+            "Z: f32[p:4, q:6, k:8] = X[p, q, k] - X[0, 0, k]",
+            "Z: f32[p:24, k:8] = x0[p, k] - x1[k]",
+            {"x0": ("X", ["24", "8"], ["8", "1"], "0"), "x1": ("X", ["8"], ["1"], "0"), "Z": ("Z", ["24", "8"], ["8", "1"], "0")},
+        ),
+        ("Z: f32[p:4, q:6, k:8] = X[p, q, k] - X[p, 5 - q, k]", "Z: f32[p:4, q:6, k:8] = x0[p, q, k] - x0[p, 5 - q, k]", None),
+        # What `from` reads counts, and so does what it calls the other slots.
+        (
+            "Z: f32[p:4, q:6, I[i]:8] = sum(i:4) X[p, q, i] from X[p, q, _2]",
+            "Z: f32[p:24, x1[i]:8] = sum(i:4) x0[p, i] from x0[p, _1]",
+            {"x0": ("X", ["24", "8"], ["8", "1"], "0"), "x1": ("I", ["4"], ["1"], "0"), "Z": ("Z", ["24", "8"], ["8", "1"], "0")},
+        ),
+        (
+            "Z: f32[p:4, q:6, I[i]:8] = sum(i:4) X[p, q, i] from X[p, 5 - q, _2]",
+            "Z: f32[p:4, q:6, x1[i]:8] = sum(i:4) x0[p, q, i] from x0[p, 5 - q, _2]",
+            None,
+        ),
+        # So do conditions and slots.
+        (
+            "Z: f32[p:4, q:6, I[i]:8] = sum(i:4) X[p, q, i] where X[p, 5 - q, i] > 0.0",
+            "Z: f32[p:4, q:6, x1[i]:8] = sum(i:4) x0[p, q, i] where x0[p, 5 - q, i] > 0.0",
+            None,
+        ),
+        (
+            "Z: f32[p:4, q:6, I[p] + i:8] = sum(i:4) X[p, q, i]",
+            "Z: f32[p:4, q:6, i + x1[p]:8] = sum(i:4) x0[p, q, i]",
+            None,
+        ),
+    ],
+)
+def test_every_access_has_its_say(body, merged, views):
+    bound = merge_ranks(bind(body))
+    assert members(bound) == [merged]
+    assert views is None or {name: view for name, view in describe(bound).items() if name in merged} == views
+
+
 def test_merging_keeps_views_whole():
     bound = merge_ranks(bind("Z: f32[p:4, q:6, k:8] = X[p, q, k] * V[k]"))
     assert describe(bound)["x0"] == ("X", ["24", "8"], ["8", "1"], "0")

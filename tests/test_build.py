@@ -52,6 +52,15 @@ def test_steps_run_in_order_over_arena_and_symbols(tmp_path_factory, size, threa
         assert (run(library, size, threads) == expected).all()
 
 
+def test_sizes_are_divided_down(tmp_path):
+    """How many instances there are is no division of C's where what is divided may be negative."""
+    kernel = parse_kernel("""kernel few(in X: f32[N], out Y: f32[N]) for N in 0..1000 {
+      parallel i in 0 .. (N - 3) // 2 + (N - 3) % 2 + 2 { Y[i] over () = X[i] * 2.0 } }""")
+    plan = parse_plan("plan (X, Y) arena 64 for N in 0..1000 {\n  a(X + 0, Y + 0)\n}")
+    library = build_in(tmp_path, plan, {"a": kernel})
+    assert [numpy.count_nonzero(run(library, n, x=numpy.ones(n, numpy.float32))) for n in (1, 2, 3, 4, 8)] == [1, 2, 2, 3, 5]
+
+
 def test_equal_kernels_are_emitted_once(tmp_path):
     names = subprocess.run(["nm", build_in(tmp_path)], capture_output=True, text=True, check=True).stdout
     assert sum(" t scale_" in line for line in names.splitlines()) == 1

@@ -156,6 +156,13 @@ def test_a_scatter_drops_what_falls_outside_and_merges_into_from():
     assert run("Y: f32[I[i]:3] = max(i:4) X[i] where X[i] < 3.0", inputs, parameters).tolist() == [1.0, -INF, 2.0]
     assert run("Y: f32[-1 - i:3] = sum(i:4) X[i]", inputs, parameters).tolist() == [0.0, 0.0, 0.0]
     assert run("(V: f32, Y: i64)[I[i]:3] = argmax(i:4) X[i]", inputs, parameters).tolist() == [2, 2**63 - 1, 1]
+    # What `from` gives may repeat along a dimension, be it the first or the last.
+    for start, row in (("f32[_1]", [[0, 1], [0, 3], [0, 1]]), ("f32[_0]", [[0, 0], [1, 3], [2, 2]])):
+        found = run(f"Y: f32[I[i] - 1:3, 3 - I[i]:2] = sum(i:4) X[i] from {start}", inputs, parameters).tolist()
+        assert found == row
+    # A free rank walks its dimension, here farther than what is read.
+    found = run("Y: f32[i:5, 2 - i:3] = sum() X[i] where i64[i] < 4 from f32[i]", inputs, parameters)
+    assert found.tolist() == [[0, 0, 1], [1, 3, 1], [6, 2, 2], [3, 3, 3], [4, 4, 4]]
 
 
 def test_last_is_in_row_major_order():

@@ -11,7 +11,7 @@ from tcomp.ir.schedule import check_schedule, parse_schedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.verify import check_cascade
 from tcomp.passes import tiles_gpu, tiling_gpu
-from tests.cascade_strategies import programs
+from tests.cascade_strategies import pairs, programs, scatters
 from tests.program_runner import check_compiled, random_inputs
 
 GPU = Gpu("test", 90, 2, 232448, 65536, 50 << 20, "triton")
@@ -44,6 +44,12 @@ def test_random_programs(cascade, strict, seed, tiny, atomic):
         check_schedule(program.schedule)
         assert parse_schedule(str(program.schedule)) == program.schedule
         assert parse_plan(str(program.plan)) == program.plan
+
+
+@settings(max_examples=60, deadline=None)
+@given(cascade=programs(2, (scatters, scatters, pairs)), seed=st.integers(0, 3), atomic=st.booleans())
+def test_random_scatters_and_pairs(cascade, seed, atomic):
+    check_compiled(cascade, random_inputs(cascade, seed=seed), shuffle=seed, target=GPU, atomic=atomic)
 
 
 def compile_text(text, **options):

@@ -15,7 +15,7 @@ from tcomp.ir.verify import check_cascade
 from tcomp.lower_graph import lower_graph
 from tcomp.passes import pipeline
 from tcomp.passes.pipeline import compile_cascade
-from tests.cascade_strategies import machines, products, programs
+from tests.cascade_strategies import machines, pairs, products, programs, scatters
 from tests.lowering_support import bind_inputs, capture
 from tests.program_runner import check_compiled, random_inputs, run_compiled, small_target
 
@@ -146,6 +146,13 @@ def test_random_programs(cascade, strict, seed, target):
 def test_random_products(cascade, target):
     check_cascade(cascade)
     check_compiled(cascade, random_inputs(cascade), shuffle=1, target=target)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(programs(2, (scatters, scatters, pairs)), st.booleans(), st.integers(0, 3))
+def test_random_scatters_and_pairs(cascade, strict, seed):
+    check_cascade(cascade)
+    check_compiled(cascade, random_inputs(cascade, seed=seed), strict=strict, shuffle=seed)
 
 
 def test_strides_of_inputs_and_outputs():

@@ -31,6 +31,8 @@ GOOD = [
     "A: f32[I[i]:4] = sum(i:4) X[i, 0] from 1.0",
     "A: f32[I[i]:4, n:N] = max(i:4) X[i, n] from Y[n] * f32[_0]",
     "A: f32[2*n - 1:N] = last(n:N) Y[n]",
+    "A: f32[i:9, value((I[i] else 0)):4] = last() X[i, 0] where i64[i] < 4",
+    "A: f32[I[i]:4, i:4] = sum() X[i, 0] from f32[_0 + i]",
     "A: f32[] = sum(n:N) Y[n]",
     "A: bf16[] = sum(i:4) H[i]",
     "A: f32[] = sum(i:4) H[i]",
@@ -62,6 +64,10 @@ FAULTS = [
     # ranks and extents
     ("A: f32[i:4, i:4] = X[i, 0]", "the rank i is declared twice, or has the name of a symbol"),
     ("A: f32[i:4] = sum(i:4) X[i, 0]", "the rank i is declared twice, or has the name of a symbol"),
+    # A slot that names a rank walks its dimension: it is no place to store to.
+    ("A: f32[i:9, I[i]:4] = last(i:4) X[i, 0]", "the rank i is declared twice, or has the name of a symbol"),
+    ("A: f32[i:4, i:9, I[i]:4] = last() X[i, 0]", "the rank i is declared twice, or has the name of a symbol"),
+    ("A: f32[N:9, I[i]:4] = last(i:4) X[i, 0]", "the rank N is declared twice, or has the name of a symbol"),
     ("A: f32[N:4] = X[N, 0]", "the rank N is declared twice, or has the name of a symbol"),
     ("A: f32[i:K] = X[i, 0]", "the extent K uses K"),
     ("A: f32[i:4, j:i] = X[i, j]", "the extent i uses i"),
