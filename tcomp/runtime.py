@@ -133,8 +133,8 @@ class Execution:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.weights.tensors().values())
 
     def arena_bytes(self) -> int:
-        """The most arena that any stage needs; of symbolic sizes, has needed so far."""
-        return max((stage.arena_bytes for stage in self._stages), default=0)
+        """The arenas of all stages, which keep one each; of symbolic sizes, what has been needed so far."""
+        return sum(stage.arena_bytes for stage in self._stages)
 
     def _finish(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> list[Any]:
         def read(operand: Operand) -> Any:

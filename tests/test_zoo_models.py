@@ -65,7 +65,9 @@ def test_kernels_are_proved_to_stay_inside_their_memory(name, target):
     assert check_program(compile_model(*build(name, size="small"), target)) == ()
 
 
-@pytest.mark.parametrize(("name", "assumed"), [("bert", []), ("llama", []), ("convnext", []), ("gpt2", ["x2[j, k.0 + 16*k.1] is inside x2"])])
+@pytest.mark.parametrize(
+    ("name", "assumed"), [("bert", []), ("llama", []), ("convnext", []), ("gpt2", ["x2[j, k.0 + 16*k.1] is inside x2"])]
+)
 def test_so_they_are_for_any_size(name, assumed):
     """What GPT-2 takes for granted is that it has an embedding for every position."""
     found = check_program(compile_model(*build(name, size="small"), small_target(), dynamic=True))
