@@ -152,10 +152,11 @@ def check_accesses(check: _Check) -> None:
 
 
 def check_reach(check: _Check) -> None:
-    """An argument, and the matrix that a library takes for it, stays inside its tensor."""
+    """An argument that is used, and the matrix that a library takes for it, stays inside its tensor."""
+    used = {name: _find_used(kernel) for name, kernel in check.kernels.items()}
     for step, views in check.steps:
         for view in views:
-            if view.start != view.stop:
+            if view.start != view.stop and view.argument.name in used[step.kernel]:
                 allotment = check.memory.allotments[view.tensor]
                 what = functools.partial(_describe_reach, view, allotment)
                 check.demand(step, (allotment.offset, view.start), what=what)
@@ -166,6 +167,15 @@ def check_reach(check: _Check) -> None:
             taken, given = (span_bytes(argument.dtype, part.shape, part.strides) for part in (matrix, argument))
             what = functools.partial("the library takes {} bytes for {}, which has {}".format, taken, argument.name, given)
             check.demand(step, (taken, given), what=what)
+
+
+def _find_used(kernel: Kernel) -> set[str]:
+    """What statements name that may run: those in a loop of no steps, over a tensor without elements, never do."""
+    used: set[str] = set()
+    for site in find_sites(kernel):
+        if not any((loop.stop - loop.start).is_constant and (loop.stop - loop.start).constant <= 0 for loop in site.loops):
+            used.update((site.assign.target, *(load.tensor for load in site.reads())))
+    return used
 
 
 def _describe_reach(view: _View, allotment: Allotment) -> str:

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.peers import Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
+from tcomp.compiled_module import CompiledModule
+from tcomp.peak_memory import measure_extra
+from tcomp.peers import FOREIGN, Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 
 CANDIDATE = "tcomp"
@@ -69,6 +71,9 @@ class Row:
     """Whether the error is at most twice eager's own, or one unit in the last place of the output's type."""
     fallback_share: float | None = None
     """Share of a call spent in PyTorch's operators; measured of tcomp alone."""
+    extra_bytes: int | None = None
+    """Memory of a call at its peak beyond inputs, weights and results, what is kept between calls included; absent where PyTorch's
+    allocator does not see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +164,17 @@ def bench_model(
                 error_ratio=divide_errors(error, eager_error),
                 right=is_right(error, eager_error, eager_outputs),
                 fallback_share=share,
+                extra_bytes=_measure_memory(runner, module, inputs),
             )
     report("done", total, total)
     return Result(model, describe_dtype(module), rounds, tuple(rows[name] for name in peers))
+
+
+def _measure_memory(runner: _Runner, module: nn.Module, inputs: Inputs) -> int | None:
+    if runner.name in FOREIGN:
+        return None
+    kept = runner.call.memory.arena + runner.call.memory.folded if isinstance(runner.call, CompiledModule) else 0
+    return measure_extra(runner.call, inputs, find_kind(module, inputs)) + kept
 
 
 def measure_spread(sample: Sequence[float]) -> Spread:

@@ -128,6 +128,13 @@ class CompiledModule(nn.Module):
         """The largest need among the programs."""
         return self._tcomp.measure_memory()
 
+    def estimate_eager_memory(self) -> int:
+        """Bytes that eager takes at its peak for the same inputs, comparable to `memory.extra`: what its operators return, as it lives.
+
+        Raises Unsupported where sizes are symbols or depend on data.
+        """
+        return self._tcomp.estimate_eager_memory()
+
     @property
     def fixed_sizes(self) -> tuple[str, ...]:
         """Why programs that were to serve several sizes serve one each; empty where none had to."""

@@ -21,9 +21,11 @@ from tcomp.faults import Fault, contain
 from tcomp.ir.errors import IndexOutOfRange, TcompError
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
-from tcomp.program import CompiledStage, EagerStage, Program
+from tcomp.peak_memory import estimate_eager_extra
+from tcomp.program import CompiledStage, EagerStage, Operand, Owned, Program, Returned, Slot
 from tcomp.runtime import Execution
 from tcomp.settings import read_settings
+from tcomp.sizes import count_bytes
 from tcomp.specialise import report_fixed
 from tcomp.weights import ModuleState, Stale
 
@@ -47,11 +49,17 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes: the arena of one call, the weights as they are, and what was packed or folded from them."""
+    """Bytes: the arenas of one call, the weights as they are, what was packed or folded from them, and what stages hand on."""
 
     arena: int
     weights: int
     folded: int
+    between: int = 0
+
+    @property
+    def extra(self) -> int:
+        """What a call takes at its peak beyond inputs, weights and results; operators left to PyTorch are not counted."""
+        return self.arena + self.folded + self.between
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +152,24 @@ class Programs:
         )
 
     def measure_memory(self) -> Memory:
-        """Bytes of arena, weights and folded weights: the most among the programs."""
+        """Bytes of what programs take: of each part the most among them."""
         with self._lock:
             needs = [
                 (
                     variant.execution.arena_bytes(),
                     variant.execution.weight_bytes(),
                     sum(sum(s.folded.values()) for s in variant.program.stages if isinstance(s, CompiledStage)),
+                    count_between(variant.program),
                 )
                 for variant in self.variants
             ]
-        arena, weights, folded = (max(column) for column in zip(*needs)) if needs else (0, 0, 0)
-        return Memory(arena, weights, folded)
+        return Memory(*(max(column) for column in zip(*needs))) if needs else Memory(0, 0, 0)
+
+    def estimate_eager_memory(self) -> int:
+        """Bytes that eager takes at its peak beyond inputs, weights and results: the most among the programs. Raises Unsupported."""
+        with self._lock:
+            variants = tuple(self.variants)
+        return max(estimate_eager_extra(self.module, variant.program, variant.mode[1]) for variant in variants)
 
     def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> Variant:
         """Take a program in, bound to the module's present weights."""
@@ -321,6 +335,17 @@ def _describe(leaf: Any) -> object:
 
 
 _SHARED = "the module writes to an input that shares memory with another one, or with a parameter or buffer"
+
+
+def count_between(program: Program) -> int:
+    """Bytes that compiled stages make and the program does not return, such as a result of which a copy is returned."""
+    returned: set[Operand] = set()
+    for result in program.results:
+        if isinstance(result, Returned) or (isinstance(result, Owned) and result.is_fresh):
+            returned.add(result.operand)
+    made = [made for stage in program.stages if isinstance(stage, CompiledStage) for made in stage.results]
+    sizes = (count_bytes(spec) for _, slot, spec in made if Slot(slot) not in returned)
+    return sum(size.constant for size in sizes if size.is_constant)
 
 
 def list_fallbacks(program: Program) -> tuple[Fallback, ...]:

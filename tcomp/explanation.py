@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.compiled_module import CompiledModule
 from tcomp.dispatch import Fallback
-from tcomp.ir.errors import TcompError
+from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program
 from tcomp.sizes import TensorSpec
 
@@ -55,7 +55,15 @@ def _summarise(compiled: CompiledModule) -> Iterator[str]:
     yield f"kernels   {_count_calls(always)}" + (f"; {_count_calls(prelude)} when weights change" if prelude else "")
     yield f"arena     {format_bytes(memory.arena)} at its peak, reused by intermediate tensors"
     yield f"weights   {format_bytes(memory.weights)}, packed or folded from them {format_bytes(memory.folded)}"
+    yield f"extra     {format_bytes(memory.extra)} at its peak beyond inputs, weights and results; eager {_describe_eager(compiled)}"
     yield f"fallbacks {f'{sum(f.count for f in compiled.fallbacks)} calls, listed at the end' if compiled.fallbacks else 'none'}"
+
+
+def _describe_eager(compiled: CompiledModule) -> str:
+    try:
+        return format_bytes(compiled.estimate_eager_memory())
+    except Unsupported as error:
+        return f"unknown, since {error.what}"
 
 
 def _count_calls(kernels: Sequence[KernelReport]) -> str:

@@ -158,3 +158,6 @@ PEERS: Mapping[str, Prepare] = {
     "openvino": prepare_openvino,
     "onnxruntime": prepare_onnxruntime,
 }
+
+FOREIGN = ("openvino", "onnxruntime")
+"""Peers that do not take their memory from PyTorch."""

@@ -154,8 +154,8 @@ class Execution:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.weights.tensors().values())
 
     def arena_bytes(self) -> int:
-        """The most arena that any stage needs; of symbolic sizes, has needed so far."""
-        return max((stage.arena_bytes for stage in self._stages), default=0)
+        """The arenas of all stages, which keep one each; of symbolic sizes, what has been needed so far."""
+        return sum(stage.arena_bytes for stage in self._stages)
 
     def _finish(self, leaves: Sequence[Any], values: list[Any], sizes: Sizes, snapshot: Snapshot) -> list[Any]:
         # A stage may have put a copy in an input's slot, laid out as it wants it.

@@ -23,9 +23,10 @@ from tcomp.ir.errors import TcompError
 
 _CAPTION = """ms: median call, ± half the distance of the quartiles
 ratio: time of the peer over time of tcomp, taken round by round; above 1, tcomp is faster
-again: to compile once more with cached kernels; error: against float64, relative to the largest output"""
+again: to compile once more with cached kernels; error: against float64, relative to the largest output
+extra: memory at the peak of a call beyond inputs, weights and results; of tcomp with what it keeps between calls"""
 
-_WIDTH = 132
+_WIDTH = 144
 """Columns that the widest table of benchmark results takes."""
 
 _BUSY = 0.1
@@ -44,7 +45,7 @@ def make_bench_table(results: Iterable[Result]) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left", caption=_CAPTION)
     for name in ("model", "peer"):
         table.add_column(name, no_wrap=True)
-    for name in ("ms", "ratio", "compile s", "again s", "error", "x eager's", "fallback"):
+    for name in ("ms", "ratio", "compile s", "again s", "error", "x eager's", "fallback", "extra MB"):
         table.add_column(name, justify="right", no_wrap=True)
     notes: list[Text] = []
     disturbed: list[str] = []
@@ -121,6 +122,7 @@ def _format_row(row: Row) -> tuple[str | Text, ...]:
         Text(_format(row.error, ".1e"), style="" if row.right else "bold red"),
         _format(row.error_ratio, ".2f"),
         _format(row.fallback_share, ".1%"),
+        "" if row.extra_bytes is None else f"{row.extra_bytes / 1e6:.1f}",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+import tcomp
 from tcomp import bench as bench_module
 from tcomp.bench import (
     Spread,
@@ -16,7 +17,7 @@ from tcomp.bench import (
     measure_ratio,
     measure_spread,
 )
-from tcomp.peers import prepare_eager
+from tcomp.peers import make_tcomp, prepare_eager
 
 
 @dataclass
@@ -75,8 +76,16 @@ def test_peers_take_turns_and_each_goes_first():
     log = []
     bench(rounds=2, tcomp=Peer("a", log, seconds=0.03), other=Peer("b", log, seconds=0.03))
     measured = log[log.index("compile b") + 4 :]
-    # A round is one untimed and one timed call each; then three for the fallback share, and the second compilation.
-    assert measured == [*"aabbbbaa", *"aaa", "compile a", "a"]
+    # A round is one untimed and one timed call each; then three for the fallback share, the second compilation, and one for memory.
+    assert measured == [*"aabbbbaa", *"aaa", "compile a", "a", *"ab"]
+
+
+def test_memory_is_what_calls_take_and_what_is_kept(monkeypatch):
+    row = bench(eager=prepare_eager, tcomp=make_tcomp({}), openvino=Peer("a", []))
+    assert row.find_row("eager").extra_bytes == 0
+    compiled = tcomp.compile(MODULE, INPUTS)
+    assert row.find_row("tcomp").extra_bytes == compiled.memory.extra > 0
+    assert row.find_row("openvino").extra_bytes is None
 
 
 def test_a_fast_peer_is_called_often_enough_for_the_clock():
@@ -211,6 +220,7 @@ def test_on_a_gpu_a_block_of_calls_is_timed_between_idle_moments(monkeypatch):
 
     monkeypatch.setattr(bench_module, "find_kind", lambda module, inputs: "cuda")
     monkeypatch.setattr(torch.cuda, "synchronize", wait)
+    monkeypatch.setattr(bench_module, "measure_extra", lambda call, inputs, kind: {"cuda": 0}[kind])
     row = bench(rounds=3, tcomp=start).find_row("tcomp")
     assert row.seconds.median >= 0.0035
     block = ["wait", *["call"] * 5, "wait"]

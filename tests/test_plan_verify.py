@@ -124,6 +124,15 @@ def test_a_kernel_may_add_to_what_it_began(body, is_right):
             check(kernel=kernel)
 
 
+def test_what_never_runs_touches_nothing():
+    kernel = COPY.replace("16", "0").replace("x0: f32[0]", "x0: f32[]").replace("x0[i]", "x0[]")
+    memory = {name: (base, 0, 0) for name, (base, _, _) in MEMORY.items()}
+    text = TEXT.replace("+ 64", "+ 0")
+    assert check(text, kernel, memory=memory) == ()
+    with pytest.raises(VerifyError, match="is outside y"):
+        check(text, kernel.replace("0 .. 0", "0 .. 1"), memory=memory)
+
+
 SYMBOLIC = "cascade c(X: f32[N, 6], weight W: f32[6, 6]) -> (Y) for N in LOW..HIGH { BODY }"
 BODY = """A: f32[i:N, j:6] = sum(k:6) X[i, k] * W[k, j]
 B: f32[i:N, j:6] = sum(k:N) A[k, j] * A[N - 1 - i, j]

@@ -22,13 +22,14 @@ TCOMP = Row(
     error_ratio=0.9,
     right=True,
     fallback_share=0.021,
+    extra_bytes=12_345_678,
 )
-EAGER = Row("eager", seconds=Spread(0.02, 0.02, 0.02), ratio=Spread(1.9, 2, 2.1), error=3e-7, error_ratio=1, right=True)
+EAGER = Row("eager", seconds=Spread(0.02, 0.02, 0.02), ratio=Spread(1.9, 2, 2.1), error=3e-7, error_ratio=1, right=True, extra_bytes=0)
 BROKEN = Row("openvino", failure="ImportError: [no] openvino\nhelp: pip install it")
 
 
 def render(table):
-    console = Console(width=120, record=True, file=io.StringIO())
+    console = Console(width=140, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
 
@@ -36,8 +37,8 @@ def render(table):
 def test_a_result_is_a_line_for_each_peer_and_failures_stand_below():
     text = render(make_bench_table([Result("zoo:bert", "bfloat16", 20, (TCOMP, EAGER, BROKEN))]))
     lines = [line.split() for line in text.splitlines()]
-    assert ["zoo:bert", "tcomp", "10", "±", "2%", "3.2", "0.5", "3.0e-07", "0.90", "2.1%"] in lines
-    assert ["bfloat16", "eager", "20", "±", "0%", "2.00", "±", "5%", "3.0e-07", "1.00"] in lines
+    assert ["zoo:bert", "tcomp", "10", "±", "2%", "3.2", "0.5", "3.0e-07", "0.90", "2.1%", "12.3"] in lines
+    assert ["bfloat16", "eager", "20", "±", "0%", "2.00", "±", "5%", "3.0e-07", "1.00", "0.0"] in lines
     assert ["openvino", "failed"] in lines
     assert "openvino failed on zoo:bert: ImportError: [no] openvino\nhelp: pip install it" in text
 
