@@ -32,8 +32,9 @@ from tcomp.ir.errors import Unsupported
 from tcomp.lower_graph import find_unsupported
 from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
 from tcomp.options import Options
-from tcomp.partition import Part, extract_part, find_crossing, is_part_of_result, is_size, partition_graph
+from tcomp.partition import Part, extract_part, find_crossing, is_assertion, is_part_of_result, is_size, partition_graph
 from tcomp.program import (
+    Assertion,
     Constant,
     EagerCall,
     EagerStage,
@@ -75,6 +76,9 @@ def compile_captured(captured: Captured, options: Options) -> Program:
     wanted = {mutation.node: spec_of(mutation.node.meta["val"]) for mutation in captured.mutations}
     wanted.update((output.node, spec_of(output.val)) for output in outputs)
     maker = _StageMaker(captured.graph, slots, len(inputs), mutated, device, options)
+    assertions = [node for node in captured.graph.graph.nodes if is_assertion(node)]
+    output = next(node for node in captured.graph.graph.nodes if node.op == "output")
+    output.args = ((*output.args[0], *_list_conditions(assertions)),)
     maker.compile(wanted)
     taken: set[Operand] = set()
     return Program(
@@ -88,6 +92,7 @@ def compile_captured(captured: Captured, options: Options) -> Program:
         mutated=mutated,
         moved=moved,
         stages=tuple(maker.stages),
+        assertions=_read_assertions(assertions, maker),
         mutations=tuple((_operand_of(m.of), maker.operands[m.node]) for m in captured.mutations),
         results=tuple(_read_output(output, maker, taken) for output in captured.outputs),
         slots=maker.slots,
@@ -122,7 +127,8 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
     returned = {node: number for number, node in reversed(list(enumerate(flat))) if isinstance(node, Node)}
     views = {node: _find_view(node, returned) for node in returned}
     computed = [n for n in views if views[n] is None and n not in slots and not is_size(n)]
-    output.args = (tuple(computed),)
+    assertions = [node for node in gm.graph.nodes if is_assertion(node)]
+    output.args = ((*computed, *_list_conditions(assertions)),)
     maker = _StageMaker(gm, slots, len(inputs), frozenset(), device, options)
     try:
         maker.compile({})
@@ -150,6 +156,7 @@ def compile_functional(gm: GraphModule, options: Options) -> tuple[Program, dict
         mutated=frozenset(),
         moved=moved,
         stages=tuple(maker.stages),
+        assertions=_read_assertions(assertions, maker),
         mutations=(),
         results=tuple(results),
         slots=maker.slots,
@@ -302,6 +309,20 @@ def report_fallbacks(refused: Mapping[Node, Unsupported], fallback: str) -> None
             lines.setdefault(f"{node.target}: {error.what}", []).append(str(node.meta.get("source", "")) or node.name)
         text = "\n".join(f"  {what}\n    at {', '.join(list(dict.fromkeys(places))[:3])}" for what, places in lines.items())
         warnings.warn(f"tcomp leaves {len(reasons)} operators to PyTorch:\n{text}", stacklevel=2)
+
+
+def _list_conditions(assertions: Sequence[Node]) -> tuple[Node, ...]:
+    return tuple(dict.fromkeys(node.args[0] for node in assertions if isinstance(node.args[0], Node)))
+
+
+def _read_assertions(assertions: Sequence[Node], maker: _StageMaker) -> tuple[Assertion, ...]:
+    found = []
+    for node in assertions:
+        condition, *message = node.args
+        assert isinstance(condition, Node)
+        what = str(message[0]) if message else "a value that the module asserts is 0"
+        found.append(Assertion(maker.operands[condition], what, str(node.meta.get("source", ""))))
+    return tuple(found)
 
 
 def _operand_of(origin: InputOrigin | ConstantOrigin) -> Operand:

@@ -21,6 +21,7 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
 
 from tcomp.decompositions_attention import FUSED_ATTENTIONS
+from tcomp.decompositions_checked import checked
 
 aten = torch.ops.aten
 prims = torch.ops.prims
@@ -40,6 +41,7 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
             del table[op]
     table.update(get_decompositions(_TAKEN_APART))
     table.update(_SPELLED)
+    table.update(checked(table))
     table.update(FUSED_ATTENTIONS)
     return MappingProxyType(table)
 
