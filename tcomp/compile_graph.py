@@ -29,6 +29,7 @@ from tcomp.capture_types import (
 from tcomp.compile_stage import StageInput, StageOutput, compile_stage
 from tcomp.devices import CPU, find_device
 from tcomp.ir.errors import Unsupported
+from tcomp.layouts import UnsureLayout, find_unsure_layouts
 from tcomp.lower_graph import find_unsupported
 from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
 from tcomp.options import Options
@@ -191,10 +192,13 @@ class _StageMaker:
 
     def compile(self, wanted: Mapping[Node, TensorSpec]) -> None:
         """Compile all stages; `wanted` are the nodes in the graph's output, with the memory they are to have."""
+        unsure = find_unsure_layouts(self.graph.graph)
         try:
+            if unsure:
+                raise next(iter(unsure.values()))
             self._compile_whole(wanted)
         except Unsupported:
-            refused = {**find_unsupported(self.graph), **self._find_results_elsewhere()}
+            refused = {**find_unsupported(self.graph), **self._find_results_elsewhere(), **unsure}
             if not refused:
                 raise
             report_fallbacks(refused, self._options.fallback)
@@ -266,9 +270,11 @@ class _StageMaker:
     def _add_eager(self, part: Part, refused: Mapping[Node, Unsupported]) -> None:
         calls: list[EagerCall] = []
         for node in part.nodes:
+            is_unsure = isinstance(refused.get(node), UnsureLayout)
             calls.append(
                 EagerCall(
-                    node.target,
+                    # All overloads together are called as they are, on the memory that eager has.
+                    getattr(node.target, "overloadpacket", node.target) if is_unsure else node.target,
                     tuple(self._read_arguments(node.args)),
                     dict(self._read_arguments(node.kwargs)),
                     self.slots,

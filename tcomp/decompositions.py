@@ -22,6 +22,7 @@ from torch._ops import OpOverload
 
 from tcomp.decompositions_attention import FUSED_ATTENTIONS
 from tcomp.decompositions_checked import checked
+from tcomp.decompositions_typed import typed
 
 aten = torch.ops.aten
 prims = torch.ops.prims
@@ -42,6 +43,7 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
     table.update(get_decompositions(_TAKEN_APART))
     table.update(_SPELLED)
     table.update(checked(table))
+    table.update(typed(table))
     table.update(FUSED_ATTENTIONS)
     return MappingProxyType(table)
 

@@ -95,6 +95,18 @@ def _index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
     return aten.reshape.default(aten.scatter.src(aten.reshape.default(x, [1]), 0, rows, values), [])
 
 
+def _index_fill(x: Tensor, dim: int, index: Tensor, value: Tensor | float) -> Any:
+    """One value at indices that, unlike those of index_copy, count from the end where they are negative."""
+    if not isinstance(value, Tensor):
+        value = aten.full.default([], value, dtype=x.dtype, layout=torch.strided, device=x.device, pin_memory=False)
+    elif value.dtype != x.dtype:
+        value = aten._to_copy.default(value, dtype=x.dtype)
+    rows = aten.reshape.default(index, [-1])
+    if x.dim():
+        return aten.index_put.default(x, [None] * (dim % x.dim()) + [rows], value)
+    return aten.reshape.default(aten.index_put.default(aten.reshape.default(x, [1]), [rows], value), [])
+
+
 def _assert(condition: Tensor) -> None:
     # PyTorch takes the one with a message for what it is: it is not removed although nobody reads its result.
     aten._assert_async.msg(condition, "Expected Tensor with single nonzero value, but got zero")
@@ -114,5 +126,7 @@ def checked(base: Mapping[OpOverload, Decomposition]) -> dict[OpOverload, Decomp
         aten.masked_scatter.default: _masked_scatter,
         aten.index_add.default: _index_add,
         aten.index_copy.default: _index_copy,
+        aten.index_fill.int_Scalar: _index_fill,
+        aten.index_fill.int_Tensor: _index_fill,
         aten._assert_async.default: _assert,
     }
