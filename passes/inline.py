@@ -23,6 +23,7 @@ from tcomp.ir.expressions import (
     Expr,
     Index,
     Load,
+    Number,
     Ordinal,
     apply,
     constant,
@@ -164,8 +165,7 @@ def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds
     unproved = [(i, e) for i, e in zip(load.index, view.shape) if not is_inside(i, e, bounds)]
     if not unproved:
         return body
-    is_affine = isinstance(body, Load) and not any(map(is_data, body.index))
-    if is_affine and body.outside in (None, load.outside) and _keeps_edges(view, tensors[body.tensor].shape, unproved, load):
+    if isinstance(body, Load) and _is_plain(body, load.outside) and _keeps_edges(view, tensors[body.tensor].shape, unproved, load):
         return Load(body.tensor, body.index, load.outside)
     outside = constant(load.outside, view.dtype)
     inside: Expr = constant(True, boolean)
@@ -182,6 +182,11 @@ def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds
         return Load(inner.tensor, index) if index else Load(inner.tensor, inner.index, zero(tensors[inner.tensor].dtype))
 
     return apply("select", inside, map_loads(body, guard), outside)
+
+
+def _is_plain(load: Load, outside: Number) -> bool:
+    """Whether a load reads nothing by data, and beyond its tensor the same value as the load of its view, if any."""
+    return load.outside in (None, outside) and not any(map(is_data, load.index))
 
 
 def _held_inside(load: Load, shape: tuple[Index, ...], inside: Expr, bounds: Bounds) -> tuple[Index, ...] | None:

@@ -407,7 +407,8 @@ def _find_view(node: Node, outputs: Collection[Node]) -> tuple[Node, tuple[Repla
     """
     steps: list[Replay] = []
     while node.op == "call_function":
-        number, maker = None, node
+        number: Any = None
+        maker = node
         if node.target is operator.getitem and isinstance(node.args[0], Node):
             maker, number = node.args[0], node.args[1]
         if maker.op != "call_function" or not getattr(maker.target, "is_view", False):

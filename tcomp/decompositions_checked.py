@@ -59,9 +59,12 @@ def _binary_cross_entropy(base: Decomposition, x: Tensor, target: Tensor, *rest:
     return base(x, target, *rest, **named)
 
 
+_broadcast: Any = torch.broadcast_shapes
+
+
 def _masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Any:
     if x.device.type == "cpu":
-        count = aten.sum.default(aten.expand.default(mask, torch.broadcast_shapes(x.shape, mask.shape)))
+        count = aten.sum.default(aten.expand.default(mask, _broadcast(x.shape, mask.shape)))
         require(aten.le.Scalar(count, source.numel()), "masked_scatter: the source has fewer elements than the mask has ones")
     return NotImplemented
 

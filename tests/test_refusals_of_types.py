@@ -65,7 +65,7 @@ def test_types_that_eager_serves(name):
 
 def test_the_error_is_that_of_eager():
     compiled = tcomp.compile(torch.nn.Linear(4, 4).requires_grad_(False), fallback="silent")
-    with pytest.raises(RuntimeError, match="expected m1 and m2 to have the same dtype|must have the same dtype"):
+    with pytest.raises(RuntimeError, match=r"have the same dtype"):
         compiled(WIDE)
     with pytest.raises(tcomp.TcompError, match="expected tensors of the same dtype"):
         compiled.prepare(WIDE)
