@@ -8,7 +8,8 @@ TcompError
   ToolchainError  the C compiler or a library it needs failed
   KernelFault     a compiled kernel that failed a check, in a program that was built to check its kernels
   CacheError      the folder of compiled programs cannot be used; a ToolchainError as well
-  IndexOutOfRange an index in the data of a run is outside its tensor; an IndexError as well
+  IndexOutOfRange an index in the data of a run is outside its tensor; an IndexError and RuntimeError as well
+  InvalidData     data of a run that an operator refuses, such as a divisor of 0; a RuntimeError as well
   BudgetError     a memory budget that no plan meets
   RecordError     a stored artifact or record that is unusable
 """
@@ -69,8 +70,12 @@ class CacheError(ToolchainError):
     """The folder that compiled programs are kept in cannot be used."""
 
 
-class IndexOutOfRange(TcompError, IndexError):  # noqa: N818 (what eager raises is an IndexError, which this is)
+class IndexOutOfRange(TcompError, IndexError, RuntimeError):  # noqa: N818 (eager raises the one or the other, by operator)
     """An index among the data of a run that is outside the tensor it is for."""
+
+
+class InvalidData(TcompError, RuntimeError):  # noqa: N818 (what eager raises is a RuntimeError, which this is)
+    """The data of a run breaks a condition of an operator or of the module, such as a divisor of 0."""
 
 
 class BudgetError(TcompError):

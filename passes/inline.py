@@ -22,19 +22,21 @@ from tcomp.ir.expressions import (
     Expr,
     Index,
     Load,
+    Number,
     Ordinal,
     apply,
     constant,
     index_variables,
+    loads,
     map_load_indices,
     map_loads,
     substitute,
     value_index,
     walk,
 )
-from tcomp.ir.index import Bounds, is_inside, simplify_indices
+from tcomp.ir.index import Bounds, is_data, is_inside, simplify_indices
 from tcomp.passes.rebuild import map_einsums, map_expressions
-from tcomp.passes.slots import read_inside, replace_slots
+from tcomp.passes.slots import held_inside, read_inside, replace_slots
 
 LARGEST_INDEX_MAP = 8
 """Nodes of an integer map that is still inlined into an index."""
@@ -59,7 +61,7 @@ def inline_views(cascade: Cascade) -> Cascade:
         def read(load: Load) -> Expr:
             load = map_load_indices(load, read)
             view = views.get(load.tensor)
-            return load if view is None else read_through(view, load, tensors, bounds)
+            return load if view is None or not _keeps_checks(view, load, tensors, bounds) else read_through(view, load, tensors, bounds)
 
         new = map_loads(expression, read)
         return expression if new == expression else simplify_indices(new, bounds)
@@ -115,6 +117,29 @@ def _direct_reads(expression: Expr) -> list[str]:
             return []
 
 
+def _keeps_checks(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> bool:
+    """Whether an index that is data and outside the view is outside what the view reads as well, so that it remains an error.
+
+    It is not where the view shows a part of a dimension, repeats it, or reads nothing there: V: i64[i:3] = i64[i] is 7 at V[J[0]]
+    where J[0] is 7. Nor is it where a read beyond the view, which gives a stated value, is one beyond what it reads by data.
+    """
+    if load.outside is not None:
+        body = substitute(view.expression, {rank.name: i for rank, i in zip(view.free, load.index)})
+        gathers = [inner for inner in loads(body) if inner.outside is None and any(map(is_data, inner.index)) and inner.tensor in tensors]
+        return all(held_inside(inner, tensors[inner.tensor].shape, constant(True, boolean), bounds) for inner in gathers)
+    data = [rank for rank, i in zip(view.free, load.index) if is_data(i) and not is_inside(i, rank.extent, bounds)]
+    if not data:
+        return True
+    whole = {
+        i.as_variable
+        for inner in loads(view.expression)
+        if inner.outside is None and inner.tensor in tensors
+        for i, extent in zip(inner.index, tensors[inner.tensor].shape)
+        if _extent_of(view, i) == extent
+    }
+    return all(rank.name in whole for rank in data)
+
+
 def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> Expr:
     """The view's expression at the position a load reads; a read outside the view keeps its stated value."""
     mapping = {rank.name: i for rank, i in zip(view.free, load.index)}
@@ -124,7 +149,7 @@ def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds
     unproved = [(i, e) for i, e in zip(load.index, view.shape) if not is_inside(i, e, bounds)]
     if not unproved:
         return body
-    if isinstance(body, Load) and body.outside in (None, load.outside) and _keeps_edges(view, tensors[body.tensor].shape, unproved, load):
+    if isinstance(body, Load) and _is_plain(body, load.outside) and _keeps_edges(view, tensors[body.tensor].shape, unproved, load):
         return Load(body.tensor, body.index, load.outside)
     outside = constant(load.outside, view.dtype)
     inside: Expr = constant(True, boolean)
@@ -134,6 +159,11 @@ def read_through(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds
         inside = apply("and", inside, apply("and", low, high))
 
     return apply("select", inside, read_inside(body, inside, tensors, bounds), outside)
+
+
+def _is_plain(load: Load, outside: Number) -> bool:
+    """Whether a load reads nothing by data, and beyond its tensor the same value as the load of its view, if any."""
+    return load.outside in (None, outside) and not any(map(is_data, load.index))
 
 
 def _keeps_edges(view: Einsum, base: tuple[Index, ...], unproved: list[tuple[Index, Index]], load: Load) -> bool:

@@ -107,13 +107,13 @@ def read_inside(expression: Expr, inside: Expr, tensors: Mapping[str, Tensor], b
         load = map_load_indices(load, guard)
         if load.outside is not None:
             return load
-        index = _held_inside(load, tensors[load.tensor].shape, inside, bounds)
+        index = held_inside(load, tensors[load.tensor].shape, inside, bounds)
         return Load(load.tensor, index) if index else Load(load.tensor, load.index, zero(tensors[load.tensor].dtype))
 
     return map_loads(expression, guard)
 
 
-def _held_inside(load: Load, shape: tuple[Index, ...], inside: Expr, bounds: Bounds) -> tuple[Index, ...] | None:
+def held_inside(load: Load, shape: tuple[Index, ...], inside: Expr, bounds: Bounds) -> tuple[Index, ...] | None:
     """The index of a load, with 0 for indices that are data where the view is not read; None without such, or if others may be outside.
 
     So indices among the data that are outside their tensor remain an error, and do not read as zero.

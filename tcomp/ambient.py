@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from types import CodeType
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +24,8 @@ _count_dispatch_modes = torch._C._len_torch_dispatch_stack
 _count_function_modes = torch._C._len_torch_function_stack
 _find_jit_tracer = torch._C._get_tracing_state
 _find_transform = torch._C._functorch.peek_interpreter_stack
+
+_list_function_modes: Any = _get_current_function_mode_stack
 
 GlobalState = tuple[Hashable, ...]
 
@@ -67,7 +70,7 @@ def find_watcher() -> str | None:
         return "a transform of torch.func is active"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation is active"
-    if _count_function_modes() and not all(type(mode) is DeviceContext for mode in _get_current_function_mode_stack()):
+    if _count_function_modes() and not all(type(mode) is DeviceContext for mode in _list_function_modes()):
         return "a mode intercepts functions of torch"
     return None
 

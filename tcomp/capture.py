@@ -40,6 +40,7 @@ from tcomp.capture_types import (
 )
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.overlap import find_overlaps
+from tcomp.partition import is_assertion
 
 
 class ModuleFailed(TcompError):  # noqa: N818 (says what happened)
@@ -84,7 +85,7 @@ def capture(
         mutations = _read_mutations(recorder, leaves)
     returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
     recorder.graph.output(tuple(returned))
-    recorder.graph.eliminate_dead_code()
+    recorder.graph.eliminate_dead_code(lambda node: node.is_impure() or is_assertion(node))
     return Captured(
         graph=_make_graph_module(recorder),
         constants=_keep_used(recorder, outputs, mutations),

@@ -2,7 +2,9 @@
 
 import functools
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
@@ -24,7 +26,9 @@ from tcomp.capture_source import SourceTracker
 from tcomp.capture_symbols import SizeNodes
 from tcomp.capture_types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
 from tcomp.decompositions import decompositions
+from tcomp.decompositions_checked import require
 from tcomp.ir.errors import Unsupported
+from tcomp.partition import ASSERTIONS
 
 aten = torch.ops.aten
 
@@ -49,6 +53,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._table = decompositions()
         self._handlers: dict[OpOverload, Callable[..., Any]] = {}
         self._last_constant: Node | None = None
+        self._arange_site: tuple[FrameType, int] | None = None
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -70,10 +75,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 f"the higher-order operator {func}", where=str(self.source()), help="use torch.compile(backend='tcomp')"
             )
         special = _SPECIAL.get(func)
-        if special is not None:
-            return functools.partial(special, self)
+        return functools.partial(special, self) if special is not None else self._choose_plain(func)
+
+    def _choose_plain(self, func: OpOverload) -> Callable[..., Any]:
         returns = func._schema.returns
         if not func._schema.is_mutable and not any(isinstance(result.type, _TENSORS) for result in returns):
+            if func in ASSERTIONS:
+                return functools.partial(self._leaf, func)
             if not returns and func is not aten._assert_tensor_metadata.default:
                 return functools.partial(self._refuse, func, "acts without a result", "take it out of the module")
             return functools.partial(self._query, func)
@@ -376,6 +384,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._literals[id(result)] = args[0]
         return result
 
+    def _arange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._arange_site = _find_call()
+        return self._choose_plain(aten.arange.default)(args, kwargs)
+
+    def _equal(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # one_hot compares with an arange where values are unknown, and looks at them in eager: one call makes both operators.
+        if self._arange_site == _find_call():
+            classes, numbers = args
+            with self:
+                is_class = aten.logical_and.default(aten.ge.Scalar(classes, 0), aten.lt.Scalar(classes, numbers.shape[0]))
+                require(is_class, "class values must be non-negative and smaller than num_classes")
+        return self._choose_plain(aten.eq.Tensor)(args, kwargs)
+
     def _item(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = self.value(args[0])
         literal = self._literals.get(id(value.tensor))
@@ -432,8 +453,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return args[0]
 
 
+def _find_call() -> tuple[FrameType, int]:
+    """The call in the module's Python that dispatched the running operator."""
+    frame = sys._getframe(3)
+    return frame, frame.f_lasti
+
+
 _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
     aten.copy_.default: Recorder._copy,
+    aten.arange.default: Recorder._arange,
+    aten.eq.Tensor: Recorder._equal,
     aten.lift_fresh.default: Recorder._lift_fresh,
     aten._local_scalar_dense.default: Recorder._item,
     aten.native_batch_norm.default: Recorder._batch_norm,

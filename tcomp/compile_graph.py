@@ -30,11 +30,22 @@ from tcomp.compile_stage import StageInput, StageOutput, compile_stage
 from tcomp.devices import CPU, find_device
 from tcomp.faults import Fault, contain, describe_place, report_fault
 from tcomp.ir.errors import Unsupported
+from tcomp.layouts import find_unsure_layouts
 from tcomp.lower_graph import find_unsupported
 from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
 from tcomp.options import Options
-from tcomp.partition import Part, extract_part, find_crossing, find_freed, is_part_of_result, is_size, partition_graph
+from tcomp.partition import (
+    Part,
+    extract_part,
+    find_crossing,
+    find_freed,
+    is_assertion,
+    is_part_of_result,
+    is_size,
+    partition_graph,
+)
 from tcomp.program import (
+    Assertion,
     Constant,
     EagerCall,
     EagerStage,
@@ -77,7 +88,14 @@ def compile_captured(captured: Captured, options: Options, fault: Fault | None =
     wanted = {mutation.node: spec_of(mutation.node.meta["val"]) for mutation in captured.mutations}
     wanted.update((output.node, spec_of(output.val)) for output in outputs)
     maker = _StageMaker(captured.graph, slots, len(inputs), mutated, device, options)
-    maker.compile(wanted, fault)
+    assertions = [node for node in captured.graph.graph.nodes if is_assertion(node)]
+    output = next(node for node in captured.graph.graph.nodes if node.op == "output")
+    outside = output.args
+    output.args = ((*output.args[0], *_list_conditions(assertions)),)
+    try:
+        maker.compile(wanted, fault)
+    finally:
+        output.args = outside
     taken: set[Operand] = set()
     return Program(
         device=device,
@@ -90,6 +108,7 @@ def compile_captured(captured: Captured, options: Options, fault: Fault | None =
         mutated=mutated,
         moved=moved,
         stages=tuple(maker.stages),
+        assertions=_read_assertions(assertions, maker),
         mutations=tuple((_operand_of(m.of), maker.operands[m.node]) for m in captured.mutations),
         results=tuple(_read_output(output, maker, taken) for output in captured.outputs),
         slots=maker.slots,
@@ -124,7 +143,8 @@ def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = 
     returned = {node: number for number, node in reversed(list(enumerate(flat))) if isinstance(node, Node)}
     views = {node: _find_view(node, returned) for node in returned}
     computed = [n for n in views if views[n] is None and n not in slots and not is_size(n)]
-    output.args = (tuple(computed),)
+    assertions = [node for node in gm.graph.nodes if is_assertion(node)]
+    output.args = ((*computed, *_list_conditions(assertions)),)
     maker = _StageMaker(gm, slots, len(inputs), frozenset(), device, options)
     try:
         maker.compile({}, fault)
@@ -152,6 +172,7 @@ def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = 
         mutated=frozenset(),
         moved=moved,
         stages=tuple(maker.stages),
+        assertions=_read_assertions(assertions, maker),
         mutations=(),
         results=tuple(results),
         slots=maker.slots,
@@ -180,19 +201,23 @@ class _StageMaker:
         self._device = device
         self._options = options
         self._settings = read_settings()
+        self._unsure: Mapping[Node, Unsupported] = {}
         for node in graph.graph.nodes:
             if node.op == "get_attr":
                 self.operands[node] = Constant(str(node.target))
 
     def compile(self, wanted: Mapping[Node, TensorSpec], fault: Fault | None) -> None:
         """Compile all stages; `wanted` are the nodes in the graph's output, with the memory they are to have."""
+        self._unsure = unsure = find_unsure_layouts(self.graph.graph)
         if fault is not None:
             self._leave(self._list_all(), fault)
             return
         try:
+            if unsure:
+                raise next(iter(unsure.values()))
             self._compile_whole(wanted)
         except Unsupported:
-            refused = contain(self._find_refused, self._options, self._settings, passing=(Unsupported,))
+            refused = contain(lambda: {**self._find_refused(), **unsure}, self._options, self._settings, passing=(Unsupported,))
             if isinstance(refused, Fault):
                 self._leave(self._list_all(), refused)
                 return
@@ -290,9 +315,11 @@ class _StageMaker:
             self.slots += 1
         freed = find_freed(part)
         for node in part.nodes:
+            is_unsure = node in self._unsure
             calls.append(
                 EagerCall(
-                    node.target,
+                    # All overloads together are called as they are, on the memory that eager has.
+                    getattr(node.target, "overloadpacket", node.target) if is_unsure else node.target,
                     tuple(self._read_arguments(node.args)),
                     dict(self._read_arguments(node.kwargs)),
                     self._slot_of(node),
@@ -338,6 +365,20 @@ def report_fallbacks(refused: Mapping[Node, Unsupported], fallback: str) -> None
             lines.setdefault(f"{node.target}: {error.what}", []).append(describe_place(node) or node.name)
         text = "\n".join(f"  {what}\n    at {', '.join(list(dict.fromkeys(places))[:3])}" for what, places in lines.items())
         warnings.warn(f"tcomp leaves {len(reasons)} operators to PyTorch:\n{text}", stacklevel=2)
+
+
+def _list_conditions(assertions: Sequence[Node]) -> tuple[Node, ...]:
+    return tuple(dict.fromkeys(node.args[0] for node in assertions if isinstance(node.args[0], Node)))
+
+
+def _read_assertions(assertions: Sequence[Node], maker: _StageMaker) -> tuple[Assertion, ...]:
+    found = []
+    for node in assertions:
+        condition, *message = node.args
+        assert isinstance(condition, Node)
+        what = str(message[0]) if message else "a value that the module asserts is 0"
+        found.append(Assertion(maker.operands[condition], what, str(node.meta.get("source", ""))))
+    return tuple(found)
 
 
 def _operand_of(origin: InputOrigin | ConstantOrigin) -> Operand:
@@ -416,7 +457,8 @@ def _find_view(node: Node, outputs: Collection[Node]) -> tuple[Node, tuple[Repla
     """
     steps: list[Replay] = []
     while node.op == "call_function":
-        number, maker = None, node
+        number: Any = None
+        maker = node
         if node.target is operator.getitem and isinstance(node.args[0], Node):
             maker, number = node.args[0], node.args[1]
         if maker.op != "call_function" or not getattr(maker.target, "is_view", False):

@@ -21,7 +21,9 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
 
 from tcomp.decompositions_attention import FUSED_ATTENTIONS
+from tcomp.decompositions_checked import checked
 from tcomp.decompositions_losses import LOSSES
+from tcomp.decompositions_typed import typed
 
 aten = torch.ops.aten
 prims = torch.ops.prims
@@ -41,6 +43,8 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
             del table[op]
     table.update(get_decompositions(_TAKEN_APART))
     table.update(_SPELLED)
+    table.update(checked(table))
+    table.update(typed(table))
     table.update(FUSED_ATTENTIONS)
     table.update(LOSSES)
     return MappingProxyType(table)

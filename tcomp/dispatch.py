@@ -18,7 +18,7 @@ from tcomp.capture import ForeignInput, ModuleFailed, SharedMemory, capture, che
 from tcomp.compile_graph import compile_captured
 from tcomp.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.faults import Fault, contain
-from tcomp.ir.errors import IndexOutOfRange, TcompError
+from tcomp.ir.errors import IndexOutOfRange, InvalidData, TcompError
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
 from tcomp.peak_memory import estimate_eager_extra
@@ -235,7 +235,7 @@ class Programs:
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
         add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic)
-        variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange))
+        variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, self.options, variant))
         return variant

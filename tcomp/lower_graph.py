@@ -20,6 +20,7 @@ from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
 from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
 from tcomp.lowerings.torch_types import UnsupportedSize
+from tcomp.partition import is_assertion
 
 
 def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[str] = ()) -> Cascade:
@@ -48,6 +49,8 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
                     values[node] = value
             case "output":
                 pass
+            case _ if is_assertion(node):
+                pass
             case _:
                 values[node] = lower_node(program, node, values)
     outputs = [values[n].name for n in _output_nodes(graph.graph) if isinstance(values[n], Array)]
@@ -71,6 +74,8 @@ def find_unsupported(graph: GraphModule) -> dict[Node, Unsupported]:
                     value = _input_value(graph, node)
                     values[node] = _stand_in(program, node, value)
                 case "output":
+                    pass
+                case _ if is_assertion(node):
                     pass
                 case _:
                     values[node] = lower_node(program, node, values)

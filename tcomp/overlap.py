@@ -17,12 +17,12 @@ def span_of(tensor: Tensor) -> Span:
     if isinstance(tensor, FakeTensor) or tensor.is_meta:
         # Without an address, memory is known by its storage alone.
         owner: object = tensor.untyped_storage()._cdata
-        start = tensor.storage_offset() * tensor.element_size()
+        start = int(tensor.storage_offset()) * tensor.element_size()
     else:
         owner, start = tensor.device, tensor.data_ptr()
     if not tensor.numel():
         return owner, start, start
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+    last = sum((int(size) - 1) * int(stride) for size, stride in zip(tensor.shape, tensor.stride()))
     return owner, start, start + (last + 1) * tensor.element_size()
 
 

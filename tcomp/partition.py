@@ -32,7 +32,7 @@ def partition_graph(graph: Graph, refused: Collection[Node]) -> tuple[Part, ...]
     members: dict[int, list[Node]] = {}
     last_random = 0
     for node in graph.nodes:
-        if node.op != "call_function" or (is_size(node) and node not in refused):
+        if node.op != "call_function" or is_assertion(node) or (is_size(node) and node not in refused):
             continue
         if is_part_of_result(node) and node.args[0] in levels:
             level = levels[node.args[0]]
@@ -53,6 +53,14 @@ def partition_graph(graph: Graph, refused: Collection[Node]) -> tuple[Part, ...]
 def is_size(node: Node) -> bool:
     """Whether a node's value is a number and not a tensor."""
     return isinstance(node.meta.get("val"), (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool))
+
+
+def is_assertion(node: Node) -> bool:
+    """Whether a node only raises an error where its argument is false: the runtime looks at that when all is computed."""
+    return node.target in ASSERTIONS
+
+
+ASSERTIONS = (torch.ops.aten._assert_async.default, torch.ops.aten._assert_async.msg)
 
 
 def is_part_of_result(node: Node) -> bool:

@@ -1,6 +1,6 @@
 """A program as data: what runs in which order on which tensors, and how results meet the caller's.
 
-    Program  = inputs, symbols, guards, stages, mutations, results
+    Program  = inputs, symbols, guards, stages, assertions, mutations, results
     Stage    = CompiledStage (one call into a library) | EagerStage (operators left to PyTorch)
     library  = Library (C) | TritonLibrary (kernels for a GPU, and the steps that start them)
     Operand  = Slot(index) | Constant(name)       slots: the flattened inputs, then what stages make
@@ -273,6 +273,15 @@ class Given:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """A number that is to be true when all stages have run; else nothing is written or returned, and the error says `what`."""
+
+    operand: Operand
+    what: str
+    where: str
+
+
 Result: TypeAlias = Owned | Returned | View | Given
 
 
@@ -303,6 +312,7 @@ class Program:
     moved: frozenset[str]
     """Constants on the CPU, of which a program on a GPU keeps copies there."""
     stages: tuple[Stage, ...]
+    assertions: tuple[Assertion, ...]
     mutations: tuple[tuple[Operand, Operand], ...]
     """(what is written, its new value)."""
     results: tuple[Result, ...]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tcomp.devices import find_obstacle, is_number, place_tensor
+from tcomp.devices import CPU, find_obstacle, is_number, place_tensor
+from tcomp.ir.errors import InvalidData
 from tcomp.ir.expressions import Index
 from tcomp.options import Options
 from tcomp.overlap import find_overlaps
 from tcomp.program import (
     AnyLibrary,
+    Assertion,
     CompiledStage,
     Constant,
     EagerStage,
@@ -74,7 +76,8 @@ class Execution:
         self._serves = make_predicate(self._symbols, program.guards)
         self._matches = [make_matcher(spec, self._symbols, program.device) for spec in program.inputs]
         self._finishers = [_Finisher(result, self._symbols, program.device) for result in program.results]
-        self._is_plain = not program.mutations and all(isinstance(r, Owned) and r.is_fresh for r in program.results)
+        is_fresh = all(isinstance(r, Owned) and r.is_fresh for r in program.results)
+        self._is_plain = is_fresh and not program.mutations and not program.assertions
         self._plain = [r.operand.index for r in program.results if isinstance(r, Owned) and isinstance(r.operand, Slot)]
 
     def _load(self, stage: Stage, number: int, settings: CallSettings) -> Runner:
@@ -164,6 +167,8 @@ class Execution:
         def read(operand: Operand) -> Any:
             return values[operand.index] if isinstance(operand, Slot) else snapshot.tensors[operand.name]
 
+        for assertion in self.program.assertions:
+            _check_assertion(assertion, read(assertion.operand))
         results: list[Any] = [finisher.own(read, sizes) for finisher in self._finishers]
         if self.program.mutations:
             # All new values stand before the first is written; one may be a view of another's memory.
@@ -178,6 +183,14 @@ class Execution:
             if isinstance(finisher.result, View):
                 results[position] = finisher.view(read, sizes, results)
         return results
+
+
+def _check_assertion(assertion: Assertion, value: Tensor) -> None:
+    if value.device != CPU:
+        # As in eager: the device is told, and does not make the caller wait.
+        torch._assert_async(value, assertion.what)
+    elif not value:
+        raise InvalidData(assertion.what, where=assertion.where, help="check the values that are passed in")
 
 
 class _Finisher:

@@ -17,6 +17,7 @@ from tcomp.ir.expressions import Index
 from tcomp.ir.text import print_index
 from tcomp.program import (
     AnyLibrary,
+    Assertion,
     CompiledStage,
     Constant,
     Given,
@@ -61,6 +62,7 @@ def write_program(program: Program, write_library: Callable[[AnyLibrary], Json])
         "mutated": sorted(program.mutated),
         "moved": sorted(program.moved),
         "stages": [write_stage(stage, write_library) for stage in program.stages if isinstance(stage, CompiledStage)],
+        "assertions": [[write_operand(a.operand), a.what, a.where] for a in program.assertions],
         "mutations": [[write_operand(target), write_operand(new)] for target, new in program.mutations],
         "results": [write_result(result) for result in program.results],
         "slots": program.slots,
@@ -83,6 +85,7 @@ def read_program(
         mutated=frozenset(data["mutated"]),
         moved=frozenset(data["moved"]),
         stages=tuple(read_stage(stage, read_library, report) for stage, report in zip(data["stages"], reports, strict=True)),
+        assertions=tuple(Assertion(read_operand(operand), what, where) for operand, what, where in data["assertions"]),
         mutations=tuple((read_operand(target), read_operand(new)) for target, new in data["mutations"]),
         results=tuple(read_result(result) for result in data["results"]),
         slots=data["slots"],

@@ -3,6 +3,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tcomp.decompositions import decompositions
+from tcomp.decompositions_typed import typed
 
 aten = torch.ops.aten
 
@@ -66,7 +67,14 @@ def test_operators_with_lowerings_are_kept():
         *(aten.convolution.default, aten.native_group_norm.default, aten._native_batch_norm_legit_no_training.default),
         *(aten.eye.default, aten.eye.m),
     ]
-    assert not [op for op in kept if op in decompositions()]
+    guards = typed({})
+    assert not [op for op in kept if op in decompositions() and op not in guards]
+    assert aten.mm.default in guards
+    x = torch.ones(2, 2)
+    assert decompositions()[aten.mm.default](x, x) is NotImplemented
+    # What is guarded and has no decomposition is a leaf, which a composite operator must not be.
+    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    assert not [op for op in guards if op.has_kernel_for_dispatch_key(composite)]
 
 
 def test_composites_are_taken_apart():
