@@ -6,6 +6,7 @@ CC               the C compiler and its leading arguments
 
 For those who work on tcomp itself:
 
+TCOMP_TARGET        the text of a CPU (see tcomp/ir/target.py) to schedule kernels for instead of this machine; they run here all the same
 TCOMP_RAISE_FAULTS  1: an error inside tcomp is raised, where otherwise the stage that it stopped is left to PyTorch
 """
 
@@ -27,6 +28,8 @@ class Settings:
     """Where every stage of a compilation is written, or None."""
     compiler: tuple[str, ...]
     """The C compiler as a command with arguments; empty when the environment names none."""
+    target: str
+    """The text of the CPU that kernels are made for; empty for this machine."""
     raise_faults: bool
     """Whether errors inside tcomp are raised, whatever becomes of operators that are left to PyTorch."""
 
@@ -39,6 +42,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         cache_dir=_find_cache_dir(variables),
         debug_dir=_absolute(debug) if debug else None,
         compiler=tuple(shlex.split(variables.get("CC", ""))),
+        target=variables.get("TCOMP_TARGET", ""),
         raise_faults=variables.get("TCOMP_RAISE_FAULTS", "0") not in ("", "0"),
     )
 
