@@ -136,17 +136,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(f"{'right of those tried':30}" + "".join(f"{kind:>14}" for kind in kinds) + f"{'seconds':>10}", flush=True)
     faults: list[str] = []
+    machines = {name: cpu for name, cpu in find_machines().items() if options.machine in name}
     with override_environment({"TCOMP_RAISE_FAULTS": "1"}):
-        for name, cpu in find_machines().items():
-            if options.machine not in name:
-                continue
-            started = time.monotonic()
-            with on_machine(cpu):
-                counts = [tries[kind](cpu) for kind in kinds]
-            print(f"{name:30}" + "".join(f"{found!s:>14}" for found in counts) + f"{time.monotonic() - started:10.0f}", flush=True)
-            faults += [f"{name}: {fault}" for found in counts for fault in found.faults]
-    for fault in faults:
-        print(fault)
+        try:
+            for name, cpu in machines.items():
+                started = time.monotonic()
+                with on_machine(cpu):
+                    counts = [tries[kind](cpu) for kind in kinds]
+                print(f"{name:30}" + "".join(f"{found!s:>14}" for found in counts) + f"{time.monotonic() - started:10.0f}", flush=True)
+                faults += [f"{name}: {fault}" for found in counts for fault in found.faults]
+        except KeyboardInterrupt:
+            print("interrupted; what was found until then:")
+    print(*faults, sep="\n")
     return 1 if faults else 0
 
 
