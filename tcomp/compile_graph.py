@@ -235,9 +235,9 @@ class _StageMaker:
         return {**find_unsupported(self.graph), **self._find_results_elsewhere()}
 
     def _list_all(self) -> Part:
-        """All operators with tensor results, as one part."""
-        nodes = self.graph.graph.nodes
-        return Part(False, tuple(node for node in nodes if node.op == "call_function" and not is_size(node)))
+        """All operators, those aside whose results are numbers known from sizes, as one part."""
+        nodes = [node for node in self.graph.graph.nodes if node.op == "call_function"]
+        return Part(False, tuple(node for node in nodes if not is_size(node) or free_unbacked_symbols(node.meta["val"])))
 
     def _compile_whole(self, wanted: Mapping[Node, TensorSpec]) -> None:
         nodes = self.graph.graph.nodes

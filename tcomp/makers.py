@@ -35,7 +35,7 @@ class CMaker:
     """Times kernels, to choose among several."""
 
     def __init__(self, options: Options, settings: Settings) -> None:
-        self._toolchain, target = find_machine(settings.compiler, settings.sanitizers)
+        self._toolchain, target = find_machine(settings.compiler, settings.sanitizers, settings.target)
         self.target: Target = target
         self._options = options
         self._settings = settings

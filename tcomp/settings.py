@@ -8,6 +8,7 @@ CC               the C compiler and its leading arguments
 
 For those who work on tcomp itself:
 
+TCOMP_TARGET        the text of a CPU (see tcomp/ir/target.py) to schedule kernels for instead of this machine; they run here all the same
 TCOMP_RAISE_FAULTS  1: an error inside tcomp is raised, where otherwise the stage that it stopped is left to PyTorch
 """
 
@@ -33,6 +34,8 @@ class Settings:
     """Whether programs of C check their kernels as they run."""
     sanitizers: tuple[str, ...]
     """What C is compiled with, as in -fsanitize; empty for none."""
+    target: str
+    """The text of the CPU that kernels are made for; empty for this machine."""
     raise_faults: bool
     """Whether errors inside tcomp are raised, whatever becomes of operators that are left to PyTorch."""
 
@@ -47,6 +50,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         compiler=tuple(shlex.split(variables.get("CC", ""))),
         checks_kernels=variables.get("TCOMP_CHECK_KERNELS", "") not in ("", "0"),
         sanitizers=tuple(filter(None, variables.get("TCOMP_SANITIZE", "").split(","))),
+        target=variables.get("TCOMP_TARGET", ""),
         raise_faults=variables.get("TCOMP_RAISE_FAULTS", "0") not in ("", "0"),
     )
 

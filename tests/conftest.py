@@ -48,6 +48,7 @@ def _cache(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TCOMP_CACHE_DIR", str(folder))
         patch.delenv("TCOMP_DEBUG", raising=False)
+        patch.delenv("TCOMP_TARGET", raising=False)
         # No test may pass because a stage that tcomp failed on was left to PyTorch.
         patch.setenv("TCOMP_RAISE_FAULTS", "1")
         yield

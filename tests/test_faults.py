@@ -237,6 +237,19 @@ def test_a_lowering_that_fails_beside_one_that_is_missing(monkeypatch):
     compare(compiled, function, x)
 
 
+@pytest.mark.usefixtures("contained")
+def test_numbers_that_are_data_are_read_where_all_is_left_to_eager(monkeypatch):
+    def function(x, at):
+        return x.exp().narrow(0, at, 2).sin()
+
+    monkeypatch.setitem(LOWERINGS, aten.exp.default, raising(KeyError("planted")))
+    x, at = random(6, 3), torch.tensor(3)
+    with torch._dynamo.config.patch(capture_scalar_outputs=True):
+        compiled = torch.compile(function, backend="tcomp", fullgraph=True)
+        with pytest.warns(UserWarning, match="KeyError: 'planted'"):
+            compare(compiled, function, x, at)
+
+
 def train(module, function, steps=3):
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     for step in range(steps):

@@ -53,6 +53,11 @@ def test_faults_are_raised_for_developers(text, wanted):
     assert not read_settings({}).raise_faults
 
 
+def test_a_target_is_its_text():
+    assert read_settings({"TCOMP_TARGET": 'target "small" {}'}).target == 'target "small" {}'
+    assert read_settings({}).target == ""
+
+
 def test_the_process_environment_is_read_at_the_call(monkeypatch):
     monkeypatch.setenv("TCOMP_CACHE_DIR", "/first")
     assert read_settings().cache_dir == Path("/first")
