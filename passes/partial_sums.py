@@ -72,7 +72,7 @@ def element_dtype(einsum: Einsum, bound: Bound) -> DType:
 def cut_sums(schedule: KernelSchedule, bound: Bound, sums: Iterable[Einsum]) -> KernelSchedule:
     """The schedule with the partial sums of the given einsums that are long; the same one if none is.
 
-    Few results, and what is kept in f64 for a later sum, have shorter partial sums.
+    Few results, and what is kept in f64 for a later sum, have shorter partial sums, unless columns are summed side by side.
     """
     found = dict(schedule.partial)
     outer = [r.extent for r in bound.group.outer]
@@ -82,7 +82,9 @@ def cut_sums(schedule: KernelSchedule, bound: Bound, sums: Iterable[Einsum]) -> 
             continue
         loops = _loops(schedule, einsum.reduced)
         longest, whole = LONGEST_ON_GPU if schedule.warps else LONGEST, LONGEST_WHOLE
-        if not schedule.warps and (results <= FEW_RESULTS or einsum.dtype != element_dtype(einsum, bound) == f32):
+        along = {r.name for r in einsum.reduced}
+        is_row = not schedule.warps and (schedule.lanes is None or schedule.lanes in along)
+        if is_row and (results <= FEW_RESULTS or einsum.dtype != element_dtype(einsum, bound) == f32):
             steps = results * prod(typical(trips) for _, trips in loops)
             longest, whole = LONGEST_OF_FEW if SHORT < steps < LONG else 1, 1
         part = find_part(loops, longest, whole)
@@ -155,14 +157,14 @@ def nest_sums(
             elif steps[name] == 1:
                 body = (Loop("for", variable, trips, (*start, *body, *fold)),)
             else:
-                body = _nest_parts(variable, trips, steps[name], (start, body, fold))
+                body = nest_parts(variable, trips, steps[name], (start, body, fold))
     return body
 
 
-def _nest_parts(
+def nest_parts(
     variable: str, trips: Index, steps: int, parts: tuple[Sequence[TileStatement], tuple[TileStatement, ...], Sequence[TileStatement]]
 ) -> tuple[TileStatement, ...]:
-    """A loop in even parts of at most so many steps."""
+    """A loop in even parts of at most so many steps, around what is done before, in and after each."""
     start, body, fold = parts
     # One part more than needed where the number of steps is not known: it must not be 0.
     count = as_index(-(-trips.constant // steps)) if trips.is_constant else trips // steps + 1
