@@ -8,7 +8,7 @@
             s.lanes[k.0] over (k.0:32) = 0.0
             for k in 0 .. K step 32 { s.lanes[k.0] over (k.0:32) sum= X[k + k.0] }
             s[] over () sum= sum(k.0:32) s.lanes[k.0]
-                if nothing else in the loop touches s
+                if nothing else in the loop touches s, and no loop stands beside the statement, which then is rare
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Widening:
         for site in _sites(self.kernel, loop.body, places, (*loops, loop)):
             target = site.assign.target
             axis = self._lane_axis(site, places, known)
-            if axis is None or _touches(self.kernel, loop, target) != 1:
+            if axis is None or _touches(self.kernel, loop, target) != 1 or _is_beside_loop(loop.body, site.assign):
                 continue
             wide, inner, first, last = self._split(site.assign, axis, places[target].dtype)
             before += [wide, first]
@@ -168,6 +168,14 @@ def _touches(kernel: Kernel, loop: Loop, name: str) -> int:
     """How often the statements of a loop read or write a name."""
     sites = _sites(kernel, loop.body, {}, ())
     return sum((site.assign.target == name) + sum(load.tensor == name for load in site.reads()) for site in sites)
+
+
+def _is_beside_loop(body: Body, assign: Assign) -> bool:
+    """Whether a statement stands in one body with a loop."""
+    loops = [statement for statement in body if isinstance(statement, Loop)]
+    if assign in body:
+        return bool(loops)
+    return any(_is_beside_loop(loop.body, assign) for loop in loops)
 
 
 def _replaced(body: Body, old: Assign, new: Assign) -> Body:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType, f64
-from tcomp.ir.expressions import Cast, Expr, Index, Load, as_index, constant, loads
+from tcomp.ir.expressions import Expr, Index, Load, as_index, constant, loads
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
 from tcomp.passes.lower_contract import count_uses
@@ -33,7 +33,7 @@ from tcomp.passes.lowering import (
     parallel_nest,
     short_name,
 )
-from tcomp.passes.partial_sums import is_cut, is_long_sum, is_wide, nest_sums
+from tcomp.passes.partial_sums import as_f64, element_dtype, is_cut, nest_sums
 
 CHEAP = 4
 """A map of at most this arithmetic cost is computed again in a later phase rather than kept."""
@@ -266,22 +266,21 @@ def _lower_reduction(
     if monoid.arity > 1:
         lower_states(lowering, einsum, outer_axes, lane_axes, stages.before, stages.inside, stages.after)
         return
-    wide = is_long_sum(einsum) and is_wide(lowering, einsum.reduced)
-    dtype = f64 if wide else accumulator_dtype(einsum)
+    cut = is_cut(lowering, einsum)
+    dtype = element_dtype(einsum, lowering.bound) if cut else accumulator_dtype(einsum)
     name = lowering.fresh(short_name(einsum.name) + ("_part" if lane_axes else ""))
     partial = Block(name, dtype, bare(inner_axes))
     index = tuple(as_index(a.name) for a in inner_axes)
     value = lowering.expression(einsum.expression)
-    value = Cast(f64, value) if dtype != accumulator_dtype(einsum) else value
     where = None if einsum.where is None else lowering.expression(einsum.where)
-    begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, f64) if wide else identity_of(einsum)[0])
+    begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, dtype) if cut else identity_of(einsum)[0])
     stages.inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
-    if is_long_sum(einsum) and is_cut(lowering, einsum.reduced):
+    if cut:
         total = lowering.block(einsum, f64, outer_axes)
         own = lowering.blocks[einsum.name].index
         stages.before += [partial, total, Assign(total.name, own, bare(outer_axes), constant(0.0, f64))]
         stages.start.append(begin)
-        stages.fold.append(_fold_lanes(total, own, outer_axes, Cast(f64, Load(name, index)), lane_axes, "sum"))
+        stages.fold.append(_fold_lanes(total, own, outer_axes, as_f64(Load(name, index), dtype), lane_axes, "sum"))
         _finish_reduction(lowering, einsum, f64, outer_axes, stages.after)
         return
     stages.before += [partial, begin]

@@ -11,8 +11,7 @@
     }
 
 Rounding errors of a sum in one accumulator grow with its length; here they are those of the partial sums, which are as even as their
-number allows, whatever the length is divisible by. Their order follows from sizes alone. Where each step of the innermost loop is a
-partial sum, the accumulator itself is f64.
+number allows, whatever the length is divisible by. Their order follows from sizes alone.
 """
 
 from __future__ import annotations
@@ -22,29 +21,40 @@ from dataclasses import replace
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.dtypes import compute_dtype
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.dtypes import DType, compute_dtype, f32, f64
+from tcomp.ir.expressions import Cast, Expr, Index, as_index
 from tcomp.ir.index import Bounds, simplify_index
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Loop, TileStatement
+from tcomp.ir.typing import expression_dtype
+from tcomp.passes.arguments import Bound
 from tcomp.passes.lowering import Lowering
 from tcomp.passes.tiles import typical
 
 LONGEST = 16
-"""Steps of a partial sum: what follows them costs a fifth of the additions in the first-level cache, and nothing beyond it.
+"""Steps of a partial sum: folding it costs a fifth of the additions in the first-level cache, and nothing beyond it.
 
-Measured on Zen 4 for one row of f32, in GB/s: 212, 108 and 26 in the first and second level and memory for one accumulator a lane,
-177, 107 and 28 for partial sums of 16 steps, 58, 58 and 32 for f64 all along.
+Measured on Zen 4 for one row of f32, in GB/s from the first and the second level and from memory: 212, 108 and 26 for one accumulator a
+lane; 170, 118 and 26 for partial sums of 16 steps; 91, 91 and 26 for 4 steps; 31, 31 and 26 for each step by itself.
 """
 
 LONGEST_ON_GPU = 64
 """The same on a GPU, where all threads of an instance meet to fold a partial sum."""
 
 LONGEST_WHOLE = 96
-"""Steps of a sum that is not cut, where there are many."""
+"""Steps of a sum that is not cut, where there are many results."""
 
 FEW_RESULTS = 16
-"""Results up to which sums are f64 all along: a long one comes from memory, and a short one takes no time."""
+"""Results among which none is so far off by chance that an error of more than one rounding does not show."""
+
+LONGEST_OF_FEW = 4
+"""Steps of a partial sum of few results."""
+
+SHORT = 32
+"""Steps in all that take no time: each is a partial sum."""
+
+LONG = 1 << 16
+"""Steps in all that wait for memory: each is a partial sum."""
 
 
 def is_long_sum(einsum: Einsum) -> bool:
@@ -52,18 +62,33 @@ def is_long_sum(einsum: Einsum) -> bool:
     return einsum.reduce == "sum" and compute_dtype(einsum.dtype).is_float
 
 
-def cut_sums(schedule: KernelSchedule, sums: Iterable[Einsum], results: Sequence[Rank] | None = None) -> KernelSchedule:
+def element_dtype(einsum: Einsum, bound: Bound) -> DType:
+    """The type in which a reduction's elements are added up: that of its expression, wide."""
+    dtypes = {name: operand.memory.dtype for name, operand in bound.operands.items()}
+    dtypes.update((name, dtype) for e in bound.group.members for name, dtype in e.targets)
+    return compute_dtype(expression_dtype(einsum.expression, dtypes))
+
+
+def cut_sums(schedule: KernelSchedule, bound: Bound, sums: Iterable[Einsum]) -> KernelSchedule:
     """The schedule with the partial sums of the given einsums that are long; the same one if none is.
 
-    `results` are the ranks that number the results: where these are few, each step is a partial sum.
+    Few results, and what is kept in f64 for a later sum, have shorter partial sums, unless columns are summed side by side.
     """
     found = dict(schedule.partial)
-    is_few = results is not None and prod(typical(r.extent) for r in results) <= FEW_RESULTS
-    longest, whole = (1, 1) if is_few else (LONGEST_ON_GPU if schedule.warps else LONGEST, LONGEST_WHOLE)
+    outer = [r.extent for r in bound.group.outer]
+    results = prod(typical(extent) for extent in outer)
     for einsum in sums:
-        if is_long_sum(einsum):
-            part = find_part(_loops(schedule, einsum.reduced), longest, whole)
-            found.update([part] if part is not None else [])
+        if not is_long_sum(einsum):
+            continue
+        loops = _loops(schedule, einsum.reduced)
+        longest, whole = LONGEST_ON_GPU if schedule.warps else LONGEST, LONGEST_WHOLE
+        along = {r.name for r in einsum.reduced}
+        is_row = not schedule.warps and (schedule.lanes is None or schedule.lanes in along)
+        if is_row and (results <= FEW_RESULTS or einsum.dtype != element_dtype(einsum, bound) == f32):
+            steps = results * prod(typical(trips) for _, trips in loops)
+            longest, whole = LONGEST_OF_FEW if SHORT < steps < LONG else 1, 1
+        part = find_part(loops, longest, whole)
+        found.update([part] if part is not None else [])
     partial = tuple(found.items())
     return schedule if partial == schedule.partial else replace(schedule, partial=partial)
 
@@ -104,17 +129,15 @@ def _loops(schedule: KernelSchedule, ranks: Sequence[Rank]) -> list[tuple[str, I
     return found
 
 
-def is_cut(lowering: Lowering, ranks: Sequence[Rank]) -> bool:
-    """Whether the schedule cuts sums over these ranks into partial sums of several steps."""
+def is_cut(lowering: Lowering, einsum: Einsum) -> bool:
+    """Whether the schedule cuts an einsum into partial sums."""
     steps = dict(lowering.schedule.partial)
-    return any(r.name in steps for r in ranks) and not is_wide(lowering, ranks)
+    return is_long_sum(einsum) and any(r.name in steps for r in einsum.reduced)
 
 
-def is_wide(lowering: Lowering, ranks: Sequence[Rank]) -> bool:
-    """Whether each step of the innermost loop over these ranks is a partial sum."""
-    reduced = {r.name for r in ranks}
-    looped = [name for name in lowering.schedule.order if name in reduced and lowering.splits[name].loops]
-    return bool(looped) and dict(lowering.schedule.partial).get(looped[-1]) == 1
+def as_f64(value: Expr, dtype: DType) -> Expr:
+    """A partial sum of a type as it goes into a total."""
+    return value if dtype == f64 else Cast(f64, value)
 
 
 def nest_sums(
@@ -134,14 +157,14 @@ def nest_sums(
             elif steps[name] == 1:
                 body = (Loop("for", variable, trips, (*start, *body, *fold)),)
             else:
-                body = _nest_parts(variable, trips, steps[name], (start, body, fold))
+                body = nest_parts(variable, trips, steps[name], (start, body, fold))
     return body
 
 
-def _nest_parts(
+def nest_parts(
     variable: str, trips: Index, steps: int, parts: tuple[Sequence[TileStatement], tuple[TileStatement, ...], Sequence[TileStatement]]
 ) -> tuple[TileStatement, ...]:
-    """A loop in even parts of at most so many steps."""
+    """A loop in even parts of at most so many steps, around what is done before, in and after each."""
     start, body, fold = parts
     # One part more than needed where the number of steps is not known: it must not be 0.
     count = as_index(-(-trips.constant // steps)) if trips.is_constant else trips // steps + 1

@@ -7,7 +7,7 @@
       =>
     M.part: f32[part:2, p:2] = max(m:50000) X[p, m + 50000*part]
     M: f32[p:2] = max(part:2) M.part[part, p]
-    D.part: f64[part:2, p:2] = sum(m:50000) f64(exp(X[p, m + 50000*part] - M[p]))
+    D.part: f64[part:2, p:2] = sum(m:50000) exp(X[p, m + 50000*part] - M[p])
     D.sum: f64[p:2] = sum(part:2) D.part[part, p]
     D: f32[p:2] = f32(D.sum[p])
     E: f32[p:2, m:100000] = exp(X[p, m] - M[p])
@@ -179,7 +179,7 @@ class _Split:
         where = None if einsum.where is None else map_loads(einsum.where, read)
         if not is_long_sum(einsum):
             return replace(einsum, targets=((einsum.name, compute_dtype(einsum.dtype)),), expression=value, where=where)
-        return replace(einsum, targets=((einsum.name, f64),), expression=Cast(f64, value), where=where)
+        return replace(einsum, targets=((einsum.name, f64),), expression=value, where=where)
 
     def _make_part(self, einsum: Einsum, start: Index, length: Index, suffix: str) -> Einsum:
         """The reduction of a stretch of the row; one that starts at the number of a part makes all parts."""

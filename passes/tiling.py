@@ -19,7 +19,7 @@ from tcomp.passes.chain import row_of
 from tcomp.passes.contraction import find_contraction, panel_of
 from tcomp.passes.group import Group
 from tcomp.passes.lower_chain import bound_part
-from tcomp.passes.partial_sums import cut_sums
+from tcomp.passes.partial_sums import cut_sums, element_dtype, is_long_sum
 from tcomp.passes.tiles import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile, typical
 from tcomp.passes.tiling_scan import needs_own_lanes, tile_members
 
@@ -45,15 +45,15 @@ def choose_schedule(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     if group.kind == "contract":
         return _contract(bound, target, name)
     if group.kind == "nest":
-        return cut_sums(_nest(bound, target, name), group.members, group.outer)
+        return cut_sums(_nest(bound, target, name), bound, group.members)
     if group.kind == "chain":
-        return cut_sums(_chain(bound, target, name), bound_part(group.parts[1], {e.name: e for e in group.members}, group).members)
+        return cut_sums(_chain(bound, target, name), bound, bound_part(group.parts[1], {e.name: e for e in group.members}, group).members)
     lanes = _best_lanes(bound, group.outer)
-    tiles = ((lanes, _width(_extent(group.outer, lanes), target, group, 1)),) if lanes is not None else ()
+    tiles = ((lanes, _width(_extent(group.outer, lanes), target, bound, 1)),) if lanes is not None else ()
     order = tuple(r.name for r in group.outer)
     extent = typical(_extent(group.outer, lanes)) if lanes is not None else 0
     if group.kind == "scan" and needs_own_lanes(group, extent, target.lanes(compute_dtype(group.root.dtype))):
-        own = tile_members(bound, lambda extent: _width(extent, target, group, VECTORS // 2))
+        own = tile_members(bound, lambda extent: _width(extent, target, bound, VECTORS // 2))
         return KernelSchedule(name, group.names, group.kind, own, order, order, None)
     return KernelSchedule(name, group.names, group.kind, tiles, order, order, lanes)
 
@@ -177,9 +177,10 @@ def _best_lanes(bound: Bound, ranks: tuple[Rank, ...]) -> str | None:
     return None if best is None else best[1]
 
 
-def _width(extent: Index, target: Cpu, group: Group, vectors: int = VECTORS) -> int:
+def _width(extent: Index, target: Cpu, bound: Bound, vectors: int = VECTORS) -> int:
     """Axis size along the lanes: whole vectors up to `vectors` of them, or the whole of a short rank."""
-    dtype = max((compute_dtype(e.dtype) for e in group.members), key=lambda t: t.bits)
+    dtypes = (element_dtype(e, bound) if is_long_sum(e) else compute_dtype(e.dtype) for e in bound.group.members)
+    dtype = max(dtypes, key=lambda t: t.bits)
     lanes = target.lanes(dtype) if dtype.is_float or dtype.bits >= 32 else target.lanes(dtype) // (32 // dtype.bits)
     size = typical(extent)
     if size <= lanes:
@@ -198,11 +199,11 @@ def _nest(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
         return KernelSchedule(name, group.names, "nest", (), inner, (), None)
     outer = [r.name for r in ordered if r.name != lanes]
     if lanes in inner:
-        width = _width(_extent(group.inner, lanes), target, group)
+        width = _width(_extent(group.inner, lanes), target, bound)
         inner = (*(n for n in inner if n != lanes), lanes)
         return KernelSchedule(name, group.names, "nest", ((lanes, width),), (*outer, *inner), tuple(outer), lanes)
     extent = _extent(group.outer, lanes)
-    width = _width(extent, target, group)
+    width = _width(extent, target, bound)
     blocks = -(-typical(extent) // width)
     instances = 1
     for rank in group.outer:
@@ -212,7 +213,7 @@ def _nest(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
         row = _shared_rows(group, outer)
         if row is None:
             return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, (*outer, lanes), lanes)
-        width = _width(extent, target, group, VECTORS // 2)
+        width = _width(extent, target, bound, VECTORS // 2)
         return KernelSchedule(name, group.names, "nest", (row, (lanes, width)), order, (*outer, lanes), lanes)
     if instances >= ENOUGH_INSTANCES * target.cores:
         return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, tuple(outer), lanes)

@@ -57,7 +57,7 @@ def gpu_candidates(bound: Bound, target: Gpu, name: str, *, is_atomic: bool = Fa
         case "contract":
             return _contract(bound, target, name)
         case "nest" | "fill":
-            return (cut_sums(_nest(bound, target, name), bound.group.members),)
+            return (cut_sums(_nest(bound, target, name), bound, bound.group.members),)
         case "chain":
             return _chain(bound, name)
         case "scatter":

@@ -48,6 +48,7 @@ def kernels(draw):
         warps,
         stages,
         draw(st.booleans()),
+        draw(st.lists(st.tuples(NAMES, st.integers(1, 512)), max_size=2).map(tuple)),
     )
 
 

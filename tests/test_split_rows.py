@@ -75,7 +75,7 @@ def test_the_outermost_rank_that_is_long_enough_is_split():
 def test_sums_are_kept_in_f64_until_they_are_rounded_once():
     _, groups = split("Z: bf16[p:1] = sum(m:12) X[p, m]", "X: bf16[1, 12]")
     assert members(groups) == [
-        "Z.part: f64[part:4, p:1] = sum(m:3) f64(X[p, m + 3*part])",
+        "Z.part: f64[part:4, p:1] = sum(m:3) X[p, m + 3*part]",
         "Z.sum: f64[p:1] = sum(part:4) Z.part[part, p]",
         "Z: bf16[p:1] = bf16(Z.sum[p])",
     ]

@@ -1,6 +1,7 @@
 /* Reductions of the lanes of one vector to a scalar: sum, prod, max, min. max and min propagate NaN.
  *
- * Lanes of 32 bits combine as a balanced tree, lane i with lane i + L/2 first; lanes of 64 bits combine from left to right.
+ * Lanes of 32 bits combine as a balanced tree, lane i with lane i + L/2 first; lanes of 64 bits combine from left to right,
+ * sums of f64 in halves as well.
  */
 #ifndef TCOMP_VECTOR_REDUCE_H
 #define TCOMP_VECTOR_REDUCE_H
@@ -56,7 +57,6 @@ TCOMP_REDUCE(min, vi32, int32_t, tcomp_min_vi32)
     for (int i = 1; i < TCOMP_LANES; i++) r = combine(r, x[i]);                 \
     return r;                                                                   \
   }
-TCOMP_REDUCE_WIDE(sum, vf64, double, TCOMP_COMBINE_SUM)
 TCOMP_REDUCE_WIDE(sum, vi64, int64_t, TCOMP_COMBINE_SUM)
 TCOMP_REDUCE_WIDE(prod, vf64, double, TCOMP_COMBINE_PROD)
 TCOMP_REDUCE_WIDE(prod, vi64, int64_t, TCOMP_COMBINE_PROD)
@@ -65,5 +65,13 @@ TCOMP_REDUCE_WIDE(max, vi64, int64_t, tcomp_max_i64)
 TCOMP_REDUCE_WIDE(min, vf64, double, tcomp_min_f64)
 TCOMP_REDUCE_WIDE(min, vi64, int64_t, tcomp_min_i64)
 #undef TCOMP_REDUCE_WIDE
+
+TCOMP_INLINE double tcomp_reduce_sum_vf64(vf64 x) {
+  tcomp_halves_f64 h = {.all = x};
+  tcomp_half_f64 s = h.half[0] + h.half[1];
+  for (int d = TCOMP_LANES / 4; d > 0; d /= 2)
+    for (int i = 0; i < d; i++) s[i] += s[i + d];
+  return s[0];
+}
 
 #endif
