@@ -4,7 +4,7 @@
              -> ranks normalised    unit dimensions dropped, divided ranks split
              -> operands prepared   for a CPU: padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
-             -> groups              one per kernel, wide inside; what one map reads is made there (CPU); for a GPU long sums split, packed weights expanded inside
+             -> groups              one per kernel, wide inside; CPU: maps made where they are read; GPU: long sums split, weights expanded
              -> steps               of how many steps memory has what an iteration stores
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
