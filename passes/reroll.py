@@ -15,12 +15,14 @@ Copies must be alike but for constants in indices that grow by the same step fro
 which may be read in it and in the next one. The first copy may read anything in place of what the others carry over.
 
 What does not depend on what is carried becomes an einsum with one more rank, so that all steps of it are computed together; so does
-what only depends on the result of each step, if it is a contraction with an operand that all steps share.
+what only depends on the result of each step, if it is a contraction with an operand that all steps share. Copies of which such an einsum is
+large stay as they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
@@ -30,6 +32,12 @@ from tcomp.passes.rebuild import statement_einsums
 from tcomp.passes.repeats import FEWEST_ALIKE, FEWEST_COPIES, Stretch, Trace, find_stretches, trace_einsum
 from tcomp.passes.roll_body import Body, Column, Producer, roll_body
 from tcomp.passes.select_chains import join_selects
+from tcomp.passes.tiles import typical
+
+LARGEST_STEP = 1 << 18
+"""Elements of a tensor that copies make apart from one another and a loop would keep for all of them at once: larger ones fill a
+kernel each, and as copies stand, what one is done with makes room for the next.
+"""
 
 LARGEST_ROUNDS = 8
 """Loops inside loops that are rolled up, innermost first."""
@@ -190,7 +198,7 @@ class _Roller:
         names = tuple(tuple(self._fresh(name) for name, _ in e.targets) for e in einsums[:period])
         body = Body(columns, phase.carried, tuple(einsums[:period]), rank, names)
         loop = roll_body(body, self.shapes, self.fixed)
-        if loop is None:
+        if loop is None or any(isinstance(s, Einsum) and _step_size(s, rank) > LARGEST_STEP for s in loop.statements):
             return False
         passing = {einsums[place].name for place in range(len(einsums) - period) if place % period in loop.whole}
         if passing and self._is_needed(passing, start, stop):
@@ -265,6 +273,13 @@ class _Roller:
 
         bounds = einsum.bounds(self.cascade.symbols)
         return map_einsum(einsum, lambda part: join_selects(map_loads(part, read), bounds))
+
+
+def _step_size(einsum: Einsum, rank: Rank) -> int:
+    """Elements that one copy has of a tensor with the new rank; 0 without it."""
+    if not any(r.name == rank.name for r in einsum.free):
+        return 0
+    return prod(typical(extent) for index, extent in zip(einsum.index, einsum.shape) if index.as_variable != rank.name)
 
 
 def _trace(statement: Statement, fixed: frozenset[str]) -> Trace | None:

@@ -78,6 +78,8 @@ _KEPT = frozenset(
 _TAKEN_APART: Sequence[OpOverload] = (
     aten._native_batch_norm_legit.no_stats,
     aten._native_batch_norm_legit_functional.default,
+    aten.tril_indices.default,
+    aten.triu_indices.default,
 )
 
 

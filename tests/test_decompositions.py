@@ -29,6 +29,7 @@ SPELLED = [
     (aten.split.Tensor, (torch.randn(0, 2), 0), {}),
     (aten.split.Tensor, (torch.randn(0, 2), 3), {}),
     (aten.unbind.int, (torch.randn(2, 3), 1), {}),
+    *((op, shape, {}) for op in (aten.tril_indices.default, aten.triu_indices.default) for shape in ((5, 5, -1), (9, 5, 2), (3, 8, -9))),
     (aten.masked_fill.Scalar, (torch.randn(2, 3), torch.tensor([True, False, True]), -torch.inf), {}),
     (aten.masked_fill.Scalar, (torch.arange(3), torch.tensor([[True, False, True]]), 7), {}),
     (aten._scaled_dot_product_flash_attention_for_cpu.default, *attention_arguments()),

@@ -26,7 +26,7 @@ def test_a_machine_is_described_for_a_while():
     _, here = find_machine(read_settings().compiler)
     with on_machine(ALL[0]):
         settings = read_settings()
-        assert find_machine(settings.compiler, settings.target)[1] == ALL[0]
+        assert find_machine(settings.compiler, settings.sanitizers, settings.target)[1] == ALL[0]
     assert read_settings().target == ""
     assert here != ALL[0]
 

@@ -261,3 +261,20 @@ def test_a_recurrent_network_compiles(size):
     cascade = parse("\n".join(lines), "s5", inputs)
     compiled = check_compiled(cascade, random_inputs(cascade))
     assert sum(1 for name in compiled.main.steps if name.startswith("p")) == 1
+
+
+@pytest.mark.parametrize(("largest", "is_rolled"), [(8, True), (7, False)])
+def test_copies_that_make_much_apart_from_one_another_stay(monkeypatch, largest, is_rolled):
+    monkeypatch.setattr("tcomp.passes.reroll.LARGEST_STEP", largest)
+    copies = [f"e{k}: f32[d:8] = exp(X[{k}, d])\ns{k}: f32[d:8] = {f's{k - 1}[d]' if k else '0.0'} + e{k}[d] * A[d]" for k in range(6)]
+    before = parse("\n".join(copies), "s5")
+    after = reroll(before)
+    assert (after is not before) == is_rolled
+    check_equal(before, after)
+
+
+@pytest.mark.parametrize("largest", [0, 8])
+def test_what_copies_carry_may_be_large(monkeypatch, largest):
+    monkeypatch.setattr("tcomp.passes.reroll.LARGEST_STEP", largest)
+    before = parse(filter_of(10) + "\n" + stacked([f"s{k}" for k in range(10)]), "Y")
+    assert any(isinstance(statement, Iteration) for statement in reroll(before).statements)

@@ -26,10 +26,10 @@ def test_without_a_description_it_is_this_machine():
 
 def test_a_described_machine_has_its_own_lanes_and_programs():
     toolchain, _ = find_machine(())
-    narrow, target = find_machine((), describe(128))
+    narrow, target = find_machine((), (), describe(128))
     assert str(target) == describe(128)
     assert narrow.lanes == 4
-    assert narrow.identity != toolchain.identity != find_machine((), describe(32 * toolchain.lanes))[0].identity
+    assert narrow.identity != toolchain.identity != find_machine((), (), describe(32 * toolchain.lanes))[0].identity
 
 
 @pytest.mark.parametrize(
