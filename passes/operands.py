@@ -91,7 +91,7 @@ def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[
             prepared.statements.append(statement)
             continue
         einsum = _pad_loads(statement, cascade, tensors, prepared)
-        contraction = find_contraction(einsum, static)
+        contraction = find_contraction(einsum, static, packs=True)
         if contraction is not None:
             dtype = tensors[contraction.right.tensor].dtype if contraction.right.tensor in tensors else einsum.dtype
             einsum = _pack_right(einsum, contraction, static, dtype, cascade, target, prepared)
