@@ -67,10 +67,13 @@ def panel_of(load: Load) -> tuple[str, int] | None:
     return None
 
 
-def find_contraction(einsum: Einsum, static: Mapping[str, bool], lanes: str | None = None) -> Contraction | None:
+def find_contraction(
+    einsum: Einsum, static: Mapping[str, bool], lanes: str | None = None, *, packs: bool = False
+) -> Contraction | None:
     """Split a contraction into its operands; None for any other einsum.
 
-    `static` says which tensors depend on weights alone. `lanes` names the rank that has to give the lanes, if one has to.
+    `static` says which tensors depend on weights alone. `lanes` names the rank that has to give the lanes, if one has to. With `packs`
+    the right operand is going to be copied into panels, so that lanes that lie side by side in the result are worth more than length.
     """
     if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
         return None
@@ -89,7 +92,7 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool], lanes: str | No
         extent = interval(contraction.lanes.extent, einsum.bounds())[1]
         length = extent if extent is not None else 1 << 20
         last = lane_position(right, contraction.lanes.name, einsum.reduced) == len(right.index) - 1
-        adjacent = length >= LONG_LANES and contraction.lanes == einsum.free[-1]
+        adjacent = packs and length >= LONG_LANES and contraction.lanes == einsum.free[-1]
         return panel_of(right) is not None, length >= SMALLEST_LANES, static.get(right.tensor, False), last, adjacent, length
 
     return max(candidates, key=preference)

@@ -48,7 +48,7 @@ def gather_factors(cascade: Cascade) -> Cascade:
         found = _find_scaled(statement)
         if found is not None and counts[statement.name] == 1:
             scaled[statement.name] = found
-        contraction = find_contraction(statement, static)
+        contraction = find_contraction(statement, static, packs=True)
         if contraction is None or contraction.left.tensor == contraction.right.tensor or contraction.left.outside is not None:
             continue
         left, right = (scaled.get(load.tensor) for load in (contraction.left, contraction.right))

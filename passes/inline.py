@@ -35,11 +35,15 @@ from tcomp.ir.expressions import (
     walk,
 )
 from tcomp.ir.index import Bounds, is_data, is_inside, simplify_indices
+from tcomp.passes.lowering import cost
 from tcomp.passes.rebuild import map_einsums, map_expressions
 from tcomp.passes.slots import held_inside, read_inside, replace_slots
 
 LARGEST_INDEX_MAP = 8
 """Nodes of an integer map that is still inlined into an index."""
+
+MOST_COST = 32
+"""Arithmetic, in instructions, of a value of positions that is still computed wherever it is read: a power is not."""
 
 
 def inline_views(cascade: Cascade) -> Cascade:
@@ -77,7 +81,7 @@ def is_view(expression: Expr) -> bool:
     if isinstance(expression, Load):
         return True
     nodes = list(walk(expression))
-    return len(nodes) <= LARGEST_INDEX_MAP and not any(isinstance(e, Load) for e in nodes)
+    return len(nodes) <= LARGEST_INDEX_MAP and cost(expression) <= MOST_COST and not any(isinstance(e, Load) for e in nodes)
 
 
 def _is_small(expression: Expr) -> bool:

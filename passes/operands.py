@@ -91,7 +91,7 @@ def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[
             prepared.statements.append(statement)
             continue
         einsum = _pad_loads(statement, cascade, tensors, prepared)
-        contraction = find_contraction(einsum, static)
+        contraction = find_contraction(einsum, static, packs=True)
         if contraction is not None:
             dtype = tensors[contraction.right.tensor].dtype if contraction.right.tensor in tensors else einsum.dtype
             einsum = _pack_right(einsum, contraction, static, dtype, cascade, target, prepared)
@@ -107,12 +107,10 @@ def _find_maps(cascade: Cascade, tensors: Mapping[str, Tensor]) -> dict[str, Ein
     counts = count_readers(cascade)
     found: dict[str, Einsum] = {}
     for statement in cascade.statements:
-        if not isinstance(statement, Einsum) or not statement.is_map:
-            continue
-        if counts.get(statement.name) != 1 or statement.name in cascade.outputs:
+        if not isinstance(statement, Einsum) or not statement.is_map or statement.name in cascade.outputs:
             continue
         others = [n for n in statement.reads() if n not in inputs and len(tensors[n].shape) >= len(statement.shape)]
-        if not others and statement.reads():
+        if not others and statement.reads() and counts.get(statement.name) == 1:
             found[statement.name] = statement
     return found
 

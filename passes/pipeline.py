@@ -2,6 +2,7 @@
 
     cascade  -> simpler cascade     CASCADE_PASSES, in order, each on the result of the one before
              -> ranks normalised    unit dimensions dropped, divided ranks split
+             -> positions expanded  constants of positions larger than a cache are computed where they are read
              -> operands prepared   for a CPU: padding and packing made explicit
              -> prelude and main    what depends on weights alone is computed once
              -> groups              one per kernel, wide inside; for a CPU maps made in their one reader, for a GPU packed weights;
@@ -42,6 +43,7 @@ from tcomp.passes.lower import lower_group
 from tcomp.passes.lower_gpu_scatter import expand_scatters
 from tcomp.passes.memory import Lifetime, place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
+from tcomp.passes.positions import expand_positions
 from tcomp.passes.prologue import attach_prologues, find_prologues, without
 from tcomp.passes.reroll import reroll
 from tcomp.passes.rolling import roll_steps
@@ -152,6 +154,8 @@ def compile_cascade(
     cascade, outside = normalise_ranks(cascade, outside)
     cascade = inline_views(cascade)
     observe("normalise_ranks", cascade)
+    cascade = drop_dead(expand_positions(cascade, target.l2))
+    observe("expand_positions", cascade)
     pinned: Collection[str] = ()
     if isinstance(target, Cpu):
         cascade, pinned = prepare_operands(cascade, target)

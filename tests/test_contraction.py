@@ -47,13 +47,14 @@ def test_a_rank_that_has_to_give_the_lanes_does_if_it_can():
     assert contraction("Y: f32[b:4, m:16, n:32] = sum(k:8) A[b, m, k] * B[b, k, n]", lanes="b") is None
 
 
-def test_lanes_lie_side_by_side_in_the_result_if_they_are_many():
+def test_lanes_of_panels_lie_side_by_side_in_the_result_if_they_are_many():
     """Neither operand has its lanes side by side; a short rank is no reason to leave the long one."""
     inputs = "Q: f32[4096, 8], L: f32[64, 8], S: f32[63, 8]"
     for right, lanes in (("L", "j"), ("S", "i")):
         text = f"cascade c({inputs}) -> (Y) {{ Y: f32[i:4096, j:{64 if right == 'L' else 63}] = sum(k:8) Q[i, k] * {right}[j, k] }}"
-        found = find_contraction(parse_cascade(text).statements[0], {})
-        assert found.lanes.name == lanes
+        (einsum,) = parse_cascade(text).statements
+        assert find_contraction(einsum, {}, packs=True).lanes.name == lanes
+        assert find_contraction(einsum, {}).lanes.name == "i"
 
 
 def test_static_operands_give_the_lanes():

@@ -1,0 +1,88 @@
+"""Constants of positions stay expressions: what depends on no input, and is larger than a cache, is computed where it is read.
+
+    D: f32[i:1024, j:1024] = exp(f32(i64[i - j]) * rate[0])
+    Z: f32[i:1024, j:1024] = X[i, j] * D[i, j]
+      =>
+    Z: f32[i:1024, j:1024] = X[i, j] * exp(f32(i64[i - j]) * rate[0])
+
+if rate depends on nothing either. Without this pass D would be folded once (`tcomp.passes.fold`) and kept, and every call would read it
+from memory. What stays folded is what is costly, what a contraction reads, and what is no larger than what it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
+from tcomp.ir.expressions import Expr, Load, loads, map_load_indices, map_loads
+from tcomp.ir.index import Bounds, is_data
+from tcomp.passes.contraction import find_contraction
+from tcomp.passes.inline import read_through
+from tcomp.passes.lowering import cost
+from tcomp.passes.rebuild import map_expressions, statement_einsums
+from tcomp.passes.tiles import typical
+
+MOST_COST = 48
+"""Arithmetic of one element, in instructions: reading 64 bytes from memory takes about as long as this for a vector of elements."""
+
+GROWTH = 1.5
+"""How many times the bytes of what it is made of a constant takes at least."""
+
+
+def expand_positions(cascade: Cascade, cache: int) -> Cascade:
+    """Read through constants that take more bytes than a cache has; the same cascade if there are none."""
+    tensors = cascade.tensors()
+    fixed = _find_fixed(cascade)
+    maps = {n: e for n, e in fixed.items() if e is not None and e.is_map and _bytes(tensors[n]) > cache and n not in cascade.outputs}
+    for statement in cascade.statements:
+        for einsum in statement_einsums(statement):
+            if statement is not einsum or einsum.is_scatter or find_contraction(einsum, {}) is not None:
+                for name in einsum.reads():
+                    maps.pop(name, None)
+    found: dict[str, Einsum] = {}
+    statements: list[Statement] = []
+    for statement in cascade.statements:
+        if isinstance(statement, Einsum) and any(name in found for name in statement.reads()):
+            statement = _read_maps(statement, found, tensors, cascade)
+        if isinstance(statement, Einsum) and statement.name in maps and _pays(statement, tensors):
+            found[statement.name] = statement
+        statements.append(statement)
+    return cascade.with_statements(tuple(statements)) if found else cascade
+
+
+def _find_fixed(cascade: Cascade) -> dict[str, Einsum | None]:
+    """The tensors that depend on no input and no weight, with the einsum that makes each, if no iteration does."""
+    fixed: dict[str, Einsum | None] = {}
+    for statement in cascade.statements:
+        einsums = statement_einsums(statement)
+        own = {name for e in einsums for name, _ in e.targets}
+        if all(name in fixed or name in own for e in einsums for name in e.reads()):
+            fixed.update((name, e if e is statement else None) for e in einsums for name, _ in e.targets)
+    return fixed
+
+
+def _pays(einsum: Einsum, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a map costs less to compute than to read, and takes more memory than what it is made of."""
+    reads = list(loads(einsum.expression))
+    sources = {load.tensor: _bytes(tensors[load.tensor]) for load in reads}
+    is_plain = not any(is_data(i) for load in reads for i in load.index)
+    return is_plain and cost(einsum.expression) <= MOST_COST and _bytes(tensors[einsum.name]) >= GROWTH * sum(sources.values())
+
+
+def _read_maps(einsum: Einsum, found: Mapping[str, Einsum], tensors: Mapping[str, Tensor], cascade: Cascade) -> Einsum:
+    bounds = einsum.bounds(cascade.symbols)
+
+    def read(load: Load) -> Expr:
+        load = map_load_indices(load, read)
+        made = found.get(load.tensor)
+        return load if made is None else read_through(made, load, tensors, bounds)
+
+    def change(expression: Expr, _: Bounds) -> Expr:
+        return map_loads(expression, read)
+
+    return map_expressions(einsum, change, bounds)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.dtype.bytes * prod(typical(extent) for extent in tensor.shape)
