@@ -116,7 +116,7 @@ def _run(
 def _explain(error: Exception, where: str) -> TcompError:
     text = str(error).strip().partition("\n")[0]
     if any(sign in text for sign in _READS_MEMORY):
-        return Unsupported(
+        return DependsOnValues(
             f"the module reads the memory of a tensor while it is recorded: {text}",
             where=where,
             help="stay with torch operators, or use torch.compile(module, backend='tcomp'), which splits the graph there",

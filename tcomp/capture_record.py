@@ -33,6 +33,10 @@ from tcomp.partition import ASSERTIONS
 aten = torch.ops.aten
 
 
+class DependsOnValues(Unsupported):
+    """Python code, or the shape of a result, depends on the values of a tensor: no one graph says what the module does."""
+
+
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records into `graph` while active; real tensors it meets are parameters, buffers or lifted constants."""
 
@@ -198,12 +202,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._results[frozen] = template
         return result
 
-    def _data_dependent(self, func: OpOverload, *, is_shape: bool) -> Unsupported:
+    def _data_dependent(self, func: OpOverload, *, is_shape: bool) -> DependsOnValues:
         if is_shape:
             what = f"the shape of the result of {func} depends on the values of a tensor"
         else:
             what = "Python code depends on the values of a tensor (item(), bool(tensor), int(tensor) or a branch on one)"
-        return Unsupported(what, where=str(self.source()), help="torch.compile(module, backend='tcomp') splits the graph there")
+        return DependsOnValues(what, where=str(self.source()), help="torch.compile(module, backend='tcomp') splits the graph there")
 
     # Arguments: tensors to nodes and fakes, symbolic sizes to nodes.
 

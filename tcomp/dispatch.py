@@ -15,6 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from tcomp.ambient import Ambient, GlobalState, find_default_device, find_watcher
 from tcomp.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
+from tcomp.capture_record import DependsOnValues
 from tcomp.compile_graph import compile_captured
 from tcomp.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.faults import Fault, contain
@@ -77,6 +78,19 @@ class Variant:
     """Whether the program writes to inputs or constants."""
 
 
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """Why no program serves a kind of inputs, and who does: the module itself, or torch.compile, which `is_split` leaves to it."""
+
+    reason: str
+    is_split: bool = False
+
+
+def _describe_detour(error: TcompError) -> Detour:
+    where = f" at {error.where}" if error.where else ""
+    return Detour(f"{error.what!s}{where}", isinstance(error, DependsOnValues))
+
+
 class Programs:
     """The programs of a module, and the choice among them at every call."""
 
@@ -87,8 +101,7 @@ class Programs:
         self.fixed: list[str] = []
         """Why sizes that were to be symbols are fixed."""
         self._state = ModuleState(module)
-        self._known: dict[object, Variant | str] = {}
-        """What serves a kind of inputs: a program, or, with the reason why, the module itself."""
+        self._known: dict[object, Variant | Detour] = {}
         self._ambient = Ambient()
         self._lock = threading.RLock()
         self._differentiable: Callable[..., Any] | None = None
@@ -111,8 +124,8 @@ class Programs:
                 return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
         key = (spec, self._read_mode(leaves), tuple([_describe(leaf) for leaf in leaves]))
         variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
-        if isinstance(variant, str):
-            return self._call_original(args, kwargs, variant)
+        if isinstance(variant, Detour):
+            return self._take(variant, args, kwargs)
         if variant.is_writing and variant.execution.shares_written(leaves):
             return self._call_original(args, kwargs, _SHARED)
         try:
@@ -125,8 +138,16 @@ class Programs:
         assert variant.program.out_spec is not None
         return tree_unflatten(results, variant.program.out_spec)
 
-    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
-        """Compile for these arguments, if no program serves them yet."""
+    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Compile for these arguments, if no program serves them yet; warns if none can that depends on no values of tensors."""
+        try:
+            self._prepare(args, kwargs)
+        except DependsOnValues as error:
+            if self.options.fallback == "error":
+                raise
+            self._warn_of_detour(_describe_detour(error))
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         leaves, spec = _flatten(args, kwargs)
         if not self._state.is_current():
             self._renew()
@@ -136,7 +157,7 @@ class Programs:
 
     def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
         """Run on these arguments with a clock."""
-        variant = self.prepare(args, kwargs)
+        variant = self._prepare(args, kwargs)
         leaves, _ = _flatten(args, kwargs)
         variant.execution.run(leaves)
         times: dict[str, float] = {}
@@ -180,18 +201,29 @@ class Programs:
         self.variants.append(variant)
         return variant
 
-    def _find(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | str:
+    def _find(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
         """What serves inputs of a kind not met before; raises Unsupported and TcompError as capture and compilation do."""
         try:
             return self._choose(key, leaves, args, kwargs)
         except SharedMemory:
             # Other inputs of this kind need not share memory.
-            return _SHARED
-        except (ForeignInput, ModuleFailed) as error:
+            return Detour(_SHARED)
+        except (ForeignInput, ModuleFailed, DependsOnValues) as error:
             if self.options.fallback == "error":
                 raise
-            self._known[key] = reason = str(error).partition("\n")[0]
-            return reason
+            self._known[key] = detour = _describe_detour(error)
+            return detour
+
+    def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not detour.is_split:
+            return self._call_original(args, kwargs, detour.reason)
+        self._warn_of_detour(detour)
+        return self._run_torch(args, kwargs)
+
+    def _warn_of_detour(self, detour: Detour) -> None:
+        if self.options.fallback != "silent" and detour.reason not in self._warned:
+            self._warned.add(detour.reason)
+            warnings.warn(f"tcomp: {detour.reason}, so calls go through torch.compile, which splits the module there", stacklevel=5)
 
     def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
@@ -287,6 +319,9 @@ class Programs:
             self._warned.add(kind)
             help = "" if kind == "hooks" else "; call under torch.no_grad() for the program that tcomp.compile made"
             warnings.warn(f"tcomp: {why}, so the call goes through torch.compile{help}", stacklevel=4)
+        return self._run_torch(args, kwargs)
+
+    def _run_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._differentiable is None:
             with self._lock:
                 if self._differentiable is None:

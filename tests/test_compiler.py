@@ -248,7 +248,7 @@ def _branch(x):
 @pytest.mark.parametrize(
     ("module", "inputs", "options", "kind", "what"),
     [
-        (Function(_branch), (torch.ones(2),), {}, tcomp.Unsupported, "depends on the values"),
+        (Function(_branch), (torch.ones(2),), {"fallback": "error"}, tcomp.Unsupported, "depends on the values"),
         (Function(lambda x: x.nope()), (torch.ones(2),), {}, tcomp.TcompError, "module failed"),
         (nn.Linear(2, 2), (torch.ones(2, device="meta"),), {}, tcomp.Unsupported, "device meta"),
         (nn.Linear(2, 2, device="meta"), (torch.ones(2),), {}, tcomp.Unsupported, "device meta"),
@@ -265,6 +265,15 @@ def test_what_cannot_be_compiled_is_one_clear_error(module, inputs, options, kin
         tcomp.compile(module, inputs, **options)
     assert caught.value.where
     assert caught.value.help
+
+
+def test_a_branch_on_values_is_left_to_torch_compile():
+    with pytest.warns(UserWarning, match=r"depends on the values of a tensor.* at .*test_compiler.py:\d+.*torch.compile, which splits"):
+        compiled = tcomp.compile(Function(_branch), (torch.ones(2),))
+    for sign in (1, -1):
+        x = sign * torch.ones(2)
+        torch.testing.assert_close(compiled(x), _branch(x))
+    assert compiled.programs == ()
 
 
 def test_no_compiler_is_one_clear_error(monkeypatch):
