@@ -21,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture_alias import Value
-from tcomp.capture_record import PLAIN_TENSORS, Recorder
+from tcomp.capture_record import PLAIN_TENSORS, DependsOnValues, Recorder
 from tcomp.capture_source import SourceTracker, run_module
 from tcomp.capture_symbols import SizeNodes, find_guards, make_symbolic
 from tcomp.capture_types import (
