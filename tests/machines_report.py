@@ -147,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 faults += [f"{name}: {fault}" for found in counts for fault in found.faults]
         except KeyboardInterrupt:
             print("interrupted; what was found until then:")
-    print(*faults, sep="\n")
+    for fault in faults:
+        print(fault)
     return 1 if faults else 0
 
 
