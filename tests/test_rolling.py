@@ -103,6 +103,11 @@ def test_cheap_maps_too_large_to_hold_are_computed_by_each_reader():
         check_compiled(cascade, random_inputs(cascade), target=WIDE)
 
 
+def test_what_an_iteration_stores_keeps_its_dimensions_where_its_ranks_are_joined():
+    cascade = cascade_of("A: f32[t:4, i:6, j:6] = tanh(V[t, i] + X[j, i])", "Z: f32[i:6, j:6] = A[3, i, j] * A[2, i, j]")
+    check_compiled(cascade, random_inputs(cascade), target=HOPPER, shuffle=1)
+
+
 @st.composite
 def iterations(draw):
     """An iteration over a few tensors of a square or a row, that read each other's old and new steps, and readers of some steps."""
