@@ -167,7 +167,7 @@ def test_an_observer_sees_every_stage():
     compile_cascade(cascade, {}, small_target(), lambda stage, result: stages.append(stage))
     passes = [run.__name__ for run in pipeline.CASCADE_PASSES]
     build = ["groups", "kernel", "schedule", "plan"]
-    assert stages == ["cascade", *passes, "normalise_ranks", "prepare_operands", "prelude", "main", *build, *build]
+    assert stages == ["cascade", *passes, "normalise_ranks", "expand_positions", "prepare_operands", "prelude", "main", *build, *build]
 
 
 def test_the_text_of_two_compilations_is_the_same():
