@@ -192,7 +192,8 @@ def test_an_observer_sees_every_stage():
     compile_cascade(cascade, {}, small_target(), lambda stage, result: stages.append(stage))
     passes = [run.__name__ for run in pipeline.CASCADE_PASSES]
     build = ["groups", "kernel", "schedule", "plan", "memory"]
-    assert stages == ["cascade", *passes, "normalise_ranks", "prepare_operands", "prelude", "main", *build, *build]
+    prepared = ["normalise_ranks", "expand_positions", "prepare_operands", "prelude", "main"]
+    assert stages == ["cascade", *passes, *prepared, *build, *build]
 
 
 def test_the_text_of_two_compilations_is_the_same():
