@@ -267,6 +267,13 @@ def test_what_cannot_be_compiled_is_one_clear_error(module, inputs, options, kin
     assert caught.value.help
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 16, 37])
+def test_conversions_to_a_narrower_type_round(count):
+    x = torch.linspace(0.1, 3e5, count, dtype=torch.float64)
+    check(Function(lambda x: (x - x.float().double()).float()), x)
+    check(Function(lambda x: x.long() - x.long().to(torch.int8).long()), x)
+
+
 def test_a_branch_on_values_is_left_to_torch_compile():
     with pytest.warns(UserWarning, match=r"depends on the values of a tensor.* at .*test_compiler.py:\d+.*torch.compile, which splits"):
         compiled = tcomp.compile(Function(_branch), (torch.ones(2),))
