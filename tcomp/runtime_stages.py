@@ -114,6 +114,7 @@ class CompiledRunner:
             # One thread starts no team, which would cost more than a small program.
             self._most_threads = max(1, stage.main.most_threads) if stage.main.most_threads is not None else sys.maxsize
             self._arena = make_evaluator(symbols, (stage.main.arena,))
+            self._is_arena_fixed = stage.main.arena.is_constant
             self._symbols = make_evaluator(symbols, tuple(as_index(name) for name in stage.main.symbols))
             self._has_symbols = bool(stage.main.symbols)
             bindings = Bindings(stage, symbols, trusted, CPU)
@@ -147,7 +148,7 @@ class CompiledRunner:
         if self._has_symbols:
             numbers = self._symbols(sizes)
             symbols = (ctypes.c_int64 * len(numbers))(*numbers)
-        (needed,) = self._arena(sizes)
+        needed = self.arena_bytes if self._is_arena_fixed else self._arena(sizes)[0]
         if needed and (frame.arena is None or frame.arena.numel() < needed + ALIGNMENT):
             frame.arena = torch.empty(needed + ALIGNMENT, dtype=torch.uint8, device=CPU)
             frame.address = -(-frame.arena.data_ptr() // ALIGNMENT) * ALIGNMENT
