@@ -195,3 +195,12 @@ def test_what_is_always_negative_is_no_symbol():
     compiled = compile_quietly(trace_shift(-6, -9, -1))
     assert isinstance(compiled, Specialised)
     torch.testing.assert_close(compiled([torch.arange(4), -5])[0], torch.arange(4) - 3)
+
+
+@pytest.mark.parametrize("function", [lambda x, n: x**n, lambda x, n: F.leaky_relu(x, n), lambda x, n: x.norm(n), lambda x, n: x * n**0.5])
+def test_numbers_may_be_operands(function):
+    torch._dynamo.reset()
+    compiled = torch.compile(function, backend="tcomp", dynamic=True, options={"fallback": "silent"})
+    x = torch.rand(5) + 1
+    for number in (2, 3, 5, 1):
+        torch.testing.assert_close(compiled(x, number), function(x, number))
