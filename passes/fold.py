@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
-from tcomp.ir.expressions import Load, as_index
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement, Tensor
+from tcomp.ir.expressions import Load, as_index, index_variables, variables
 from tcomp.passes.dead import drop_dead
 from tcomp.passes.operands import static_tensors
 from tcomp.passes.rebuild import statement_einsums
@@ -24,13 +24,15 @@ def fold_weights(cascade: Cascade, late: Collection[str] = ()) -> tuple[Cascade,
     Outputs that need no input are copied by the main cascade, so that each run returns new memory.
     """
     static = static_tensors(cascade)
+    symbols = {symbol.name for symbol in cascade.symbols}
     early: list[Statement] = []
     rest: list[Statement] = []
     kept = set(late)
     for statement in cascade.statements:
         einsums = statement_einsums(statement)
         names = [name for e in einsums for name, _ in e.targets]
-        is_late = kept.intersection(names) or any(kept.intersection(e.reads()) for e in einsums) or _is_symbolic(statement)
+        is_late = kept.intersection(names) or any(kept.intersection(e.reads()) for e in einsums)
+        is_late = is_late or not symbols.isdisjoint(_variables(statement))
         if is_late or not all(static[n] for n in names):
             rest.append(statement)
             kept.update(names)
@@ -58,9 +60,14 @@ def _targets(statement: Statement) -> tuple[str, ...]:
     return tuple(name for e in statement_einsums(statement) for name, _ in e.targets)
 
 
-def _is_symbolic(statement: Statement) -> bool:
-    """Whether a statement has an extent known only when the program runs."""
-    return any(not extent.is_constant for e in statement_einsums(statement) for extent in (*e.shape, *(r.extent for r in e.ranks)))
+def _variables(statement: Statement) -> set[str]:
+    """Names of all ranks and symbols in a statement: a symbol may be a value or a place, and in no extent."""
+    found = index_variables(statement.rank.extent) if isinstance(statement, Iteration) else set()
+    for e in statement_einsums(statement):
+        indices = (*e.index, *e.shape, *(rank.extent for rank in e.ranks))
+        expressions = (part for part in (e.expression, e.where, e.initial) if part is not None)
+        found.update(*map(index_variables, indices), *map(variables, expressions))
+    return found
 
 
 def _copy_outputs(cascade: Cascade, late: list[Statement], made: dict[str, Tensor]) -> list[Statement]:

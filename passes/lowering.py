@@ -328,6 +328,7 @@ def _variables(body: tuple[TileStatement, ...]) -> set[str]:
         match statement:
             case Assign():
                 found |= variables(statement.expression)
+                found |= variables(statement.where) if statement.where is not None else set()
                 for i in statement.index:
                     found |= index_variables(i)
                 for axis in (*statement.axes, *statement.reduced):

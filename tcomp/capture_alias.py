@@ -34,7 +34,8 @@ class Storage:
 class Value:
     """A tensor the module can hold: its fake, the chain from the storage's base, and the node of its contents.
 
-    `node` is current while `version` is the storage's. `key` stands for shape, strides, dtype and device.
+    `node` is current while `version` is the storage's; `maker` is the node it began with. `key` stands for shape, strides, dtype
+    and device.
     """
 
     tensor: Tensor
@@ -43,6 +44,7 @@ class Value:
     steps: tuple[ViewStep, ...]
     node: torch.fx.Node
     version: int
+    maker: torch.fx.Node
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._add(fake, source.storage, (*source.steps, step), node)
 
     def _add(self, fake: Tensor, storage: Storage, steps: tuple[ViewStep, ...], node: Node) -> Value:
-        value = Value(fake, describe(fake), storage, steps, node, storage.version)
+        value = Value(fake, describe(fake), storage, steps, node, storage.version, node)
         self._values[id(fake)] = value
         self._alive.append(fake)
         return value
@@ -438,7 +438,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _change_shape(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # x.unsqueeze_(0): x itself becomes the view. Its node and storage keep a tensor of the old shape.
+        # x.unsqueeze_(0): x itself becomes the view. The node that made it and its storage keep a tensor of the old shape.
         value = self.value(args[0])
         view: Any = getattr(torch.ops.aten, func._schema.name.split("::")[1].removesuffix("_"), None)
         if view is None or value.storage.origin is not None:
@@ -446,9 +446,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with self:
             viewed = self.value(view(*args, **kwargs))
         old = self._twin(value.tensor)
-        for node in (value.node, value.storage.node):
-            if node.meta["val"] is value.tensor:
-                node.meta["val"] = old
+        if value.maker.meta["val"] is value.tensor:
+            value.maker.meta["val"] = old
         if value.storage.base is value.tensor:
             value.storage.base = old
         with self._fake_mode:

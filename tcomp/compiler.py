@@ -19,7 +19,7 @@ from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options, make_options
 from tcomp.runtime import Execution
 from tcomp.settings import read_settings
-from tcomp.specialise import Specialised
+from tcomp.specialise import Signed, Specialised, find_signed
 
 
 def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Mapping[str, object] | None = None) -> CompiledModule:
@@ -71,12 +71,18 @@ def read_options(arguments: Mapping[str, object]) -> Options:
 def compile_graph(gm: GraphModule, example_inputs: Sequence[Any], *, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
     """Compile a functional graph of AOTAutograd's; what it returns takes one flat list and gives one.
 
-    A graph with sizes that are no indices is compiled for each set of sizes it is called with, which is warned of.
+    A graph with sizes that are no indices is compiled for each set of sizes it is called with, which is warned of. So is one that
+    is called with a negative number.
     """
     try:
-        return _compile_graph(gm, options)
+        compiled = _compile_graph(gm, options)
     except UnsupportedSize as error:
         return Specialised(gm, error, options, _compile_graph)
+    signed = find_signed(gm)
+    if not signed:
+        return compiled
+    reason = UnsupportedSize("a number that it is called with is negative", help="compile with dynamic=False")
+    return Signed(compiled, signed, lambda: Specialised(gm, reason, options, _compile_graph))
 
 
 def _compile_graph(gm: GraphModule, options: Options) -> Callable[[list[Any]], Sequence[Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.fx.experimental.symbolic_shapes import guard_or_false
 
 aten = torch.ops.aten
 
@@ -34,7 +35,7 @@ def _check_division(a: Tensor | float, b: Tensor | float, **_: Any) -> Any:
         return NotImplemented
     if isinstance(b, Tensor):
         require(aten.ne.Scalar(b, 0), _ZERO)
-    elif isinstance(b, int) and b == 0:
+    elif isinstance(b, (int, torch.SymInt)) and guard_or_false(b == 0):
         require(aten.full.default([], False, dtype=torch.bool, device=device), _ZERO)
     return NotImplemented
 

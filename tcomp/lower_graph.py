@@ -7,7 +7,7 @@ leave it. `meta["source"]` of a node, if present, is the `Source` that its einsu
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,9 @@ from torch.fx.node import map_arg
 from tcomp.capture_types import Source as CapturedSource
 from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
+from tcomp.ir.expressions import Index
 from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
+from tcomp.lowerings.table import Lowering, find_floats
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.partition import is_assertion
 
@@ -109,6 +111,7 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         lowering = LOWERINGS.get(node.target)  # type: ignore[call-overload]  # other callables are simply not in it
         if lowering is None:
             raise Unsupported(f"the operator {node.target} has no lowering")
+        _check_numbers(lowering, arguments, keywords)
         builder = Builder(program, node.name, _source(node), results, node)
         return lowering(builder, *arguments, **keywords)
     except Unsupported as error:
@@ -117,6 +120,14 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         if not error.help:
             error.help = 'leave it to eager with fallback="warn"'
         raise
+
+
+def _check_numbers(lowering: Lowering, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    positions, names = find_floats(lowering)
+    given = [*(arguments[p] for p in positions if p < len(arguments)), *(keywords[name] for name in names if name in keywords)]
+    for value in given:
+        if isinstance(value, Index):
+            raise UnsupportedSize(f"the number {value} is symbolic, and what it is must be known", help="compile with dynamic=False")
 
 
 def _source(node: Node) -> Source:

@@ -57,6 +57,40 @@ class Specialised:
         return compiled(arguments)
 
 
+class Signed:
+    """A functional graph that numbers are passed to: one program where none is negative, else one for each set of them. Thread-safe.
+
+    Symbols of the IR stand for sizes, and what is known of quotients, remainders and bounds rests on their not being negative.
+    """
+
+    def __init__(self, served: Compiled, numbers: Sequence[int], make_fixed: Callable[[], Specialised]) -> None:
+        self._served = served
+        self._numbers = tuple(numbers)
+        self._make_fixed = make_fixed
+        self._fixed: Specialised | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, arguments: list[Any]) -> Sequence[Any]:
+        """Compute the graph's outputs."""
+        if all(arguments[position] >= 0 for position in self._numbers):
+            return self._served(arguments)
+        with self._lock:
+            if self._fixed is None:
+                self._fixed = self._make_fixed()
+        return self._fixed(arguments)
+
+
+def find_signed(gm: GraphModule) -> list[int]:
+    """The positions of the inputs that are numbers and may be negative."""
+    placeholders = (node.meta.get("val") for node in gm.graph.nodes if node.op == "placeholder")
+    return [position for position, value in enumerate(placeholders) if isinstance(value, torch.SymInt) and _may_be_negative(value)]
+
+
+def _may_be_negative(number: torch.SymInt) -> bool:
+    lowest = number.node.shape_env.bound_sympy(number.node.expr).lower
+    return bool(lowest < 0)
+
+
 def fix_sizes(gm: GraphModule, arguments: Sequence[Any]) -> GraphModule:
     """Copy a graph for inputs of the sizes of these: numbers take the place of what is computed from sizes.
 

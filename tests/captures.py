@@ -5,10 +5,13 @@ import operator
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx import Node
+from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from tcomp.capture import capture
-from tcomp.capture_run import run_captured
+from tcomp.capture_run import STRIDE_FREE, run_captured
 from tcomp.capture_types import Captured
 
 
@@ -38,6 +41,19 @@ def check_graph(captured: Captured) -> None:
             assert node.target in captured.constants
         if node.op != "output":
             assert "val" in node.meta
+        if isinstance(node.target, OpOverload):
+            check_val(node)
+
+
+def check_val(node: Node) -> None:
+    """Check that the val of a node has the types and shapes that its operator makes of the vals it reads."""
+    args, kwargs = map_arg((node.args, node.kwargs), lambda argument: argument.meta["val"])
+    fakes = [leaf for leaf in tree_leaves((args, kwargs, node.meta["val"])) if isinstance(leaf, FakeTensor)]
+    if fakes:
+        with fakes[0].fake_mode:
+            made = STRIDE_FREE.get(node.target, node.target)(*args, **kwargs)
+        vals = [[(leaf.dtype, leaf.shape) for leaf in tree_leaves(val) if isinstance(leaf, Tensor)] for val in (node.meta["val"], made)]
+        assert vals[0] == vals[1], node.format_node()
 
 
 def check(function, *args, **kwargs) -> Captured:

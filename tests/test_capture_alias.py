@@ -125,6 +125,15 @@ def reshape_in_place(x):
     return y.add_(1), y.shape[0]
 
 
+def reshape_in_place_what_was_written(x):
+    y = x.cumsum(1)
+    y.add_(1)
+    shown = y[1] * 1
+    y.mul_(2)
+    y.unsqueeze_(0)
+    return y, shown
+
+
 def rebind_literal(x):
     count = torch.tensor([1.0, 2.0])
     count.mul_(3)
@@ -140,7 +149,16 @@ OF_A_COPY = [
     write_through_reshape,
     write_masked,
 ]
-OF_FRESH = [relu_on_fresh, write_converts, write_out, write_strided, write_loop, reshape_in_place, rebind_literal]
+OF_FRESH = [
+    relu_on_fresh,
+    write_converts,
+    write_out,
+    write_strided,
+    write_loop,
+    reshape_in_place,
+    reshape_in_place_what_was_written,
+    rebind_literal,
+]
 
 
 @pytest.mark.parametrize("function", [*OF_A_COPY, *OF_FRESH], ids=lambda function: function.__name__)

@@ -74,6 +74,14 @@ def test_symbolic_statements_stay():
     assert "B: f32[n:K] = f32[n]" in main
 
 
+def test_statements_that_use_a_symbol_beyond_their_extents_stay():
+    body = """A: i64[i:8] = i64[K] B: f32[i:4] = W[i + K] C: f32[i:8] = sum(j:8) V[j] where i64[i] + i64[j] < i64[K]
+    D: f32[i:8] = exp(f32(A[i])) Z: f32[i:4] = X[i] * B[i] * C[i] * D[i]"""
+    prelude, main = split(body, symbols=" for K in 0..4")
+    assert prelude.splitlines() == ["cascade c_prelude() -> () {", "}"]
+    assert main.count("=") == 5
+
+
 def test_nothing_static_leaves_an_empty_prelude():
     prelude, main = split("Z: f32[i:8] = X[i] * W[i]")
     assert prelude.splitlines() == ["cascade c_prelude() -> () {", "}"]

@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import functional as F
 
 from tcomp.capture_types import Source as CapturedSource
 from tcomp.ir.cascade import Source
 from tcomp.ir.errors import Unsupported
 from tcomp.lower_graph import find_unsupported, lower_graph
+from tcomp.lowerings.torch_types import UnsupportedSize
 from tests.lowering_support import capture, check, execute, find_mismatch
 
 
@@ -132,3 +134,25 @@ def test_quantised_tensors_are_refused():
     with pytest.raises(Unsupported, match="quantised") as error:
         lower_graph(graph)
     assert "dequantize" in error.value.help
+
+
+def test_symbolic_numbers_are_values_where_a_lowering_takes_them():
+    graph = make_fx(lambda x, n: (x**n, n**x, torch.add(x, x, alpha=n), x.sub(x, alpha=n)), tracing_mode="symbolic")(torch.rand(3), 5)
+    cascade = lower_graph(graph)
+    (symbol,) = (s.name for s in cascade.symbols if s.low == 0)
+    assert str(cascade).count(f"f32(i64[{symbol}])") == 4
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, n: F.leaky_relu(x, n),
+        lambda x, n: F.elu(x, n),
+        lambda x, n: F.hardtanh(x, -1, n),
+        lambda x, n: torch.linspace(0, n, 3),
+    ],
+)
+def test_symbolic_numbers_that_a_lowering_computes_with_are_fixed(function):
+    graph = make_fx(function, tracing_mode="symbolic")(torch.rand(3), 5)
+    with pytest.raises(UnsupportedSize, match="is symbolic, and what it is must be known"):
+        lower_graph(graph)

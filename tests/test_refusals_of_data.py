@@ -108,6 +108,19 @@ def test_comparisons_with_positions_are_no_classes():
     check(compare, (torch.tensor([1]),), (torch.tensor([-1]),), (torch.tensor([7]),))
 
 
+@pytest.mark.parametrize("dynamic", [True, None])
+def test_a_number_that_divides_integers_is_not_zero(dynamic):
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x, n: (x // n, x % n), backend="tcomp", dynamic=dynamic, options={"fallback": "error"})
+    x = torch.arange(5)
+    for number in (2, 3, 4, 0, 3):
+        if number:
+            torch.testing.assert_close(compiled(x, number), (x // number, x % number))
+        else:
+            with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+                compiled(x, number)
+
+
 def test_nothing_is_written_where_data_is_refused():
     compiled = tcomp.compile(Function(lambda x, y: x.add_(1) // y), (torch.tensor([4]), torch.tensor([2])), fallback="error")
     x = torch.tensor([4])

@@ -16,7 +16,7 @@ from tcomp.compiler import compile_graph
 from tcomp.ir.errors import Unsupported
 from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
-from tcomp.specialise import Specialised, fix_sizes
+from tcomp.specialise import Signed, Specialised, find_signed, fix_sizes
 
 
 def resample(x):
@@ -156,3 +156,51 @@ def test_sizes_of_which_only_products_are_given_are_fixed():
     compiled = compile_quietly(GraphModule({}, graph))
     assert isinstance(compiled, Specialised)
     torch.testing.assert_close(compiled([torch.ones(6)])[0], torch.full((6,), 2.0))
+
+
+def from_the_number_on(x, number):
+    return x[(torch.arange(4) + number) % 4], x * max(number, 0), torch.full((3,), number), x[number:] * 2
+
+
+@pytest.mark.parametrize("dynamic", [True, None])
+def test_numbers_may_be_negative(dynamic):
+    torch._dynamo.reset()
+    compiled = torch.compile(from_the_number_on, backend="tcomp", dynamic=dynamic, options={"fallback": "silent"})
+    x = torch.randn(4)
+    for number in (3, 2, -1, -3, 1, -1, 0):
+        torch.testing.assert_close(compiled(x, number), from_the_number_on(x, number), rtol=0, atol=0)
+
+
+def trace_shift(number, low=None, high=None):
+    graph = make_graph(lambda x, n: (x + n // 2,), torch.arange(4), number)
+    given = next(node.meta["val"] for node in graph.graph.nodes if isinstance(node.meta.get("val"), torch.SymInt))
+    if low is not None:
+        given.node.shape_env.constrain_symbol_range(given.node.expr, low, high)
+    return graph
+
+
+def test_one_program_serves_what_is_not_negative():
+    graph = trace_shift(6)
+    assert find_signed(graph) == [1]
+    with pytest.warns(UserWarning, match="a number that it is called with is negative") as told:
+        compiled = compile_graph(graph, (), options=Options())
+        assert isinstance(compiled, Signed)
+        for number in (6, 0, -5, 7, -5, -6):
+            torch.testing.assert_close(compiled([torch.arange(4), number])[0], torch.arange(4) + number // 2)
+    assert len(told) == 1
+    assert not isinstance(compile_quietly(trace_shift(6, 0, 9)), Signed)
+
+
+def test_what_is_always_negative_is_no_symbol():
+    compiled = compile_quietly(trace_shift(-6, -9, -1))
+    assert isinstance(compiled, Specialised)
+    torch.testing.assert_close(compiled([torch.arange(4), -5])[0], torch.arange(4) - 3)
+
+
+@pytest.mark.parametrize("function", [lambda x, n: x**n, lambda x, n: F.leaky_relu(x, n), lambda x, n: x.norm(n), lambda x, n: x * n**0.5])
+def test_numbers_may_be_operands(function):
+    torch._dynamo.reset()
+    compiled = torch.compile(function, backend="tcomp", dynamic=True, options={"fallback": "silent"})
+    x = torch.rand(5) + 1
+    for number in (2, 3, 5, 1):
+        torch.testing.assert_close(compiled(x, number), function(x, number))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from tcomp.ir.dtypes import boolean, compute_dtype
+from tcomp.ir.expressions import Index
 from tcomp.lowerings.builder import Array, Builder, Operand, common_dtype, pointwise
 from tcomp.lowerings.scalars import (
     Scalar,
@@ -22,6 +23,7 @@ from tcomp.lowerings.scalars import (
     log1p,
     maximum,
     minimum,
+    ordinal,
     select,
     sqrt,
 )
@@ -95,19 +97,19 @@ for _operator, _name in _ROUNDING_FUNCTIONS.items():
 
 
 @lowers(aten.add.Tensor, aten.add.Scalar)
-def add(build: Builder, a: Operand, b: Operand, alpha: float = 1) -> Array:
+def add(build: Builder, a: Operand, b: Operand, alpha: Index | float = 1) -> Array:
     """Sum: a + alpha * b; of bools, their disjunction."""
     return pointwise(build, lambda x, y: _sum(x, _product(y, alpha)), a, b)
 
 
 @lowers(aten.sub.Tensor, aten.sub.Scalar)
-def sub(build: Builder, a: Operand, b: Operand, alpha: float = 1) -> Array:
+def sub(build: Builder, a: Operand, b: Operand, alpha: Index | float = 1) -> Array:
     """Difference: a - alpha * b."""
     return pointwise(build, lambda x, y: x - _product(y, alpha), a, b)
 
 
 @lowers(aten.rsub.Tensor, aten.rsub.Scalar)
-def rsub(build: Builder, a: Operand, b: Operand, alpha: float = 1) -> Array:
+def rsub(build: Builder, a: Operand, b: Operand, alpha: Index | float = 1) -> Array:
     """Difference: b - alpha * a."""
     return sub(build, b, a, alpha)
 
@@ -122,7 +124,9 @@ def _sum(x: Scalar, y: Scalar) -> Scalar:
     return x | y if x.dtype == boolean else x + y
 
 
-def _product(x: Scalar, factor: float) -> Scalar:
+def _product(x: Scalar, factor: Index | float) -> Scalar:
+    if isinstance(factor, Index):
+        return x & ordinal(factor).differs(0) if x.dtype == boolean else x * ordinal(factor).to(x.dtype)
     return x if factor == 1 else x & bool(factor) if x.dtype == boolean else x * factor
 
 
@@ -133,13 +137,13 @@ def square(build: Builder, x: Array) -> Array:
 
 
 @lowers(aten.addcmul.default)
-def addcmul(build: Builder, a: Array, b: Array, c: Array, *, value: float = 1) -> Array:
+def addcmul(build: Builder, a: Array, b: Array, c: Array, *, value: Index | float = 1) -> Array:
     """Fused product: a + value * b * c."""
     return pointwise(build, lambda x, y, z: x + _product(y * z, value), a, b, c)
 
 
 @lowers(aten.addcdiv.default)
-def addcdiv(build: Builder, a: Array, b: Array, c: Array, *, value: float = 1) -> Array:
+def addcdiv(build: Builder, a: Array, b: Array, c: Array, *, value: Index | float = 1) -> Array:
     """Fused quotient: a + value * b / c."""
     return pointwise(build, lambda x, y, z: x + _product(y / z, value), a, b, c)
 
@@ -208,14 +212,16 @@ def fmod(build: Builder, a: Operand, b: Operand) -> Array:
 
 
 @lowers(aten.pow.Tensor_Scalar)
-def pow_scalar(build: Builder, x: Array, exponent: float) -> Array:
+def pow_scalar(build: Builder, x: Array, exponent: Index | float) -> Array:
     """Power with a constant exponent: small integers and halves become multiplications and roots."""
+    if isinstance(exponent, Index):
+        return pointwise(build, _general_power, x, exponent)
     dtype = compute_dtype(common_dtype(x, exponent))
     return build.map(build.shape, build.dtype, lambda *ranks: _power(x.at(*ranks).to(dtype), exponent))
 
 
 @lowers(aten.pow.Scalar)
-def pow_of_scalar(build: Builder, base: float, exponent: Array) -> Array:
+def pow_of_scalar(build: Builder, base: Index | float, exponent: Array) -> Array:
     """Power of a constant."""
     return pointwise(build, _general_power, base, exponent)
 

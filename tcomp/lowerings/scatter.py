@@ -135,7 +135,7 @@ def scatter_src(build: Builder, x: Array, dim: int, index: Array, src: Array, *,
 
 @lowers(aten.scatter.value, aten.scatter.value_reduce)
 def scatter_value(
-    build: Builder, x: Array, dim: int, index: Array, value: float, *, reduce: str | None = None
+    build: Builder, x: Array, dim: int, index: Array, value: Index | float, *, reduce: str | None = None
 ) -> Array:
     """Store one number at every index, or fold it in."""
     monoid = "last" if reduce is None else choose_monoid(reduce, x.dtype)

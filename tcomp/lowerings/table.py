@@ -3,13 +3,15 @@
     @lowers(aten.silu.default)
     def silu(build: Builder, x: Array) -> Array: ...
 
-A lowering is called with a builder for its node, then the node's own arguments: tensors as `Array`, symbolic integers as `Index`,
-everything else as it stands in the graph. It returns an `Array`, or a tuple (or list) of them, None where the operator's result
-is undefined. It raises `Unsupported` for arguments it does not serve.
+A lowering is called with a builder for its node, then the node's own arguments: tensors as `Array`, symbolic integers as `Index`
+(it is not called if it declares the parameter a `float`), everything else as it stands in the graph. It returns an `Array`, or a
+tuple (or list) of them, None where the operator's result is undefined. It raises `Unsupported` for arguments it does not serve.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,3 +33,11 @@ def lowers(*operators: OpOverload) -> Callable[[Function], Function]:
         return function
 
     return enter
+
+
+@functools.cache
+def find_floats(lowering: Lowering) -> tuple[frozenset[int], frozenset[str]]:
+    """The parameters declared as floats, by position behind the builder and by name: numbers that the lowering computes with."""
+    parameters = list(inspect.signature(lowering).parameters.values())[1:]
+    found = [(position, p) for position, p in enumerate(parameters) if p.annotation in ("float", "float | None")]
+    return frozenset(position for position, _ in found), frozenset(p.name for _, p in found)

@@ -130,5 +130,7 @@ class Symbols:
         bounds = None if environment is None else environment.var_to_range.get(symbol)
         low = 0 if bounds is None or not bounds.lower.is_Integer else max(int(bounds.lower), 0)
         high = None if bounds is None or bounds.upper is int_oo or not bounds.upper.is_Integer else int(bounds.upper)
+        if high is not None and high < low:
+            raise UnsupportedSize(f"the number {symbol.name} is negative", help="compile with dynamic=False")
         # sys.maxsize - 1 and the like are torch's way to say "any size".
         self.found[symbol.name] = Symbol(symbol.name, low, None if high is not None and high >= 2**62 else high)
