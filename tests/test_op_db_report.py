@@ -12,7 +12,7 @@ from tcomp.lowerings import LOWERINGS
 from tests import op_db_report
 from tests.apart import run_apart
 from tests.op_db_batch import Batch, Compiled
-from tests.op_db_report import Outcome, Report, measure_exactness, print_report, run
+from tests.op_db_report import Outcome, Report, find_difference, measure_exactness, print_report, run
 from tests.op_db_samples import trace
 
 aten = torch.ops.aten
@@ -62,6 +62,26 @@ def test_what_the_decomposition_changes_is_not_ours():
     report = run("linspace", limit=33)
     assert report.untraced[op_db_report.DECOMPOSED] > 0
     assert report.wrong == []
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bfloat16])
+def test_which_of_equal_elements_indices_name_is_open(dtype):
+    x = torch.tensor([[1, 3, 3, 2], [5, 5, 0, 5]], dtype=dtype)
+    sample = trace("topk", lambda x: torch.topk(x, 2), [x])
+    values = torch.tensor([[3, 3], [5, 5]], dtype=dtype)
+    for indices in ([[1, 2], [0, 1]], [[2, 1], [3, 0]]):
+        assert find_difference(sample, [values, torch.tensor(indices)]) is None
+    for indices in ([[1, 2], [0, 2]], [[1, 1], [0, 1]], [[1, 3], [0, 1]]):
+        assert find_difference(sample, [values, torch.tensor(indices)]) is not None
+    assert find_difference(sample, [values - 1, torch.tensor([[1, 2], [0, 1]])]) is not None
+
+
+def test_the_kth_of_equal_elements_is_open_in_any_dimension():
+    x = torch.tensor([[1, 3, 3], [1, 2, 3]])
+    sample = trace("kthvalue", lambda x: torch.kthvalue(x, 1, 0), [x])
+    values = torch.tensor([1, 2, 3])
+    assert all(find_difference(sample, [values, torch.tensor(indices)]) is None for indices in ([0, 1, 0], [1, 1, 1]))
+    assert find_difference(sample, [values, torch.tensor([0, 0, 0])]) is not None
 
 
 def test_a_lowering_that_fails_is_listed(monkeypatch):
