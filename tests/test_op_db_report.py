@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests import op_db_report
 from tests.apart import run_apart
 from tests.op_db_batch import Batch, Compiled
 from tests.op_db_report import Outcome, Report, find_difference, measure_exactness, print_report, run
-from tests.op_db_samples import trace
+from tests.op_db_samples import find_samples, trace
 
 aten = torch.ops.aten
 
@@ -62,6 +63,23 @@ def test_what_the_decomposition_changes_is_not_ours():
     report = run("linspace", limit=33)
     assert report.untraced[op_db_report.DECOMPOSED] > 0
     assert report.wrong == []
+
+
+def test_what_the_decomposition_changes_does_not_excuse_other_values(monkeypatch):
+    monkeypatch.setattr(op_db_report, "find_samples", decompose_wrongly)
+    report = run("sinh", limit=1, dtypes=[torch.float32])
+    samples = len(report.outcomes)
+    assert (report.untraced[op_db_report.DECOMPOSED], report.wrong) == (samples, [])
+    run_compiled = Compiled.run
+    monkeypatch.setattr(Compiled, "run", lambda compiled, tensors: [result + 1 for result in run_compiled(compiled, tensors)])
+    report = run("sinh", limit=1, dtypes=[torch.float32])
+    assert (report.untraced[op_db_report.DECOMPOSED], len(report.wrong)) == (0, samples)
+
+
+def decompose_wrongly(*arguments):
+    """Samples whose operator gives twice what its graph gives."""
+    for sample in find_samples(*arguments):
+        yield replace(sample, wanted=tuple(2 * wanted for wanted in sample.wanted))
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bfloat16])
