@@ -285,6 +285,9 @@ def measure_exactness(sample: Sample, got: Sequence[torch.Tensor]) -> Exactness:
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor that numpy can hold."""
     tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    if tensor._is_zerotensor():
+        # Of derivatives that are zero everywhere, such as those of sgn, PyTorch keeps no elements.
+        tensor = tensor.clone()
     return tensor.to(torch.complex64) if tensor.dtype == torch.complex32 else tensor
 
 

@@ -102,6 +102,15 @@ def test_the_kth_of_equal_elements_is_open_in_any_dimension():
     assert find_difference(sample, [values, torch.tensor([0, 0, 0])]) is not None
 
 
+def test_zeros_without_memory_are_compared():
+    x = torch.tensor([1.0, -2.0])
+    sample = trace("sgn", lambda x: torch.func.vjp(torch.sgn, x)[1](torch.ones(2)), [x])
+    assert sample.wanted[0]._is_zerotensor()
+    assert find_difference(sample, sample.wanted) is None
+    assert find_difference(sample, [torch.zeros(2)]) is None
+    assert find_difference(sample, [torch.ones(2)]) is not None
+
+
 def test_a_lowering_that_fails_is_listed(monkeypatch):
     monkeypatch.setitem(LOWERINGS, aten.sinh.default, lambda build, x: x.nothing)
     report = run("sinh", limit=1)
