@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from tcomp.lowerings import LOWERINGS
 from tests import op_db_report
 from tests.apart import run_apart
 from tests.op_db_batch import Batch, Compiled
-from tests.op_db_report import Outcome, Report, measure_exactness, print_report, run
-from tests.op_db_samples import trace
+from tests.op_db_report import Outcome, Report, find_difference, measure_exactness, print_report, run
+from tests.op_db_samples import find_samples, trace
 
 aten = torch.ops.aten
 
@@ -62,6 +63,52 @@ def test_what_the_decomposition_changes_is_not_ours():
     report = run("linspace", limit=33)
     assert report.untraced[op_db_report.DECOMPOSED] > 0
     assert report.wrong == []
+
+
+def test_what_the_decomposition_changes_does_not_excuse_other_values(monkeypatch):
+    monkeypatch.setattr(op_db_report, "find_samples", decompose_wrongly)
+    report = run("sinh", limit=1, dtypes=[torch.float32])
+    samples = len(report.outcomes)
+    assert (report.untraced[op_db_report.DECOMPOSED], report.wrong) == (samples, [])
+    run_compiled = Compiled.run
+    monkeypatch.setattr(Compiled, "run", lambda compiled, tensors: [result + 1 for result in run_compiled(compiled, tensors)])
+    report = run("sinh", limit=1, dtypes=[torch.float32])
+    assert (report.untraced[op_db_report.DECOMPOSED], len(report.wrong)) == (0, samples)
+
+
+def decompose_wrongly(*arguments):
+    """Samples whose operator gives twice what its graph gives."""
+    for sample in find_samples(*arguments):
+        yield replace(sample, wanted=tuple(2 * wanted for wanted in sample.wanted))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bfloat16])
+def test_which_of_equal_elements_indices_name_is_open(dtype):
+    x = torch.tensor([[1, 3, 3, 2], [5, 5, 0, 5]], dtype=dtype)
+    sample = trace("topk", lambda x: torch.topk(x, 2), [x])
+    values = torch.tensor([[3, 3], [5, 5]], dtype=dtype)
+    for indices in ([[1, 2], [0, 1]], [[2, 1], [3, 0]]):
+        assert find_difference(sample, [values, torch.tensor(indices)]) is None
+    for indices in ([[1, 2], [0, 2]], [[1, 1], [0, 1]], [[1, 3], [0, 1]]):
+        assert find_difference(sample, [values, torch.tensor(indices)]) is not None
+    assert find_difference(sample, [values - 1, torch.tensor([[1, 2], [0, 1]])]) is not None
+
+
+def test_the_kth_of_equal_elements_is_open_in_any_dimension():
+    x = torch.tensor([[1, 3, 3], [1, 2, 3]])
+    sample = trace("kthvalue", lambda x: torch.kthvalue(x, 1, 0), [x])
+    values = torch.tensor([1, 2, 3])
+    assert all(find_difference(sample, [values, torch.tensor(indices)]) is None for indices in ([0, 1, 0], [1, 1, 1]))
+    assert find_difference(sample, [values, torch.tensor([0, 0, 0])]) is not None
+
+
+def test_zeros_without_memory_are_compared():
+    x = torch.tensor([1.0, -2.0])
+    sample = trace("sgn", lambda x: torch.func.vjp(torch.sgn, x)[1](torch.ones(2)), [x])
+    assert sample.wanted[0]._is_zerotensor()
+    assert find_difference(sample, sample.wanted) is None
+    assert find_difference(sample, [torch.zeros(2)]) is None
+    assert find_difference(sample, [torch.ones(2)]) is not None
 
 
 def test_a_lowering_that_fails_is_listed(monkeypatch):
