@@ -22,6 +22,7 @@ from tcomp.ir.cascade import Symbol
 from tcomp.ir.schedule import KernelKind, KernelSchedule
 from tcomp.ir.tile import Kernel, TileStatement
 from tcomp.passes.arguments import Bound, Operand
+from tcomp.passes.guard import guard_loads
 from tcomp.passes.joining import join_arguments
 from tcomp.passes.lower_chain import lower_chain
 from tcomp.passes.lower_contract import lower_contract
@@ -57,7 +58,7 @@ GPU_KINDS: Mapping[KernelKind, LowerKind] = {
 def lower_group(bound: Bound, schedule: KernelSchedule, symbols: tuple[Symbol, ...]) -> tuple[Kernel, tuple[Operand, ...]]:
     """Lower one group; returns its kernel, and the operand of each of its arguments."""
     bound = join_arguments(bound, schedule.joined)
-    lowering = Lowering(bound, schedule, symbols)
+    lowering = Lowering(guard_loads(bound, symbols), schedule, symbols)
     kinds = GPU_KINDS if schedule.warps else CPU_KINDS
     kernel, names = finish_kernel(lowering, kinds[schedule.kind](lowering))
     return kernel, tuple(bound.operands[name] for name in names)

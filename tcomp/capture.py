@@ -163,6 +163,7 @@ def _add_inputs(
                 where=f"flattened input {index}",
                 help="pass tensors, numbers, strings, or containers of them that torch.utils._pytree knows",
             )
+    sizes.fix_strides()
     return tuple(inputs), passed
 
 

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, Node
 
 from tcomp.capture_types import Symbol
-from tcomp.lowerings.torch_types import Symbols
+from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
 
 aten = torch.ops.aten
 
@@ -57,7 +57,7 @@ class SizeNodes:
                         node = self.graph.call_function(aten.sym_size.int, (placeholder, dim))
                         node.meta["val"] = size
                         return node
-            raise AssertionError(f"no input has the size {expression}")
+            raise UnsupportedSize(f"the number {expression} is no extent of an input", help="compile with dynamic=False")
         return self._make_compound(expression, size)
 
     def _make_compound(self, expression: sympy.Expr, size: Any) -> Node:
@@ -79,6 +79,15 @@ class SizeNodes:
                 made.meta["val"] = made.target(*arguments)
         node.meta["val"] = size
         return node
+
+    def fix_strides(self) -> None:
+        """Make numbers of strides and offsets that follow from no extent, as those of a slice: a call tells symbols by extents."""
+        fakes = [fake for _, _, fake in self._placeholders]
+        known = {symbol for fake in fakes for _, extent in _symbolic_dims(fake) for symbol in extent.node.expr.free_symbols}
+        for fake in fakes:
+            for number in (*fake.stride(), fake.storage_offset()):
+                if isinstance(number, torch.SymInt) and not number.node.expr.free_symbols <= known:
+                    int(number)
 
     def find_symbols(self, shape_env: Any) -> Mapping[str, Symbol]:
         """Return where each symbol can be read, with its range; sizes that turned out fixed have none."""

@@ -177,3 +177,20 @@ def test_symbolic_extents(body, n):
 )
 def test_short_names_do_not_depend_on_the_layer(name, short):
     assert short_name(name) == short
+
+
+OUTSIDE = {
+    "a nest": "Z: f32[i:6] = sum(j:20) X[i, 3*j - 40] where i64[j] >= 14",
+    "a maximum with its place": "(Z: f32, P: i64)[i:6] = argmax(j:20) X[i, 3*j - 40] where i64[j] >= 14",
+    "a scatter": "Z: f32[I[i]:9, j:8] = sum(i:6) W[4*i - 8, j] where i64[i] >= 2",
+    "between the ends": "Z: f32[I[i]:9, j:8] = sum(i:6) W[11*i % 23, j] where i64[11*i % 23] < 20",
+    "a scan": "iterate t:3 { S: f32[t + 1:4, d:6] = sum(k:6) S[t, k] * X[d, 5*k - 10] where i64[k] >= 2 from 0.5 }\nZ: f32[d:6] = S[3, d]",
+}
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_points_that_do_not_count_read_nothing_outside(case):
+    """A predicate that is false says nothing of what a kernel reads: the load itself has to say what is outside."""
+    body = OUTSIDE[case]
+    lines = [line for kernel in kernels(body, "Z, P" if "P:" in body else "Z") for line in body_of(kernel)]
+    assert any("else 0.0)" in line for line in lines), lines

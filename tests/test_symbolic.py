@@ -191,3 +191,22 @@ def test_resampling_fixes_sizes_where_it_has_to(name):
         check(module, compiled, (draw(*shape),))
     assert len(compiled.programs) == (2 if is_fixed else 1)
     assert bool(compiled.fixed_sizes) == is_fixed
+
+
+class Part(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize("function", [lambda x: x.argmax(1), lambda x: x[:, :0].argmax(0), lambda x: x.mT.contiguous()])
+def test_a_stride_that_follows_from_no_extent_is_a_number(function):
+    """Calls tell the values of symbols by extents, so nothing else may have one: not the row of what a slice is of, nor its offset."""
+    wide, wider = torch.rand(6, 88), torch.rand(100, 97)
+    inputs = [wide[:, :7], wide[:5, :9], wide, wide[:4, 3:11], wider[:6, :9], wider[2:5, 1:77]]
+    compiled = tcomp.compile(Part(function), (inputs[0],), fallback="error")
+    for x in inputs:
+        assert torch.equal(compiled(x), function(x))
