@@ -10,6 +10,7 @@
              -> steps               of how many steps memory has what an iteration stores
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
+             -> in place            for a CPU, results written over what dies where memory is needed most
              -> plan                order of kernels, addresses in the arena; `tcomp.ir.plan_verify` proves that memory suffices
 """
 
@@ -37,11 +38,12 @@ from tcomp.passes.factors import gather_factors
 from tcomp.passes.fold import fold_weights
 from tcomp.passes.fuse import fuse
 from tcomp.passes.group import Group
+from tcomp.passes.in_place import find_lives, write_in_place
 from tcomp.passes.inline import inline_views
 from tcomp.passes.layout import choose_layouts, dense_strides
 from tcomp.passes.lower import lower_group
 from tcomp.passes.lower_gpu_scatter import expand_scatters
-from tcomp.passes.memory import Lifetime, place_tensors
+from tcomp.passes.memory import place_tensors
 from tcomp.passes.operands import prepare_operands, static_tensors
 from tcomp.passes.positions import expand_positions
 from tcomp.passes.prologue import attach_prologues, find_prologues, without
@@ -236,6 +238,10 @@ def build(
     steps: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
     products: dict[str, MatrixProduct] = {}
     chosen = _choose(groups, cascade, memories, layouts, target, atomic, measure)
+    homes: dict[str, str] = {}
+    if isinstance(target, Cpu):
+        # Less than a cache is not worth a kernel that is like another.
+        chosen, homes = write_in_place(chosen, memories, external, target.l2)
     for found in chosen:
         key = found.kernel, found.product
         name = known.get(key) or _unique_name(found.kernel, kernels)
@@ -246,7 +252,9 @@ def build(
             observe("kernel", kernels[name])
         schedules.append(replace(found.schedule, name=name))
         steps.append((name, tuple(_place_of(operand) for operand in found.operands)))
-    plan, addresses = _plan(cascade, steps, memories, external)
+    addresses, arena = place_tensors(find_lives(chosen, memories, external))
+    plan = _plan(cascade, steps, addresses, arena)
+    addresses.update({name: addresses[home] for name, home in homes.items()})
     schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
     observe("schedule", schedule_text)
     observe("plan", plan)
@@ -304,24 +312,16 @@ def _unique_name(kernel: Kernel, taken: Mapping[str, Kernel]) -> str:
 def _plan(
     cascade: Cascade,
     steps: list[tuple[str, tuple[tuple[str, Index], ...]]],
-    memories: Mapping[str, Memory],
-    external: set[str],
-) -> tuple[Plan, dict[str, Index]]:
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    for position, (_, operands) in enumerate(steps):
-        for tensor, _ in operands:
-            if tensor not in external:
-                first.setdefault(tensor, position)
-                last[tensor] = position
-    lifetimes = tuple(Lifetime(n, memories[n].bytes, first[n], last[n]) for n in first)
-    addresses, arena = place_tensors(lifetimes)
+    addresses: Mapping[str, Index],
+    arena: Index,
+) -> Plan:
+    """The calls, at the addresses of what lies in the arena; everything else is external."""
     calls = tuple(
         Step(
             name,
-            tuple(Place(t, offset) if t in external else Place(ARENA, addresses[t] + offset) for t, offset in operands),
+            tuple(Place(ARENA, addresses[t] + offset) if t in addresses else Place(t, offset) for t, offset in operands),
         )
         for name, operands in steps
     )
     names = tuple(dict.fromkeys((*(t.name for t in cascade.inputs), *cascade.outputs)))
-    return Plan(names, arena, calls, cascade.symbols), addresses
+    return Plan(names, arena, calls, cascade.symbols)

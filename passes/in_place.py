@@ -1,0 +1,92 @@
+"""Results written over what dies: where memory is needed most, a kernel's result takes the place of an argument that nothing reads later.
+
+    S[j, i] -> kernel f(in x0: f32[J, I], out y: f32[J, I])      f(S, D), then g(D)
+        =>     kernel f(inout x0: f32[J, I])                     f(S), then g(S)
+
+Only kernels of which `tcomp.ir.tile_reuse` proves that they may. Others stay as they are, and so do all where the arena hardly
+shrinks: kernels that write to memory of its own may be shared with other places of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from tcomp.ir.expressions import ZERO
+from tcomp.ir.tile_reuse import may_overwrite, overwrite
+from tcomp.passes.arguments import Memory
+from tcomp.passes.choose import Candidate
+from tcomp.passes.memory import Lifetime, align, place_tensors
+
+
+def write_in_place(
+    kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: Collection[str], enough: int
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Kernels that need at least `enough` bytes less of the arena, and which tensor's place each tensor has then that has none.
+
+    The kernels as they are if there are none such, or if the arena depends on symbolic sizes.
+    """
+    found, homes = list(kernels), dict[str, str]()
+    lives = find_lives(found, memories, external)
+    if not all(life.size.is_constant for life in lives):
+        return found, homes
+    before = place_tensors(lives)[1].constant
+    while (pair := _find_pair(found, memories, lives)) is not None:
+        step, read, written = pair
+        old, new = (found[step].operands[position].tensor for position in (read, written))
+        found[step] = _join(found[step], read, written)
+        found = [replace(k, operands=tuple(replace(o, tensor=old) if o.tensor == new else o for o in k.operands)) for k in found]
+        homes = {name: old if home == new else home for name, home in homes.items()} | {new: old}
+        lives = find_lives(found, memories, external)
+    return (found, homes) if before - place_tensors(lives)[1].constant >= enough else (list(kernels), {})
+
+
+def find_lives(kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: Collection[str]) -> tuple[Lifetime, ...]:
+    """The tensors of the arena, in order of their first use."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for position, kernel in enumerate(kernels):
+        for operand in kernel.operands:
+            if operand.tensor not in external:
+                first.setdefault(operand.tensor, position)
+                last[operand.tensor] = position
+    return tuple(Lifetime(name, memories[name].bytes, first[name], last[name]) for name in first)
+
+
+def _find_pair(
+    kernels: Sequence[Candidate], memories: Mapping[str, Memory], lives: Sequence[Lifetime]
+) -> tuple[int, int, int] | None:
+    """The first kernel where most memory is alive, with the largest argument that dies there and a result that may take its place."""
+    need = [0] * len(kernels)
+    for life in lives:
+        for step in range(life.first, life.last + 1):
+            need[step] += align(life.size.constant)
+    if not need:
+        return None
+    step = need.index(max(need))
+    by_name = {life.name: life for life in lives}
+    kernel = kernels[step]
+    tensors = [operand.tensor for operand in kernel.operands]
+    alone = [
+        position
+        for position, operand in enumerate(kernel.operands)
+        if operand.tensor in by_name and tensors.count(operand.tensor) == 1 and operand.memory.offset == ZERO
+    ]
+    dying = [p for p in alone if by_name[tensors[p]].first < step == by_name[tensors[p]].last]
+    born = [p for p in alone if by_name[tensors[p]].first == step]
+    for read in sorted(dying, key=lambda p: (-memories[tensors[p]].bytes.constant, p)):
+        for written in born:
+            if memories[tensors[read]].bytes == memories[tensors[written]].bytes and _may_join(kernel, read, written):
+                return step, read, written
+    return None
+
+
+def _may_join(candidate: Candidate, read: int, written: int) -> bool:
+    arguments = candidate.kernel.arguments
+    return candidate.group.kind == "nest" and may_overwrite(candidate.kernel, arguments[read].name, arguments[written].name)
+
+
+def _join(candidate: Candidate, read: int, written: int) -> Candidate:
+    arguments = candidate.kernel.arguments
+    kernel = overwrite(candidate.kernel, arguments[read].name, arguments[written].name)
+    return replace(candidate, kernel=kernel, operands=tuple(o for p, o in enumerate(candidate.operands) if p != written))
