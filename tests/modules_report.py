@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy
 import torch
-import torch._inductor.pattern_matcher
+import torch._inductor.pattern_matcher  # torch.compile takes it at the first backward; here the processes share it
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.testing._internal.common_modules import module_db

@@ -1,5 +1,6 @@
 """The report on PyTorch's modules finds wrong results, gradients and crashes; the first sample of every module is right."""
 
+import math
 import os
 import signal
 
@@ -9,7 +10,7 @@ import torch
 import tcomp
 from tcomp.lowerings import LOWERINGS
 from tests import modules_report
-from tests.modules_report import Outcome, examine, find_infos, print_report, run
+from tests.modules_report import Outcome, Results, examine, find_difference, find_infos, find_samples, print_report, run
 
 aten = torch.ops.aten
 PARTS = 12
@@ -40,6 +41,16 @@ def test_wrong_gradients_are_found(monkeypatch):
     (info,) = find_infos("nn.L1Loss")
     outcomes = examine(info, 1, [torch.float32], ["torch.compile"])
     assert any(o.fault is not None and o.fault.startswith("backward: ") for o in outcomes)
+
+
+def test_infinite_errors_excuse_nothing():
+    """Places of infinities, and integers, that differ from eager's and from those of float64 are wrong, whatever eager's are."""
+    (info,) = find_infos("nn.Sigmoid")
+    sample = next(find_samples(info, torch.float32, 1))
+    shape = sample.args[0].shape
+    want = Results((torch.full(shape, math.inf),), (), ())
+    assert find_difference(sample, want, want, backward=False) is None
+    assert find_difference(sample, Results((torch.full(shape, math.nan),), (), ()), want, backward=False) is not None
 
 
 def test_failures_of_the_compiler_are_faults(monkeypatch):
