@@ -96,6 +96,7 @@ def capture(
         mutations=mutations,
         symbols=sizes.find_symbols(shape_env) if shape_env is not None else {},
         guards=find_guards(shape_env) if shape_env is not None else (),
+        offsets={index: leaves[index].storage_offset() for index in sorted(recorder.read_storages)},
     )
 
 

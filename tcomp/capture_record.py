@@ -58,6 +58,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._handlers: dict[OpOverload, Callable[..., Any]] = {}
         self._last_constant: Node | None = None
         self._arange_site: tuple[FrameType, int] | None = None
+        self.read_storages: set[int] = set()
+        """The flattened inputs of which an operator reads the storage, wherever in it they begin."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -426,16 +428,25 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _as_strided(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # It indexes the storage, whatever view it is called on; only a dense base makes that an index map.
         value = self.value(args[0])
+        self._note_storage(value)
         size, stride, *rest = args[1:]
         offset = rest[0] if rest else kwargs.get("storage_offset")
         base = value.storage.base
-        if not base.is_contiguous() or base.storage_offset() != 0:
+        snapshot = self._snapshot(value.storage)
+        if not base.is_contiguous() or snapshot.storage_offset() != base.storage_offset():
             self._refuse(aten.as_strided.default, "on memory that is not dense", "use view, select or slice", (), {})
         call = (size, stride, value.tensor.storage_offset() if offset is None else offset)
-        snapshot = self._snapshot(value.storage)
         node, result = self._emit(aten.as_strided.default, (snapshot, *call), {})
         self._add(result, value.storage, (ViewStep(aten.as_strided.default, call, {}),), node)
         return result
+
+    def _as_strided_scatter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._note_storage(self.value(args[0]))
+        return self._leaf(aten.as_strided_scatter.default, args, kwargs)
+
+    def _note_storage(self, value: Value) -> None:
+        if isinstance(value.storage.origin, InputOrigin):
+            self.read_storages.add(value.storage.origin.index)
 
     def _change_shape(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # x.unsqueeze_(0): x itself becomes the view. The node that made it and its storage keep a tensor of the old shape.
@@ -470,6 +481,7 @@ _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
     aten._local_scalar_dense.default: Recorder._item,
     aten.native_batch_norm.default: Recorder._batch_norm,
     aten.as_strided.default: Recorder._as_strided,
+    aten.as_strided_scatter.default: Recorder._as_strided_scatter,
     torch.ops.prim.device.default: Recorder._device,
 }
 

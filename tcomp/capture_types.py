@@ -147,3 +147,5 @@ class Captured:
     symbols: Mapping[str, Symbol]
     guards: tuple[sympy.Basic, ...]
     """Conditions over the symbols, beyond their ranges, under which the graph was recorded."""
+    offsets: Mapping[int, int]
+    """Where in their storage the flattened inputs begin of which operators read the storage itself, as as_strided does."""

@@ -93,7 +93,7 @@ def compile_captured(captured: Captured, options: Options, fault: Fault | None =
     outside = output.args
     output.args = ((*output.args[0], *_list_conditions(assertions)),)
     try:
-        maker.compile(wanted, fault)
+        maker.compile(wanted, fault, knows_offsets=True)
     finally:
         output.args = outside
     taken: set[Operand] = set()
@@ -104,6 +104,7 @@ def compile_captured(captured: Captured, options: Options, fault: Fault | None =
         out_spec=captured.out_spec,
         symbols={name: SymbolSource(s.input, s.dim, s.minimum, s.maximum) for name, s in captured.symbols.items()},
         guards=tuple(read_condition(guard) for guard in captured.guards),
+        offsets=captured.offsets,
         constants={name: spec_of(tensor) for name, tensor in captured.constants.items()},
         mutated=mutated,
         moved=moved,
@@ -147,7 +148,7 @@ def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = 
     output.args = ((*computed, *_list_conditions(assertions)),)
     maker = _StageMaker(gm, slots, len(inputs), frozenset(), device, options)
     try:
-        maker.compile({}, fault)
+        maker.compile({}, fault, knows_offsets=False)
     finally:
         output.args = given
     results: list[Result] = []
@@ -168,6 +169,7 @@ def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = 
         out_spec=None,
         symbols=symbols,
         guards=(),
+        offsets={},
         constants={name: spec_of(tensor) for name, tensor in constants.items()},
         mutated=frozenset(),
         moved=moved,
@@ -206,9 +208,12 @@ class _StageMaker:
             if node.op == "get_attr":
                 self.operands[node] = Constant(str(node.target))
 
-    def compile(self, wanted: Mapping[Node, TensorSpec], fault: Fault | None) -> None:
-        """Compile all stages; `wanted` are the nodes in the graph's output, with the memory they are to have."""
-        self._unsure = unsure = find_unsure_layouts(self.graph.graph)
+    def compile(self, wanted: Mapping[Node, TensorSpec], fault: Fault | None, *, knows_offsets: bool) -> None:
+        """Compile all stages; `wanted` are the nodes in the graph's output, with the memory they are to have.
+
+        `knows_offsets` says whether inputs begin in their storage where they do now at every call, if that is read.
+        """
+        self._unsure = unsure = find_unsure_layouts(self.graph.graph, knows_offsets=knows_offsets)
         if fault is not None:
             self._leave(self._list_all(), fault)
             return

@@ -239,6 +239,9 @@ class Programs:
                 variant = self._compile(mode, args, kwargs, has_others=bool(same))
             if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
+            if variant.program.offsets:
+                # Keys leave out where in its storage a tensor begins, which hardly any program reads: this one is asked every time.
+                return variant
             if len(self._known) >= MOST_KEYS:
                 self._known.clear()
             self._known[key] = variant

@@ -7,6 +7,7 @@ is laid out channels last), only eager knows what is there, so eager runs everyt
 from __future__ import annotations
 
 import torch
+from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
 from tcomp.ir.errors import Unsupported
@@ -24,14 +25,19 @@ class UnsureLayout(Unsupported):
     """What lies where in memory is known to eager alone."""
 
 
-def find_unsure_layouts(graph: Graph) -> dict[Node, Unsupported]:
-    """The operators that read memory laid out by eager, and those that it is computed by, in the graph's order."""
+def find_unsure_layouts(graph: Graph, *, knows_offsets: bool = True) -> dict[Node, Unsupported]:
+    """The operators that read memory laid out by eager, and those that it is computed by, in the graph's order.
+
+    Unless `knows_offsets`, inputs may begin anywhere in their storage, so that eager reads at a place in the storage of one.
+    """
     readers = [node for node in graph.nodes if node.target in READERS]
     found: set[Node] = set()
     for reader in readers:
         sources = _find_sources(reader)
         if any(node.target in UNFORETOLD and not _is_contiguous(node) for node in sources):
             found |= sources
+        elif not knows_offsets and _names_place(reader):
+            found |= _find_views_of_input(reader)
     return {
         node: UnsureLayout(
             "what is where in memory is known to eager alone",
@@ -53,6 +59,23 @@ def _find_sources(node: Node) -> set[Node]:
             found.add(source)
             waiting.extend(source.all_input_nodes)
     return found
+
+
+def _names_place(reader: Node) -> bool:
+    """Whether a reader says where in the storage it begins, rather than where its tensor does."""
+    place = 3 if reader.target is aten.as_strided.default else 4
+    given = reader.args[place] if len(reader.args) > place else reader.kwargs.get("storage_offset")
+    return given is not None
+
+
+def _find_views_of_input(reader: Node) -> set[Node]:
+    """A reader and the views of an input that it reads through; nothing if it reads other memory."""
+    found = {reader}
+    source = reader.args[0]
+    while isinstance(source, Node) and isinstance(source.target, OpOverload) and source.target.is_view:
+        found.add(source)
+        source = source.args[0]
+    return found if isinstance(source, Node) and source.op == "placeholder" else set()
 
 
 def _is_contiguous(node: Node) -> bool:

@@ -306,6 +306,8 @@ class Program:
     out_spec: TreeSpec | None
     symbols: Mapping[str, SymbolSource]
     guards: tuple[Condition, ...]
+    offsets: Mapping[int, int]
+    """Where in their storage the flattened inputs begin of which the storage itself is read."""
     constants: Mapping[str, TensorSpec]
     mutated: frozenset[str]
     """Constants that the program itself writes."""

@@ -149,6 +149,8 @@ class Execution:
             size = source if dim is None else source.shape[dim]
             if size < symbol.minimum or (symbol.maximum is not None and size > symbol.maximum):
                 return False
+        if any(leaves[index].storage_offset() != offset for index, offset in self.program.offsets.items()):
+            return False
         sizes = self.read_sizes(leaves)
         return all(matches(leaf, sizes) for matches, leaf in zip(self._matches, leaves, strict=True)) and self._serves(sizes)
 

@@ -40,7 +40,7 @@ from tcomp.settings import read_settings
 from tcomp.sizes import TensorSpec, make_evaluator
 from tcomp.weights import Stale, has_spec
 
-FORMAT = 4
+FORMAT = 5
 
 
 def save_programs(compiled: CompiledModule, path: Path) -> None:

@@ -41,3 +41,26 @@ def test_what_leads_there_is_found():
     assert [node.name for node in found] == ["mul", "roll", "as_strided"]
     assert all(isinstance(error, UnsureLayout) for error in found.values())
     assert not find_unsure_layouts(make_fx(lambda x: x.as_strided((4,), (1,)), tracing_mode="fake")(x).graph)
+
+
+STORAGES = {
+    "a view": lambda x: x.as_strided((2, 3), (3, 1)),
+    "a place": lambda x: x.as_strided((2, 3), (3, 1), 2) * 2,
+    "of a view": lambda x: x[1:].as_strided((2, 3), (3, 1)) + 1,
+    "written to": lambda x: torch.as_strided_scatter(x, torch.zeros(2, 2), (2, 2), (3, 1), 2),
+}
+
+
+@pytest.mark.parametrize("name", STORAGES)
+@pytest.mark.parametrize("first", [0, 1])
+def test_inputs_that_begin_elsewhere_in_their_storage(name, first):
+    function, storage = STORAGES[name], torch.arange(40.0)
+    inputs = [storage[start : start + 12].view(3, 4) for start in (0, 1, 2, 0)][first:]
+    torch._dynamo.reset()
+    for compiled in (
+        tcomp.compile(Function(function), (inputs[0],), fallback="silent"),
+        torch.compile(function, backend="tcomp", options={"fallback": "silent"}),
+    ):
+        with torch.no_grad():
+            for x in inputs:
+                torch.testing.assert_close(compiled(x), function(x), rtol=0, atol=0)

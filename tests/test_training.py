@@ -271,3 +271,21 @@ def take_gradients(module, function, x):
     module.zero_grad()
     function(x.clone().requires_grad_()).sum().backward()
     return [parameter.grad.clone() for parameter in module.parameters()]
+
+
+CHECKED = {
+    "a division": (lambda x, w: w * (7 // x), [[3, 1], [3, 0]]),
+    "an index": (lambda x, w: torch.zeros(4).index_add(0, x, w * 2), [[3, 1], [3, -1]]),
+    "an assertion": (lambda x, w: torch._assert_async((x > 0).all()) or w * x, [[3, 1], [3, 0]]),
+}
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_data_is_checked_where_gradients_are_taken(name):
+    function, (right, wrong) = CHECKED[name]
+    torch._dynamo.reset()
+    compiled, weight = torch.compile(function, backend="tcomp"), torch.ones(2, requires_grad=True)
+    compiled(torch.tensor(right), weight).sum().backward()
+    for run in (function, compiled):
+        with pytest.raises((RuntimeError, IndexError)):
+            run(torch.tensor(wrong), weight)
