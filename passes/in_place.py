@@ -3,8 +3,8 @@
     S[j, i] -> kernel f(in x0: f32[J, I], out y: f32[J, I])      f(S, D), then g(D)
         =>     kernel f(inout x0: f32[J, I])                     f(S), then g(S)
 
-Only kernels of which `tcomp.ir.tile_reuse` proves that they may. Others stay as they are, and so do all where the arena hardly
-shrinks: kernels that write to memory of its own may be shared with other places of the program.
+Only nests of which `tcomp.ir.tile_reuse` proves that they may. All others stay as they are, and so do these where the arena hardly
+shrinks: a kernel that writes over its argument is one more to compile where others like it do not.
 """
 
 from __future__ import annotations
