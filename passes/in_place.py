@@ -27,10 +27,9 @@ def write_in_place(
     The kernels as they are if there are none such, or if the arena depends on symbolic sizes.
     """
     found, homes = list(kernels), dict[str, str]()
-    lives = find_lives(found, memories, external)
+    apart = lives = find_lives(found, memories, external)
     if not all(life.size.is_constant for life in lives):
         return found, homes
-    before = place_tensors(lives)[1].constant
     while (pair := _find_pair(found, memories, lives)) is not None:
         step, read, written = pair
         old, new = (found[step].operands[position].tensor for position in (read, written))
@@ -38,7 +37,8 @@ def write_in_place(
         found = [replace(k, operands=tuple(replace(o, tensor=old) if o.tensor == new else o for o in k.operands)) for k in found]
         homes = {name: old if home == new else home for name, home in homes.items()} | {new: old}
         lives = find_lives(found, memories, external)
-    return (found, homes) if before - place_tensors(lives)[1].constant >= enough else (list(kernels), {})
+    saves_enough = homes and (place_tensors(apart)[1] - place_tensors(lives)[1]).constant >= enough
+    return (found, homes) if saves_enough else (list(kernels), {})
 
 
 def find_lives(kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: Collection[str]) -> tuple[Lifetime, ...]:
