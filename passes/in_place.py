@@ -34,9 +34,10 @@ def write_in_place(
         step, read, written = pair
         old, new = (found[step].operands[position].tensor for position in (read, written))
         found[step] = _join(found[step], read, written)
-        found = [replace(k, operands=tuple(replace(o, tensor=old) if o.tensor == new else o for o in k.operands)) for k in found]
+        found = [_move(kernel, new, old) for kernel in found]
         homes = {name: old if home == new else home for name, home in homes.items()} | {new: old}
-        lives = find_lives(found, memories, external)
+        last = next(life.last for life in lives if life.name == new)
+        lives = tuple(replace(life, last=last) if life.name == old else life for life in lives if life.name != new)
     saves_enough = homes and (place_tensors(apart)[1] - place_tensors(lives)[1]).constant >= enough
     return (found, homes) if saves_enough else (list(kernels), {})
 
@@ -90,3 +91,10 @@ def _join(candidate: Candidate, read: int, written: int) -> Candidate:
     arguments = candidate.kernel.arguments
     kernel = overwrite(candidate.kernel, arguments[read].name, arguments[written].name)
     return replace(candidate, kernel=kernel, operands=tuple(o for p, o in enumerate(candidate.operands) if p != written))
+
+
+def _move(candidate: Candidate, tensor: str, home: str) -> Candidate:
+    """The kernel with a tensor where its home is."""
+    if all(operand.tensor != tensor for operand in candidate.operands):
+        return candidate
+    return replace(candidate, operands=tuple(replace(o, tensor=home) if o.tensor == tensor else o for o in candidate.operands))
