@@ -3,8 +3,8 @@
     S[j, i] -> kernel f(in x0: f32[J, I], out y: f32[J, I])      f(S, D), then g(D)
         =>     kernel f(inout x0: f32[J, I])                     f(S), then g(S)
 
-Only kernels of which `tcomp.ir.tile_reuse` proves that they may. Others stay as they are, and so do all where the arena hardly
-shrinks: kernels that write to memory of its own may be shared with other places of the program.
+Only nests of which `tcomp.ir.tile_reuse` proves that they may. All others stay as they are, and so do these where the arena hardly
+shrinks: a kernel that writes over its argument is one more to compile where others like it do not.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ def write_in_place(
     The kernels as they are if there are none such, or if the arena depends on symbolic sizes.
     """
     found, homes = list(kernels), dict[str, str]()
-    lives = find_lives(found, memories, external)
+    apart = lives = find_lives(found, memories, external)
     if not all(life.size.is_constant for life in lives):
         return found, homes
-    before = place_tensors(lives)[1].constant
     while (pair := _find_pair(found, memories, lives)) is not None:
         step, read, written = pair
         old, new = (found[step].operands[position].tensor for position in (read, written))
         found[step] = _join(found[step], read, written)
-        found = [replace(k, operands=tuple(replace(o, tensor=old) if o.tensor == new else o for o in k.operands)) for k in found]
+        found = [_move(kernel, new, old) for kernel in found]
         homes = {name: old if home == new else home for name, home in homes.items()} | {new: old}
-        lives = find_lives(found, memories, external)
-    return (found, homes) if before - place_tensors(lives)[1].constant >= enough else (list(kernels), {})
+        last = next(life.last for life in lives if life.name == new)
+        lives = tuple(replace(life, last=last) if life.name == old else life for life in lives if life.name != new)
+    saves_enough = homes and (place_tensors(apart)[1] - place_tensors(lives)[1]).constant >= enough
+    return (found, homes) if saves_enough else (list(kernels), {})
 
 
 def find_lives(kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: Collection[str]) -> tuple[Lifetime, ...]:
@@ -90,3 +91,10 @@ def _join(candidate: Candidate, read: int, written: int) -> Candidate:
     arguments = candidate.kernel.arguments
     kernel = overwrite(candidate.kernel, arguments[read].name, arguments[written].name)
     return replace(candidate, kernel=kernel, operands=tuple(o for p, o in enumerate(candidate.operands) if p != written))
+
+
+def _move(candidate: Candidate, tensor: str, home: str) -> Candidate:
+    """The kernel with a tensor where its home is."""
+    if all(operand.tensor != tensor for operand in candidate.operands):
+        return candidate
+    return replace(candidate, operands=tuple(replace(o, tensor=home) if o.tensor == tensor else o for o in candidate.operands))
