@@ -120,7 +120,7 @@ class Prover:
                 # Between (a - b + 1) / b and a / b, everything times b.
                 yield (self._holds(claim) for claim in (factor, rest * b + factor * (a - b + 1)))
                 yield (self._holds(claim) for claim in (-factor, rest * b + factor * a))
-                yield (self._holds(claim) for claim in (factor, b - 2 - a, a, rest))
+                yield (self._holds(claim) for claim in (factor, a, rest))
             case Value() | Variable():
                 return
 

@@ -65,7 +65,7 @@ def inline_views(cascade: Cascade) -> Cascade:
         def read(load: Load) -> Expr:
             load = map_load_indices(load, read)
             view = views.get(load.tensor)
-            return load if view is None or not _keeps_checks(view, load, tensors, bounds) else read_through(view, load, tensors, bounds)
+            return load if view is None or not keeps_checks(view, load, tensors, bounds) else read_through(view, load, tensors, bounds)
 
         new = map_loads(expression, read)
         return expression if new == expression else simplify_indices(new, bounds)
@@ -121,7 +121,7 @@ def _direct_reads(expression: Expr) -> list[str]:
             return []
 
 
-def _keeps_checks(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> bool:
+def keeps_checks(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> bool:
     """Whether an index that is data and outside the view is outside what the view reads as well, so that it remains an error.
 
     It is not where the view shows a part of a dimension, repeats it, or reads nothing there: V: i64[i:3] = i64[i] is 7 at V[J[0]]

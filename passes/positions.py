@@ -18,7 +18,7 @@ from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
 from tcomp.ir.expressions import Expr, Load, loads, map_load_indices, map_loads
 from tcomp.ir.index import Bounds, is_data
 from tcomp.passes.contraction import find_contraction
-from tcomp.passes.inline import read_through
+from tcomp.passes.inline import keeps_checks, read_through
 from tcomp.passes.lowering import cost
 from tcomp.passes.rebuild import map_expressions, statement_einsums
 from tcomp.passes.tiles import typical
@@ -76,7 +76,7 @@ def _read_maps(einsum: Einsum, found: Mapping[str, Einsum], tensors: Mapping[str
     def read(load: Load) -> Expr:
         load = map_load_indices(load, read)
         made = found.get(load.tensor)
-        return load if made is None else read_through(made, load, tensors, bounds)
+        return load if made is None or not keeps_checks(made, load, tensors, bounds) else read_through(made, load, tensors, bounds)
 
     def change(expression: Expr, _: Bounds) -> Expr:
         return map_loads(expression, read)

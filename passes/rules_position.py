@@ -116,6 +116,21 @@ def remainder_of_position(node: Expr, context: Context) -> Expr | None:
     return _combine(node, lambda a, b: a % b if _is_divisor(b) else None, exactly_in=context)
 
 
+def truncate_position(node: Expr, context: Context) -> Expr | None:
+    """truncdiv(i64[i], 4) => i64[i // 4] if the position is never negative, and the divisor is positive.
+
+    fmod(i64[i + 3], 5) => i64[(i + 3) % 5]
+    """
+    assert isinstance(node, Apply)
+
+    def combine(a: Index, b: Index) -> Index | None:
+        if not _is_divisor(b) or not is_below(as_index(-1), a, context.bounds):
+            return None
+        return a // b if node.operator == "truncdiv" else a % b
+
+    return _combine(node, combine, exactly_in=context)
+
+
 def _is_divisor(index: Index) -> bool:
     return index.is_constant and index.constant > 0
 
@@ -229,6 +244,7 @@ POSITION = (
     Rule(("mul",), scale_position),
     Rule(("floordiv",), divide_position),
     Rule(("mod",), remainder_of_position),
+    Rule(("truncdiv", "fmod"), truncate_position),
     Rule(("eq", "ne", "lt", "le", "gt", "ge"), compare_positions),
     Rule((LOAD,), load_index),
     Rule((LOAD,), load_inside),

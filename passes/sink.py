@@ -21,7 +21,7 @@ from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import ONE, Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute, walk
 from tcomp.ir.index import simplify_indices
 from tcomp.passes.group import Group
-from tcomp.passes.inline import read_through
+from tcomp.passes.inline import keeps_checks, read_through
 from tcomp.passes.tiles import typical
 
 LARGEST_EXPRESSION = 512
@@ -83,7 +83,7 @@ class _Sinking:
 
         def read(load: Load) -> Expr:
             made = self._made_for(einsum, load)
-            if made is None:
+            if made is None or not keeps_checks(made, load, self.tensors, bounds):
                 return load
             taken.append(self.home[load.tensor])
             return read_through(made, load, self.tensors, bounds)

@@ -7,7 +7,7 @@ differentiation) would see none of a compiled program, so such a call goes to th
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from types import CodeType
 from typing import Any
 
@@ -17,11 +17,12 @@ from torch._C._dynamo.guards import GlobalStateGuard
 from torch.autograd import forward_ad
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from tcomp.devices import SERVED
 
 _count_dispatch_modes = torch._C._len_torch_dispatch_stack
-_count_function_modes = torch._C._len_torch_function_stack
+count_function_modes = torch._C._len_torch_function_stack
 _find_jit_tracer = torch._C._get_tracing_state
 _find_transform = torch._C._functorch.peek_interpreter_stack
 
@@ -33,10 +34,11 @@ GlobalState = tuple[Hashable, ...]
 class Ambient:
     """The state of PyTorch at one moment, and a quick way to tell whether it still holds in the thread that asks."""
 
-    __slots__ = ("_guard", "autocast", "state")
+    __slots__ = ("autocast", "holds", "state")
 
     def __init__(self) -> None:
-        self._guard = GlobalStateGuard()
+        self.holds: Callable[[], bool] = GlobalStateGuard().check
+        """Whether nothing has changed; it may say that something did although nothing here has. Asked at every call."""
         enabled = [kind for kind in SERVED if torch.is_autocast_enabled(kind)]
         self.autocast = {kind: torch.get_autocast_dtype(kind) for kind in enabled}
         """The types to which autocast converts, by the kind of device, where it is on."""
@@ -47,22 +49,18 @@ class Ambient:
             torch.get_float32_matmul_precision(),
         )
 
-    def holds(self) -> bool:
-        """Whether nothing has changed; it may say that something did although nothing here has."""
-        return self._guard.check()
-
 
 def find_default_device() -> str | None:
     """Where tensors are made that are not told where, if it is not the CPU."""
-    if not _count_function_modes():
+    if not count_function_modes():
         return None
     device = torch.get_default_device()
     return None if device.type == "cpu" else str(device)
 
 
 def find_watcher() -> str | None:
-    """Who watches the operators of this thread, in words; None if nobody does."""
-    if _count_dispatch_modes():
+    """Who watches the operators of this thread, in words; None if nobody does, or only who says that it `only_measures`."""
+    if _count_dispatch_modes() and not all(getattr(mode, "only_measures", False) for mode in _get_current_dispatch_mode_stack()):
         return "a mode intercepts operators (a tracer, a counter, fake tensors)"
     if _find_jit_tracer() is not None:
         return "torch.jit.trace is tracing"
@@ -70,7 +68,7 @@ def find_watcher() -> str | None:
         return "a transform of torch.func is active"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation is active"
-    if _count_function_modes() and not all(type(mode) is DeviceContext for mode in _list_function_modes()):
+    if count_function_modes() and not all(type(mode) is DeviceContext for mode in _list_function_modes()):
         return "a mode intercepts functions of torch"
     return None
 

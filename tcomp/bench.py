@@ -91,7 +91,9 @@ class Result:
 
 
 class _OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the time of the operators that PyTorch runs while it is active."""
+    """Adds up the time of the operators that PyTorch runs while it is active, those that compiled programs leave to it among them."""
+
+    only_measures = True
 
     def __init__(self, wait: Wait) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

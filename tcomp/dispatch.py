@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tcomp.ambient import Ambient, GlobalState, find_default_device, find_watcher
+from tcomp.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
 from tcomp.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
 from tcomp.capture_record import DependsOnValues
 from tcomp.compile_graph import compile_captured
@@ -139,13 +139,13 @@ class Programs:
         return tree_unflatten(results, variant.program.out_spec)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Compile for these arguments, if no program serves them yet; warns if none can that depends on no values of tensors."""
+        """Compile for these arguments, if no program serves them yet; warns where calls will take another way."""
         try:
             self._prepare(args, kwargs)
-        except DependsOnValues as error:
+        except (DependsOnValues, SharedMemory) as error:
             if self.options.fallback == "error":
                 raise
-            self._warn_of_detour(_describe_detour(error))
+            self._warn_of(_describe_detour(error))
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         leaves, spec = _flatten(args, kwargs)
@@ -215,15 +215,14 @@ class Programs:
             return detour
 
     def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not detour.is_split:
-            return self._call_original(args, kwargs, detour.reason)
-        self._warn_of_detour(detour)
-        return self._run_torch(args, kwargs)
+        self._warn_of(detour)
+        return self._run_torch(args, kwargs) if detour.is_split else self.module(*args, **kwargs)
 
-    def _warn_of_detour(self, detour: Detour) -> None:
+    def _warn_of(self, detour: Detour) -> None:
         if self.options.fallback != "silent" and detour.reason not in self._warned:
             self._warned.add(detour.reason)
-            warnings.warn(f"tcomp: {detour.reason}, so calls go through torch.compile, which splits the module there", stacklevel=5)
+            where = "through torch.compile, which splits the module there" if detour.is_split else "to the original module"
+            warnings.warn(f"tcomp: {detour.reason}, so the call goes {where}", stacklevel=5)
 
     def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
@@ -297,7 +296,8 @@ class Programs:
         if not ambient.holds():
             self._ambient = ambient = Ambient()
         autocast = ambient.autocast.get(self._find_kind(leaves)) if ambient.autocast else None
-        return self._state.read_modes(), autocast, find_default_device(), ambient.state
+        device = find_default_device() if count_function_modes() else None
+        return self._state.read_modes(), autocast, device, ambient.state
 
     def _find_kind(self, leaves: Sequence[Any]) -> str:
         """The kind of device that a call is on."""
@@ -312,10 +312,7 @@ class Programs:
         )
 
     def _call_original(self, args: tuple[Any, ...], kwargs: dict[str, Any], why: str) -> Any:
-        if self.options.fallback != "silent" and why not in self._warned:
-            self._warned.add(why)
-            warnings.warn(f"tcomp: {why}, so the call goes to the original module", stacklevel=4)
-        return self.module(*args, **kwargs)
+        return self._take(Detour(why), args, kwargs)
 
     def _call_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str, why: str) -> Any:
         if kind not in self._warned and (kind == "hooks" or not self.module.training):
@@ -341,10 +338,13 @@ def _compile_with_torch(module: nn.Module, options: Options) -> Callable[..., An
 
 def _flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:
     """The leaves of a call's arguments, and a key for their structure."""
-    if not kwargs and all(isinstance(arg, Tensor) for arg in args):
+    if not kwargs and _TENSORS.issuperset(map(type, args)):
         return args, len(args)
     leaves, spec = tree_flatten((args, kwargs))
     return leaves, _Structure(spec)
+
+
+_TENSORS = frozenset({Tensor, nn.Parameter})
 
 
 class _Structure:

@@ -18,6 +18,7 @@ from tcomp.bench import (
     measure_spread,
 )
 from tcomp.peers import make_tcomp, prepare_eager
+from tests.compiled import Function
 
 
 @dataclass
@@ -171,6 +172,8 @@ def test_the_fallback_share_is_the_time_inside_pytorch():
     assert measure_fallback_share(lambda x: x @ matrix, (matrix,)) > 0.3
     assert 0.2 < measure_fallback_share(half, (matrix,)) < 0.6
     assert measure_fallback_share(lambda x: time.sleep(0.001), (matrix,)) == 0
+    compiled = tcomp.compile(Function(lambda x: (x * 2).relu().sum(-1)), (matrix,))
+    assert measure_fallback_share(compiled, (matrix,)) < 0.5
 
 
 def test_spreads_are_quartiles():
