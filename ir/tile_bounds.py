@@ -183,6 +183,8 @@ def find_unproved(kernel: Kernel) -> Iterator[tuple[Site, Load]]:
     provers: dict[tuple[Ends, ...], Prover] = {}
     for site in find_sites(kernel):
         ends = site_ends(site)
+        if _is_empty(ends):
+            continue
         prover = provers.setdefault(ends, Prover(ends))
         where = site.assign.where if not site.assign.reduced else None
         facts = () if where is None else tuple(_list_facts(where))
@@ -191,6 +193,12 @@ def find_unproved(kernel: Kernel) -> Iterator[tuple[Site, Load]]:
                 yield site, access
         if not _is_proved(site, site.store, prover, facts):
             yield site, site.store
+
+
+def _is_empty(ends: tuple[Ends, ...]) -> bool:
+    """Whether a variable has no values, whatever the sizes: what it counts never runs."""
+    widths = [high - item.low for item in ends for high in item.highs]
+    return any(width.is_constant and width.constant < 0 for width in widths)
 
 
 def _is_proved(site: Site, access: Load, prover: Prover, facts: tuple[Index, ...]) -> bool:
