@@ -147,7 +147,9 @@ def test_sections_share_the_time_that_is_left(tmp_path, monkeypatch):
 def cut(tmp_path, number):
     """Run the command over planted rows, the last of which sends it a signal; returns its exit status, output and JSON."""
     code = (
-        "import os, sys, tests.gpu.__main__ as command, tests.gpu_planted as planted\n"
+        "import os, signal, sys, tests.gpu.__main__ as command, tests.gpu_planted as planted\n"
+        # Shells start what runs in the background deaf to interrupts.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from tests.gpu.schedule import Section\n"
         "command.CHECKS, command.MEASUREMENTS = (Section('planted', 'rows', 1.0, 60.0),), ()\n"
         "command.list_labels = lambda interpret: {'planted': ['planted/right', 'planted/wrong', 'planted/cut']}\n"
