@@ -167,7 +167,7 @@ def nest_parts(
     """A loop in even parts of at most so many steps, around what is done before, in and after each."""
     start, body, fold = parts
     # One part more than needed where the number of steps is not known: it must not be 0.
-    count = as_index(-(-trips.constant // steps)) if trips.is_constant else trips // steps + 1
+    count = as_index(-(-trips.constant // steps)) if trips.is_constant else simplify_index(trips // steps, Bounds()) + 1
     number = as_index(f"{variable}.part")
     first, last = (simplify_index(i * trips // count, Bounds()) for i in (number, number + 1))
     return (Loop("for", f"{variable}.part", count, (*start, Loop("for", variable, last, body, first), *fold)),)
