@@ -122,6 +122,13 @@ static void *tcomp_follow(void *shared) {
   }
 }
 
+/* memcpy and memcmp, which no bytes of no memory are for: what is empty may lie nowhere. */
+static void tcomp_copy(void *to, const void *from, size_t bytes) {
+  if (bytes) memcpy(to, from, bytes);
+}
+
+static int tcomp_differ(const void *a, const void *b, size_t bytes) { return bytes && memcmp(a, b, bytes); }
+
 static char *tcomp_allocate(int64_t bytes) {
   void *memory = NULL;
   if (posix_memalign(&memory, 64, bytes > 0 ? (size_t)bytes : 1)) abort();
@@ -171,7 +178,7 @@ static void tcomp_copy_regions(const tcomp_extent *extents, const int64_t *offse
     const int64_t offset = (int64_t)((uintptr_t)r->from % 8); /* elements stay aligned, also in regions that were joined */
     r->memory = tcomp_allocate(offset + r->bytes);
     r->copy = r->memory + offset;
-    memcpy(r->copy, r->from, (size_t)r->bytes);
+    tcomp_copy(r->copy, r->from, (size_t)r->bytes);
   }
   for (int is_kept = 0; is_kept < 2; is_kept++)
     for (int32_t p = 0; p < places; p++) {
@@ -188,14 +195,14 @@ static void tcomp_copy_regions(const tcomp_extent *extents, const int64_t *offse
     if (!r->is_written) continue;
     r->before = tcomp_allocate(r->bytes);
     r->after = tcomp_allocate(r->bytes);
-    memcpy(r->before, r->copy, (size_t)r->bytes);
+    tcomp_copy(r->before, r->copy, (size_t)r->bytes);
   }
 }
 
 /* Lays out what each run starts from. What scratch memory holds must not matter either. */
 static void tcomp_reset(tcomp_region *regions, int32_t count, const tcomp_pair *pair, int64_t scratch, int garbage) {
   for (int32_t r = 0; r < count; r++)
-    if (regions[r].is_written) memcpy(regions[r].copy, regions[r].before, (size_t)regions[r].bytes);
+    if (regions[r].is_written) tcomp_copy(regions[r].copy, regions[r].before, (size_t)regions[r].bytes);
   for (int thread = 0; thread < 2; thread++) memset(pair->scratch[thread], garbage, (size_t)scratch);
 }
 
@@ -228,7 +235,7 @@ static int tcomp_compare_threads(tcomp_pair *pair, tcomp_region *regions, int32_
       tcomp_run_share(pair, 0);
       tcomp_meet(pair);
       for (int32_t r = 0; r < count; r++)
-        if (regions[r].is_written && memcmp(regions[r].copy, regions[r].after, (size_t)regions[r].bytes)) return TCOMP_RACES;
+        if (regions[r].is_written && tcomp_differ(regions[r].copy, regions[r].after, (size_t)regions[r].bytes)) return TCOMP_RACES;
     }
   }
   return TCOMP_SOUND;
@@ -241,7 +248,7 @@ static int tcomp_check_step(tcomp_pair *pair, const tcomp_extent *extents, const
   int32_t ignored = 0;
   const int32_t count = tcomp_find_regions(extents, offsets, step->places, at, regions);
   char *real[step->places + 1];
-  memcpy(real, at, sizeof(char *) * (size_t)step->places);
+  tcomp_copy(real, at, sizeof(char *) * (size_t)step->places);
   tcomp_copy_regions(extents, offsets, step->places, at, regions, count);
   tcomp_reset(regions, count, pair, scratch, 0x5A);
   step->call(real, pair->symbols, pair->scratch[0], fault, 0, pair->total);
@@ -250,13 +257,13 @@ static int tcomp_check_step(tcomp_pair *pair, const tcomp_extent *extents, const
   int found = TCOMP_SOUND;
   for (int32_t r = 0; r < count; r++) {
     tcomp_region *region = &regions[r];
-    if (region->is_written) memcpy(region->after, region->copy, (size_t)region->bytes);
+    if (region->is_written) tcomp_copy(region->after, region->copy, (size_t)region->bytes);
     if (region->is_written && !tcomp_agrees(region)) found = TCOMP_READS_RESULTS;
   }
   if (!found && pair->total > 1) found = tcomp_compare_threads(pair, regions, count, scratch);
   for (int32_t r = 0; r < count; r++) {
     tcomp_region *region = &regions[r];
-    if (!region->is_written && memcmp(region->copy, region->from, (size_t)region->bytes)) found = TCOMP_WRITES_INPUTS;
+    if (!region->is_written && tcomp_differ(region->copy, region->from, (size_t)region->bytes)) found = TCOMP_WRITES_INPUTS;
     free(region->memory), free(region->before), free(region->after);
   }
   return found;
