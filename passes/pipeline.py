@@ -220,16 +220,7 @@ def build(
         for name, t in _external(cascade).items()
     }
     external = set(memories)
-    expanded = prologues or {}
-    groups = attach_prologues(fuse(without(cascade, expanded)), expanded)
-    groups = sink_maps(groups, cascade) if isinstance(target, Cpu) else groups
-    groups = groups if strict else widen_groups(groups, cascade)
-    groups = chain_groups(groups, cascade, target, strict=strict)
-    if isinstance(target, Gpu):
-        groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
-    else:
-        groups = split_rows(groups, cascade)
-    groups = roll_steps(groups, cascade.outputs, target)
+    groups = _form_groups(cascade, target, prologues or {}, strict=strict, atomic=atomic)
     observe("groups", groups)
     layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
     kernels: dict[str, Kernel] = {}
@@ -271,6 +262,21 @@ def build(
     )
     observe("memory", program)
     return program
+
+
+def _form_groups(
+    cascade: Cascade, target: Target, expanded: Mapping[str, Einsum], *, strict: bool, atomic: bool
+) -> tuple[Group, ...]:
+    """The einsums of each kernel; maps in `expanded` are computed where contractions read them."""
+    groups = attach_prologues(fuse(without(cascade, expanded)), expanded)
+    groups = sink_maps(groups, cascade) if isinstance(target, Cpu) else groups
+    groups = groups if strict else widen_groups(groups, cascade)
+    groups = chain_groups(groups, cascade, target, strict=strict)
+    if isinstance(target, Gpu):
+        groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
+    else:
+        groups = split_rows(groups, cascade)
+    return roll_steps(groups, cascade.outputs, target)
 
 
 def _choose(
