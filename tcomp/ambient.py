@@ -34,7 +34,7 @@ GlobalState = tuple[Hashable, ...]
 class Ambient:
     """The state of PyTorch at one moment, and a quick way to tell whether it still holds in the thread that asks."""
 
-    __slots__ = ("autocast", "holds", "state")
+    __slots__ = ("autocast", "holds", "number", "state")
 
     def __init__(self) -> None:
         self.holds: Callable[[], bool] = GlobalStateGuard().check
@@ -48,6 +48,11 @@ class Ambient:
             torch.is_deterministic_algorithms_warn_only_enabled(),
             torch.get_float32_matmul_precision(),
         )
+        self.number = _NUMBERS.setdefault(self.state, len(_NUMBERS))
+        """Stands for the state in keys, as it is quicker to hash."""
+
+
+_NUMBERS: dict[GlobalState, int] = {}
 
 
 def find_default_device() -> str | None:

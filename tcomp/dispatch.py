@@ -122,7 +122,7 @@ class Programs:
                 return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
             if self._state.reads_grad_mode:
                 return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
-        key = (spec, self._read_mode(leaves), tuple([_describe(leaf) for leaf in leaves]))
+        key = self._make_key(leaves, spec)
         variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
         if isinstance(variant, Detour):
             return self._take(variant, args, kwargs)
@@ -151,7 +151,7 @@ class Programs:
         leaves, spec = _flatten(args, kwargs)
         if not self._state.is_current():
             self._renew()
-        key = (spec, self._read_mode(leaves), tuple([_describe(leaf) for leaf in leaves]))
+        key = self._make_key(leaves, spec)
         known = self._known.get(key)
         return known if isinstance(known, Variant) else self._choose(key, leaves, args, kwargs)
 
@@ -291,13 +291,21 @@ class Programs:
             self.variants.clear()
             self._known.clear()
 
-    def _read_mode(self, leaves: Sequence[Any]) -> Mode:
+    def _make_key(self, leaves: Sequence[Any], spec: object) -> object:
+        """All that decides which program serves a call, hashable; made at every call."""
         ambient = self._ambient
         if not ambient.holds():
             self._ambient = ambient = Ambient()
-        autocast = ambient.autocast.get(self._find_kind(leaves)) if ambient.autocast else None
-        device = find_default_device() if count_function_modes() else None
-        return self._state.read_modes(), autocast, device, ambient.state
+        special = self._read_special(ambient, leaves) if ambient.autocast or count_function_modes() else None
+        return (spec, self._state.read_modes(), ambient.number, special, *map(_describe, leaves))
+
+    def _read_special(self, ambient: Ambient, leaves: Sequence[Any]) -> tuple[torch.dtype | None, str | None]:
+        """The type to which autocast converts and the default device."""
+        return ambient.autocast.get(self._find_kind(leaves)) if ambient.autocast else None, find_default_device()
+
+    def _read_mode(self, leaves: Sequence[Any]) -> Mode:
+        ambient = Ambient()
+        return self._state.read_modes(), *self._read_special(ambient, leaves), ambient.state
 
     def _find_kind(self, leaves: Sequence[Any]) -> str:
         """The kind of device that a call is on."""

@@ -160,7 +160,7 @@ class ModuleState:
         self._keys = [key for table in tables for key in table]
         self._members = [member for table in tables for member in table.values()]
         self._modes = [m.__dict__ for m in modules]
-        self._hooks = [hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+        self._hooks = [*_GLOBAL_HOOKS, *[hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]]
         self.parameters = list(self._module.parameters())
         self.reads_grad_mode = reads_grad_mode(self._module)
         return len(before) == len(modules) and all(map(operator.is_, before, modules)) and ties_before == self._ties
@@ -178,7 +178,7 @@ class ModuleState:
 
     def has_hooks(self) -> bool:
         """Whether any module runs hooks around its forward, or all modules do."""
-        return any(self._hooks) or any(_GLOBAL_HOOKS)
+        return any(self._hooks)
 
     def find_tensors(self, lifted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters and buffers by qualified name, tied ones under every name, and the tensors that no module names."""
