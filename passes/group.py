@@ -18,6 +18,14 @@ from tcomp.ir.schedule import KernelKind
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Groups that run in turns, each computing so many steps of an iteration at a time, which is named by its first tensor."""
+
+    iteration: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Einsums fused into one kernel, in order; `stored` names the tensors that lie in memory.
 
@@ -32,6 +40,7 @@ class Group:
     stored: tuple[str, ...] = ()
     rolling: tuple[tuple[str, int], ...] = ()
     parts: tuple[Group, ...] = ()
+    window: Window | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -257,7 +257,18 @@ class _Scan:
         assert einsum.initial is not None
         step = step_slot(einsum, self.iterative.name)
         value = substitute(einsum.initial, {f"_{step}": ZERO, self.iterative.name: ZERO})
+        if isinstance(value, Load) and value.tensor == einsum.name:
+            return self._go_on(einsum, value)
         return self._put(einsum, self.lowering.expression(value), self._axes(own_ranks(self.group, einsum)), is_initial=True)
+
+    def _go_on(self, einsum: Einsum, last: Load) -> list[TileStatement]:
+        """The carried tensor where the iteration goes on with what memory has of it."""
+        home = self.homes.get(einsum.name)
+        if home is None:
+            return []
+        held = home.element(einsum.index)
+        value = Load(last.tensor, tuple(self.lowering.place(i) for i in self._in_memory(last.tensor, last.index)))
+        return [Assign(held.tensor, tuple(self.lowering.place(i) for i in held.index), self._axes(own_ranks(self.group, einsum)), value)]
 
     def _step(self, einsum: Einsum, in_blocks: bool) -> list[TileStatement]:
         """One member at one step."""

@@ -7,7 +7,7 @@
              -> prelude and main    what depends on weights alone is computed once
              -> groups              one per kernel, wide inside; for a CPU maps made in their one reader, for a GPU packed weights;
                                     long reductions with few results split
-             -> steps               of how many steps memory has what an iteration stores
+             -> steps               of how many steps memory has what an iteration stores; for a CPU long iterations in windows
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
              -> in place            for a CPU, results written over what dies where memory is needed most
@@ -57,6 +57,7 @@ from tcomp.passes.split_groups import split_groups
 from tcomp.passes.split_rows import split_rows
 from tcomp.passes.tiling import choose_schedule
 from tcomp.passes.widen import widen_groups
+from tcomp.passes.windows import open_windows, run_windows
 
 CascadePass = Callable[[Cascade], Cascade]
 
@@ -276,7 +277,8 @@ def _form_groups(
         groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
     else:
         groups = split_rows(groups, cascade)
-    return roll_steps(groups, cascade.outputs, target)
+    groups = roll_steps(groups, cascade.outputs, target)
+    return open_windows(groups, cascade.outputs, target) if isinstance(target, Cpu) else groups
 
 
 def _choose(
@@ -293,8 +295,8 @@ def _choose(
         chooser = Chooser(target, cascade.symbols, memories, static_tensors(cascade), atomic, measure, layouts)
         return [candidate for group in groups for candidate in chooser.choose(group)]
     found: list[Candidate] = []
-    for group in groups:
-        bound = merge_ranks(bind_arguments(group, memories))
+    for group, seen in run_windows(groups, memories):
+        bound = merge_ranks(bind_arguments(group, seen))
         schedule = choose_schedule(bound, target, "kernel")
         found.append(Candidate(group, schedule, *lower_group(bound, schedule, cascade.symbols)))
     return found

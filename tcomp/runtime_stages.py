@@ -28,7 +28,7 @@ from tcomp.weights import Snapshot
 ALIGNMENT = 64
 
 # What Inductor's own wrappers call: past the dispatcher, less than half the time of torch.empty_strided.
-_empty_on_cpu: Callable[[Sizes, Sizes, torch.dtype], Tensor] = torch._C._dynamo.guards._empty_strided_cpu
+_empty_on_cpu: Callable[[Sizes, Sizes, torch.dtype], Tensor] = torch._C._dynamo.guards._empty_strided_cpu  # type: ignore[attr-defined]  # not in the stubs
 
 Sizes: TypeAlias = tuple[int, ...]
 Clock: TypeAlias = Callable[[str, float], None]
