@@ -10,6 +10,8 @@ from functools import cache as cache_once
 from pathlib import Path
 from typing import TypeAlias
 
+import tcomp.codegen
+import tcomp.ir
 from tcomp.codegen.c_kernel import COptions
 from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
 from tcomp.codegen.cache import BuildCache, hash_parts
@@ -21,7 +23,6 @@ from tcomp.codegen.toolchain import (
     compile_objects,
     link_library,
 )
-from tcomp.ir import operators
 from tcomp.ir.errors import KernelFault, ToolchainError
 from tcomp.ir.plan import Plan
 from tcomp.ir.tile import Kernel
@@ -119,15 +120,24 @@ def _units(
 @cache_once
 def hash_generator() -> str:
     """A hash of the code that turns tile programs into C."""
-    here = Path(__file__).parent
-    sources = [path for folder in (here, Path(operators.__file__).parent) for path in sorted(folder.glob("*.py"))]
-    written = [path for path in sources if path.parent != here or not path.name.startswith("triton_")]
-    return hash_parts(*(part for path in written for part in (path.name, path.read_text())))
+    return _hash_files(*list_generator())
+
+
+def list_generator() -> list[Path]:
+    """The sources in the two folders where the printers of C lie and all they import, however deep.
+
+    What passes decide shows in the tile programs, and what is printed for Triton is found by its own text.
+    """
+    return [path for package in (tcomp.codegen, tcomp.ir) for path in sorted(Path(str(package.__file__)).parent.rglob("*.py"))]
 
 
 def hash_support() -> str:
     """A hash of the headers that generated code includes."""
-    return hash_parts(*(part for path in sorted(SUPPORT.glob("*.h")) for part in (path.name, path.read_text())))
+    return _hash_files(*sorted(SUPPORT.rglob("*.h")))
+
+
+def _hash_files(*paths: Path) -> str:
+    return hash_parts(*(part for path in paths for part in (path.name, path.read_text())))
 
 
 def load_program(path: Path) -> RunFunction:

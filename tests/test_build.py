@@ -1,6 +1,7 @@
 """Programs from plan to library: steps in order, shared kernels, the cache, determinism."""
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -134,6 +135,27 @@ def test_flushing_denormals_is_on_only_during_the_run(tmp_path):
     assert run(library, 40, flush=0, x=tiny)[0] != 0
     assert run(library, 40, flush=1, x=tiny)[0] == 0
     assert (tiny * numpy.float32(2))[0] != 0, "the mode of the calling thread is restored"
+
+
+def test_every_source_that_decides_what_c_comes_out_is_hashed():
+    """All that building a program imports of ours, as the interpreter has it, wherever it lies."""
+    code = """import json, sys
+from tcomp.codegen import build
+used = [module.__file__ for name, module in sys.modules.items() if name.startswith(("tcomp.ir", "tcomp.codegen"))]
+print(json.dumps([used, [str(path) for path in build.list_generator()]]))"""
+    used, hashed = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert len(used) > 30
+    assert {Path(path).resolve() for path in used} - {Path(path).resolve() for path in hashed} == set()
+
+
+def test_every_header_is_hashed(tmp_path, monkeypatch):
+    """A header in a folder of its own, too."""
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "more.h").write_text("")
+    monkeypatch.setattr(build, "SUPPORT", tmp_path)
+    before = build.hash_support()
+    (tmp_path / "deeper" / "more.h").write_text("\n")
+    assert build.hash_support() != before
 
 
 def test_the_support_headers_are_hashed(tmp_path, monkeypatch):
