@@ -3,7 +3,7 @@
 An index that contains a tensor's element is right only if the caller's data is. Where a load states no value outside, its kernel
 compares the index with the extent; outside, it notes the number of the check in `*fault` and reads element 0. A store is left
 out there, and noted as well. The memory of a program is never touched beyond its tensors, and the caller is told
-(`tcomp.codegen.c_program`).
+(`tcomp.codegen.c.program`).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ stands bare in one slot only, and it is not reduced. Any other slot is an index 
 of `from`; points outside Y are dropped, elements that no point reaches hold the value of `from`, or the identity. Inside
 `iterate t`, `S[t + 1, d]` carries state, `from` giving S at 0. In `from`, which is read over the whole target, a slot that is not
 bare is named `_0`, `_1` after its position. So `Y[i:9] = sum(i:4) X[i]` is refused, and no rewrite may turn `I[i]` into it where
-I[i] is i: what is meant is `Y[i:9] = sum() X[i] where i64[i] < 4` (`tcomp.passes.slots`).
+I[i] is i: what is meant is `Y[i:9] = sum() X[i] where i64[i] < 4` (`tcomp.passes.einsums.slots`).
 
     cascade softmax_times_v(S: f32[P, M], V: f32[M, F]) -> (Z) for P in 1.., M in 1.., F in 1.. {
       G: f32[p:P] = max(m:M) S[p, m]

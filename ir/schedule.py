@@ -33,9 +33,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expression_parser import read_index
 from tcomp.ir.expressions import Index
-from tcomp.ir.lexer import Cursor
+from tcomp.ir.parse.expressions import read_index
+from tcomp.ir.parse.lexer import Cursor
 from tcomp.ir.text import print_index
 
 KernelKind: TypeAlias = Literal["contract", "nest", "scan", "scatter", "fill", "chain"]

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.lexer import Cursor
+from tcomp.ir.parse.lexer import Cursor
 
 
 @dataclass(frozen=True, slots=True)

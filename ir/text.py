@@ -1,4 +1,4 @@
-"""Text of indices, expressions and cascades. `tcomp.ir.parser` reads it back."""
+"""Text of indices, expressions and cascades. `tcomp.ir.parse.cascade` reads it back."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ not written (or not folded, when axes are reduced), but what they load must be i
 that contains an element of a tensor may be outside: such points are not written. A compiled kernel reports them, and loads by
 data that are outside, which read element 0. `parallel`
 loops are outermost and perfectly nested: a kernel that has one is nothing but its nest. A loop whose step does not divide its
-range ends with a partial step: axes there carry a limit. `tcomp.ir.tile_verify` lists the rules, `tcomp.ir.tile_evaluate` runs
+range ends with a partial step: axes there carry a limit. `tcomp.ir.check.tile` lists the rules, `tcomp.ir.evaluate.tile` runs
 a kernel.
 
 An `atomic` merge reads and writes its element in one step, so instances of a parallel loop may meet there; in which order they

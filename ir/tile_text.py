@@ -1,4 +1,4 @@
-"""Text of tile programs. `tcomp.ir.tile_parser` reads it back."""
+"""Text of tile programs. `tcomp.ir.parse.tile` reads it back."""
 
 from __future__ import annotations
 

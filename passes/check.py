@@ -8,16 +8,16 @@ from math import prod
 import numpy
 
 from tcomp.ir.cascade import Cascade
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.check.plan import Allotment, PlanMemory, check_plan
+from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.evaluate_dtypes import Array
-from tcomp.ir.evaluate_expression import extent_value
+from tcomp.ir.evaluate.arrays import Array
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.expressions import ZERO, Index
 from tcomp.ir.plan import ARENA
-from tcomp.ir.plan_verify import Allotment, PlanMemory, check_plan
 from tcomp.ir.tile import Kernel
-from tcomp.ir.tile_verify import check_kernel
-from tcomp.ir.verify import check_cascade
 from tcomp.passes.pipeline import Program
 
 Observer = Callable[[str, object], None]

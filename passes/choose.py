@@ -16,12 +16,12 @@ from tcomp.ir.plan import MatrixProduct
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Kernel
-from tcomp.passes.arguments import Memory, Operand, bind_arguments, merge_ranks
-from tcomp.passes.group import Group
-from tcomp.passes.layout import choose_layouts
-from tcomp.passes.lower import lower_group
-from tcomp.passes.product import find_product
-from tcomp.passes.tiling_gpu import gpu_candidates
+from tcomp.passes.bind.arguments import Memory, Operand, bind_arguments, merge_ranks
+from tcomp.passes.bind.layout import choose_layouts
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.kinds import lower_group
+from tcomp.passes.lower.product import find_product
+from tcomp.passes.schedule.gpu import gpu_candidates
 
 Measure: TypeAlias = Callable[[Kernel, MatrixProduct | None], float]
 """Seconds that a kernel takes, or the library's product in its place; infinite for one that cannot run."""

@@ -10,7 +10,7 @@
       Z_out[8*m.1 + m.0, 32*n.1 + n.0] over (m.0:8, n.0:32) = maximum(Y[m.0, n.0] + x2[32*n.1 + n.0], 0.0)
     } }
 
-Every kind of loop nest is a module `lower_<kind>`; what they share is here and in `tcomp.passes.lowering`.
+Every kind of loop nest is a module `lower_<kind>`; what they share is here and in `tcomp.passes.lower.lowering`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import TypeAlias
 from tcomp.ir.cascade import Symbol
 from tcomp.ir.schedule import KernelKind, KernelSchedule
 from tcomp.ir.tile import Kernel, TileStatement
-from tcomp.passes.arguments import Bound, Operand
-from tcomp.passes.guard import guard_loads
-from tcomp.passes.joining import join_arguments
-from tcomp.passes.lower_chain import lower_chain
-from tcomp.passes.lower_contract import lower_contract
-from tcomp.passes.lower_gpu_chain import lower_gpu_chain
-from tcomp.passes.lower_gpu_contract import lower_gpu_contract
-from tcomp.passes.lower_gpu_nest import lower_gpu_nest
-from tcomp.passes.lower_gpu_scan import lower_gpu_scan
-from tcomp.passes.lower_gpu_scatter import lower_gpu_scatter
-from tcomp.passes.lower_nest import lower_nest
-from tcomp.passes.lower_scan import lower_scan, lower_scatter
-from tcomp.passes.lowering import Lowering, finish_kernel
+from tcomp.passes.bind.arguments import Bound, Operand
+from tcomp.passes.bind.axes import join_arguments
+from tcomp.passes.lower.cpu.chain import lower_chain
+from tcomp.passes.lower.cpu.contract import lower_contract
+from tcomp.passes.lower.gpu.chain import lower_gpu_chain
+from tcomp.passes.lower.gpu.contract import lower_gpu_contract
+from tcomp.passes.lower.gpu.nest import lower_gpu_nest
+from tcomp.passes.lower.gpu.scan import lower_gpu_scan
+from tcomp.passes.lower.gpu.scatter import lower_gpu_scatter
+from tcomp.passes.lower.guard import guard_loads
+from tcomp.passes.lower.lowering import Lowering, finish_kernel
+from tcomp.passes.lower.nest import lower_nest
+from tcomp.passes.lower.scan import lower_scan, lower_scatter
 
 LowerKind: TypeAlias = Callable[[Lowering], tuple[TileStatement, ...]]
 

@@ -11,7 +11,7 @@
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
              -> in place            for a CPU, results written over what dies where memory is needed most
-             -> plan                order of kernels, addresses in the arena; `tcomp.ir.plan_verify` proves that memory suffices
+             -> plan                order of kernels, addresses in the arena; `tcomp.ir.check.plan` proves that memory suffices
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from tcomp.ir.plan import ARENA, MatrixProduct, Place, Plan, Step
 from tcomp.ir.schedule import KernelSchedule, Schedule
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel, contiguous_strides
-from tcomp.passes.absorb import absorb_maps
-from tcomp.passes.affine import fold_affine
-from tcomp.passes.arguments import Memory, Operand, bind_arguments, merge_ranks, print_memory
-from tcomp.passes.chain import chain_groups
+from tcomp.passes.bind.arguments import Memory, Operand, bind_arguments, merge_ranks, print_memory
+from tcomp.passes.bind.layout import choose_layouts, dense_strides
+from tcomp.passes.bind.windows import open_windows, run_windows
+from tcomp.passes.cascade.absorb import absorb_maps
+from tcomp.passes.cascade.affine import fold_affine
+from tcomp.passes.cascade.dead import drop_dead
+from tcomp.passes.cascade.extremes import ask_extremes
+from tcomp.passes.cascade.factors import gather_factors
+from tcomp.passes.cascade.fold import fold_weights
+from tcomp.passes.cascade.inline import inline_views
+from tcomp.passes.cascade.normalise import normalise_ranks
+from tcomp.passes.cascade.operands import prepare_operands, static_tensors
+from tcomp.passes.cascade.order import order_contractions
+from tcomp.passes.cascade.positions import expand_positions
+from tcomp.passes.cascade.reroll.reroll import reroll
+from tcomp.passes.cascade.share import share_einsums
+from tcomp.passes.cascade.simplify import simplify, simplify_strictly
 from tcomp.passes.choose import Candidate, Chooser, Measure
-from tcomp.passes.contraction_order import order_contractions
-from tcomp.passes.dead import drop_dead
-from tcomp.passes.extremes import ask_extremes
-from tcomp.passes.factors import gather_factors
-from tcomp.passes.fold import fold_weights
-from tcomp.passes.fuse import fuse
-from tcomp.passes.group import Group
-from tcomp.passes.in_place import find_lives, write_in_place
-from tcomp.passes.inline import inline_views
-from tcomp.passes.layout import choose_layouts, dense_strides
-from tcomp.passes.lower import lower_group
-from tcomp.passes.lower_gpu_scatter import expand_scatters
-from tcomp.passes.memory import place_tensors
-from tcomp.passes.operands import prepare_operands, static_tensors
-from tcomp.passes.positions import expand_positions
-from tcomp.passes.prologue import attach_prologues, find_prologues, without
-from tcomp.passes.reroll import reroll
-from tcomp.passes.rolling import roll_steps
-from tcomp.passes.share import share_einsums
-from tcomp.passes.simplify import simplify, simplify_strictly
-from tcomp.passes.sink import sink_maps
-from tcomp.passes.split import normalise_ranks
-from tcomp.passes.split_groups import split_groups
-from tcomp.passes.split_rows import split_rows
-from tcomp.passes.tiling import choose_schedule
-from tcomp.passes.widen import widen_groups
-from tcomp.passes.windows import open_windows, run_windows
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.chain import chain_groups
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.groups.parts import split_groups
+from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
+from tcomp.passes.groups.rolling import roll_steps
+from tcomp.passes.groups.rows import split_rows
+from tcomp.passes.groups.sink import sink_maps
+from tcomp.passes.groups.widen import widen_groups
+from tcomp.passes.kinds import lower_group
+from tcomp.passes.lower.gpu.scatter import expand_scatters
+from tcomp.passes.plan.greedy import place_tensors
+from tcomp.passes.plan.in_place import find_lives, write_in_place
+from tcomp.passes.schedule.cpu import choose_schedule
 
 CascadePass = Callable[[Cascade], Cascade]
 

@@ -23,12 +23,12 @@ from tcomp.ir.errors import (  # noqa: E402 (needs the path above)
 if TYPE_CHECKING:
     from torch import nn
 
-    from tcomp.compiled_module import CompiledModule
+    from tcomp.module.compiled_module import CompiledModule
 
 __version__ = "0.1.0"
 
 if (_root / "pyproject.toml").is_file():
-    from tcomp.registration import register_checkout
+    from tcomp.module.registration import register_checkout
 
     register_checkout(__version__)
 
@@ -43,7 +43,7 @@ def compile(module: "nn.Module", example_inputs: Any = None, **options: Any) -> 
     dynamic, numerics, memory_budget, schedule, fallback, cache, threads. Raises TcompError for what cannot be compiled; operators without a
     lowering, and stages that tcomp itself fails to compile, run in PyTorch, with a warning.
     """
-    from tcomp.compiler import compile_module  # noqa: PLC0415 (imports torch)
+    from tcomp.module.compiler import compile_module  # noqa: PLC0415 (imports torch)
 
     return compile_module(module, example_inputs, options)
 
@@ -53,7 +53,7 @@ def load(path: str | Path, module: "nn.Module") -> "CompiledModule":
 
     Raises RecordError for a file that is damaged, of another version or machine, or made for another kind of module.
     """
-    from tcomp.saved import load_programs  # noqa: PLC0415 (imports torch)
+    from tcomp.saved.archive import load_programs  # noqa: PLC0415 (imports torch)
 
     return load_programs(Path(path), module)
 
@@ -63,7 +63,7 @@ def explain(compiled: "CompiledModule", *, sources: bool = False) -> str:
 
     With `sources` the source of every kernel is included.
     """
-    from tcomp.explanation import explain_module  # noqa: PLC0415 (imports torch)
+    from tcomp.module.explanation import explain_module  # noqa: PLC0415 (imports torch)
 
     return explain_module(compiled, sources=sources)
 

@@ -1,4 +1,4 @@
-"""Running tile programs as compiled C, for tests: numpy arrays in, numpy arrays out, as `tcomp.ir.evaluate_dtypes` holds them."""
+"""Running tile programs as compiled C, for tests: numpy arrays in, numpy arrays out, as `tcomp.ir.evaluate.arrays` holds them."""
 
 import ctypes
 import functools
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy
 
-from tcomp.codegen.build import build_program, load_program
-from tcomp.codegen.toolchain import find_toolchain
+from tcomp.codegen.c.build import build_program, load_program
+from tcomp.codegen.c.toolchain import find_toolchain
 from tcomp.ir.cascade import Symbol
-from tcomp.ir.evaluate_dtypes import storage
-from tcomp.ir.evaluate_expression import Environment, evaluate_index
+from tcomp.ir.evaluate.arrays import storage
+from tcomp.ir.evaluate.expressions import Environment, evaluate_index
 from tcomp.ir.expressions import as_index
 from tcomp.ir.plan import Place, Plan, Step
 from tcomp.ir.tile import Kernel

@@ -10,9 +10,9 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
-from tcomp.capture import capture
-from tcomp.capture_run import STRIDE_FREE, run_captured
-from tcomp.capture_types import Captured
+from tcomp.capture.capture import capture
+from tcomp.capture.run import STRIDE_FREE, run_captured
+from tcomp.capture.types import Captured
 
 
 class Function(nn.Module):

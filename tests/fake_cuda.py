@@ -6,12 +6,12 @@ import ctypes
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.codegen.triton_build import TRITON_LOCK
-from tcomp.codegen.triton_module import load_functions
-from tcomp.cuda import FaultReporter
-from tcomp.devices import CPU
-from tcomp.lowerings.torch_types import TORCH_DTYPES
-from tcomp.triton_device import DeviceProgram
+from tcomp.codegen.triton.build import TRITON_LOCK
+from tcomp.codegen.triton.module import load_functions
+from tcomp.machine.cuda import FaultReporter
+from tcomp.machine.devices import CPU
+from tcomp.runtime.gpu.device import DeviceProgram
+from tcomp.torch_types import TORCH_DTYPES
 
 
 class FakeEvent:
@@ -28,7 +28,7 @@ class FakeEvent:
 
 
 class FakeCuda:
-    """The interface of tcomp.cuda.Cuda, on the CPU; tests set the stream, and look at what was done."""
+    """The interface of tcomp.machine.cuda.Cuda, on the CPU; tests set the stream, and look at what was done."""
 
     def __init__(self):
         self.device = CPU
@@ -139,7 +139,7 @@ def tensor_at(address, dtype):
 
 
 class FakeDevice:
-    """Takes the place of `tcomp.triton_runtime.load_program`: libraries go to a fake GPU; remembers them."""
+    """Takes the place of `tcomp.runtime.gpu.runner.load_program`: libraries go to a fake GPU; remembers them."""
 
     def __init__(self):
         self.cuda = FakeCuda()

@@ -4,19 +4,19 @@ from types import SimpleNamespace
 
 import numpy
 
-from tcomp.ir.evaluate import evaluate
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.check.tile import check_kernel
+from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import ZERO
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.plan import Place, Plan, Step
 from tcomp.ir.schedule import Schedule, check_schedule, parse_schedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import contiguous_strides
-from tcomp.ir.tile_verify import check_kernel
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.arguments import Memory, bind_arguments, merge_ranks
+from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
 from tcomp.passes.check import describe_difference
-from tcomp.passes.fuse import fuse
-from tcomp.passes.lower import lower_group
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.kinds import lower_group
 from tests import program_runner
 from tests.program_runner import random_inputs
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from tcomp.capture import capture
+from tcomp.capture.capture import capture
 from tcomp.ir.target import Gpu
-from tcomp.lower_graph import lower_graph
 from tcomp.passes.pipeline import compile_cascade
+from tcomp.stages.lower_graph import lower_graph
 
 HOPPER = Gpu("sm_90 132 multiprocessors", 90, 132, 232448, 65536, 50 << 20, "triton")
 AMPERE = Gpu("sm_80 108 multiprocessors", 80, 108, 166912, 65536, 40 << 20, "triton")

@@ -18,9 +18,9 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tcomp.ir.cascade import Cascade
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.verify import check_cascade
-from tcomp.lower_graph import find_unsupported, lower_graph
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.stages.lower_graph import find_unsupported, lower_graph
 
 NARROW = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
 

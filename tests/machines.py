@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tcomp.ir.target import Cpu
+from tcomp.machine.toolchains import find_machine
 from tcomp.settings import override_environment
-from tcomp.toolchains import find_machine
 
 AVX2 = "x86_64 avx2 fma f16c"
 AVX512 = f"{AVX2} avx512f avx512bw avx512dq avx512vl"

@@ -33,7 +33,7 @@ from torch.testing._internal.common_modules import module_db
 from torch.utils._pytree import tree_leaves, tree_map
 
 import tcomp
-from tcomp.compiled_module import CompiledModule
+from tcomp.module.compiled_module import CompiledModule
 from tcomp.reference import is_right, measure_error
 from tests.apart import run_entries
 

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from tcomp import makers
-from tcomp.codegen.c_kernel import COptions
-from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
-from tcomp.codegen.toolchain import SUPPORT, Toolchain
-from tcomp.compile_graph import compile_functional
+from tcomp.codegen.c.kernel import COptions
+from tcomp.codegen.c.program import KernelUnit, driver_source, kernel_units
+from tcomp.codegen.c.toolchain import SUPPORT, Toolchain
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.plan import Plan
 from tcomp.ir.tile import Kernel
 from tcomp.options import Options
-from tcomp.program import EagerStage, Program
-from tcomp.runtime import Execution
+from tcomp.program.program import EagerStage, Program
+from tcomp.runtime.execution import Execution
+from tcomp.stages import makers
+from tcomp.stages.graph import compile_functional
 
 OPTIONS = Options(fallback="silent", threads=1)
 INTERPRETED = Options(fallback="silent", threads=1, backend="triton", interpret=True)

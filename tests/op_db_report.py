@@ -28,8 +28,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tcomp.ir.errors import TcompError
-from tcomp.lower_graph import find_unsupported
 from tcomp.reference import is_right, measure_error, run_reference
+from tcomp.stages.lower_graph import find_unsupported
 from tests.apart import run_apart, run_entries
 from tests.lowering_support import capture, execute, find_mismatch, to_numpy
 from tests.op_db_batch import Batch, Compiled, Manner, open_batch

@@ -6,13 +6,13 @@ outside the arena or a tensor raises.
 
 import numpy
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.evaluate_dtypes import storage
-from tcomp.ir.evaluate_expression import extent_value
+from tcomp.ir.evaluate.arrays import storage
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.evaluate.expressions import extent_value
+from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.plan import ARENA
 from tcomp.ir.target import Cpu
 from tcomp.ir.tile import contiguous_strides
-from tcomp.ir.tile_evaluate import evaluate_kernel
 from tcomp.passes.check import describe_difference, verifying_observer
 from tcomp.passes.pipeline import compile_cascade
 

@@ -13,9 +13,9 @@ from typing import get_args
 import pytest
 
 from tcomp.ir.schedule import KernelKind
-from tcomp.passes import group as group_module
 from tcomp.passes import pipeline as pipeline_module
-from tcomp.passes.lower import CPU_KINDS, GPU_KINDS
+from tcomp.passes.einsums import group as group_module
+from tcomp.passes.kinds import CPU_KINDS, GPU_KINDS
 from tcomp.passes.pipeline import CASCADE_PASSES, STRICT_PASSES
 from tests.documentation import (
     PAGES,
@@ -31,7 +31,7 @@ from tests.documentation import (
 
 SHOWS = "shows "
 EXECUTED = {"python"}
-TESTED_ELSEWHERE = {"cascade": "tests/test_grammar.py", "sh": ".ci/run"}
+TESTED_ELSEWHERE = {"cascade": "tests/ir/parse/test_grammar.py", "sh": ".ci/run"}
 
 
 def run_page(name, page):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tcomp.gpus import find_triton_version
+from tcomp.machine.gpus import find_triton_version
 from tests.compiled import Function
 from tests.gpu.benchmarks import ATTENTIONS, OTHERS, PRODUCTS, STREAMS
 from tests.gpu.case import build_case

@@ -10,13 +10,13 @@ ROOT = Path(__file__).resolve().parent.parent
 HEIGHT = {"ir": 0, "passes": 1, "codegen": 1, "tuner": 2, "tcomp": 3, "fuzz": 4}
 TORCH_FOLDERS = {"tcomp", "fuzz"}
 TRITON_FILES = {
-    "codegen/triton_build.py",
-    "codegen/triton_interpreter.py",
-    "codegen/triton_module.py",
-    "codegen/triton_support.py",
-    "codegen/triton_support_atomic.py",
-    "codegen/triton_support_math.py",
-    "codegen/triton_support_rare.py",
+    "codegen/triton/build.py",
+    "codegen/triton/interpreter.py",
+    "codegen/triton/module.py",
+    "codegen/triton/support/basic.py",
+    "codegen/triton/support/atomic.py",
+    "codegen/triton/support/math.py",
+    "codegen/triton/support/rare.py",
 }
 PRINTERS = {"print_index", "print_cascade", "print_kernel"}
 """What `__str__` imports where it runs: printing needs the classes, and the classes are to print themselves."""
@@ -123,7 +123,7 @@ def test_no_public_function_is_hidden_by_a_module_of_its_name():
 @pytest.mark.parametrize(
     ("path", "source", "faulty"),
     [
-        ("ir/a.py", "from tcomp.passes.fuse import fuse", True),
+        ("ir/a.py", "from tcomp.passes.groups.fuse import fuse", True),
         ("ir/a.py", "from tcomp import passes", True),
         ("ir/a.py", "import tcomp", True),
         ("ir/a.py", "def f():\n    import torch.nn", True),

@@ -2,12 +2,12 @@
 
 import pytest
 
-from tcomp.capture import capture
-from tcomp.lower_graph import lower_graph
+from tcomp.capture.capture import capture
+from tcomp.machine.toolchains import find_machine
 from tcomp.passes.check import verifying_observer
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.settings import read_settings
-from tcomp.toolchains import find_machine
+from tcomp.stages.lower_graph import lower_graph
 from tcomp.zoo import build
 from tests.machine_programs import make_samples, operator_samples
 from tests.machines import ALL, find_few, find_machines, on_machine

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 from conftest import GOLDENS
 
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.tile import parse_kernel
 
 NAMES = sorted(path.name for path in GOLDENS.glob("tile_*.txt"))
 

@@ -1,12 +1,12 @@
 """Triton libraries of one kernel, for tests."""
 
-from tcomp.codegen.triton_kernel import TritonOptions
-from tcomp.gpus import describe_gpu
+from tcomp.codegen.triton.kernel import TritonOptions
 from tcomp.ir.expressions import ZERO, as_index
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Place, Plan, Step
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.program import Check
-from tcomp.triton_plan import plan_library
+from tcomp.machine.gpus import describe_gpu
+from tcomp.program.program import Check
+from tcomp.stages.gpu_plan import plan_library
 
 SCALE = """
 kernel scale(in X: f32[1024], out Y: f32[1024]) warps 4 stages 2 {

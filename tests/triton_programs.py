@@ -1,4 +1,4 @@
-"""Running tile programs as Triton, for tests: numpy arrays in, numpy arrays out, as `tcomp.ir.evaluate_dtypes` holds them.
+"""Running tile programs as Triton, for tests: numpy arrays in, numpy arrays out, as `tcomp.ir.evaluate.arrays` holds them.
 
 `run_interpreted` runs them on the CPU; `compile_ahead` compiles them for a GPU that need not be there.
 """
@@ -12,11 +12,11 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from tcomp.codegen.c_kernel import instances  # noqa: E402
-from tcomp.codegen.triton_kernel import TritonOptions, module_source, triton_unit  # noqa: E402
-from tcomp.codegen.triton_module import load_functions  # noqa: E402
-from tcomp.ir.evaluate_dtypes import storage  # noqa: E402
-from tcomp.ir.evaluate_expression import extent_value  # noqa: E402
+from tcomp.codegen.c.kernel import instances  # noqa: E402
+from tcomp.codegen.triton.kernel import TritonOptions, module_source, triton_unit  # noqa: E402
+from tcomp.codegen.triton.module import load_functions  # noqa: E402
+from tcomp.ir.evaluate.arrays import storage  # noqa: E402
+from tcomp.ir.evaluate.expressions import extent_value  # noqa: E402
 
 TORCH_TYPES = {
     "f64": torch.float64, "f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "e4m3": torch.float8_e4m3fn,

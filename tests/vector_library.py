@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tcomp.codegen.toolchain import SANITIZED_FLAGS, SUPPORT
+from tcomp.codegen.c.toolchain import SANITIZED_FLAGS, SUPPORT
 from tcomp.settings import read_settings
 
 TESTS = Path(__file__).parent

@@ -1,4 +1,4 @@
-/* Exposes what codegen/support has besides mathematical functions to tests/test_vector_memory.py.
+/* Exposes what codegen/support has besides mathematical functions to tests/codegen/c/test_vector_memory.py.
  *
  * Every function maps arrays of `count` elements; the last vector is a part.
  */

@@ -7,14 +7,13 @@ from itertools import product
 from math import prod
 from typing import assert_never
 
-from tcomp.codegen.c_expressions import Context
-from tcomp.codegen.c_index import scalar_code
-from tcomp.codegen.c_layout import plan_layout
-from tcomp.codegen.c_limits import Body, Limit, drop_certain, find_limits, set_limit, tail_of
-from tcomp.codegen.c_memory import Home, Memory, Register
-from tcomp.codegen.c_names import Names
-from tcomp.codegen.c_statements import write_assign
-from tcomp.codegen.c_tree import (
+from tcomp.codegen.c.expressions import Context
+from tcomp.codegen.c.index import scalar_code
+from tcomp.codegen.c.layout import plan_layout
+from tcomp.codegen.c.limits import Body, Limit, drop_certain, find_limits, set_limit, tail_of
+from tcomp.codegen.c.memory import Home, Memory, Register
+from tcomp.codegen.c.statements import write_assign
+from tcomp.codegen.c.tree import (
     Binary,
     CExpression,
     Convert,
@@ -31,7 +30,8 @@ from tcomp.codegen.c_tree import (
     both,
     call,
 )
-from tcomp.codegen.c_types import c_type, storage_of
+from tcomp.codegen.c.types import c_type, storage_of
+from tcomp.codegen.names import Names
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import interval
 from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, Prefetch, Scan, contiguous_strides

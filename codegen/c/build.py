@@ -12,10 +12,9 @@ from typing import TypeAlias
 
 import tcomp.codegen
 import tcomp.ir
-from tcomp.codegen.c_kernel import COptions
-from tcomp.codegen.c_program import KernelUnit, driver_source, kernel_units
-from tcomp.codegen.cache import BuildCache, hash_parts
-from tcomp.codegen.toolchain import (
+from tcomp.codegen.c.kernel import COptions
+from tcomp.codegen.c.program import KernelUnit, driver_source, kernel_units
+from tcomp.codegen.c.toolchain import (
     DRIVER_FLAGS,
     SUPPORT,
     Compilation,
@@ -23,6 +22,7 @@ from tcomp.codegen.toolchain import (
     compile_objects,
     link_library,
 )
+from tcomp.codegen.cache import BuildCache, hash_parts
 from tcomp.ir.errors import KernelFault, ToolchainError
 from tcomp.ir.plan import Plan
 from tcomp.ir.tile import Kernel
@@ -36,7 +36,7 @@ PRELOAD = (
 FAULTS = (
     (
         "computes something else on two threads than on one",
-        "its instances write the same memory, or the compiler lets them: see KNOWN_FLAGS in codegen/toolchain.py",
+        "its instances write the same memory, or the compiler lets them: see KNOWN_FLAGS in codegen/c/toolchain.py",
     ),
     ("computes something that depends on what its results' memory held before", "it reads what it should write first"),
     ("writes to an argument that it only reads", "see which store of it leaves its own argument"),

@@ -12,13 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from tcomp.codegen.c_checks import FAULT
-from tcomp.codegen.c_index import LANE, NOTHING, LinearIndex, Resolved, lane_code, lane_dtype, linear_index, resolve, scalar_code
-from tcomp.codegen.c_layout import Layout
-from tcomp.codegen.c_memory import Address, Home, Memory, Register, read_scalar, read_vector
-from tcomp.codegen.c_names import Names
-from tcomp.codegen.c_operators import apply_operator
-from tcomp.codegen.c_tree import (
+from tcomp.codegen.c.index import LANE, NOTHING, LinearIndex, Resolved, lane_code, lane_dtype, linear_index, resolve, scalar_code
+from tcomp.codegen.c.layout import Layout
+from tcomp.codegen.c.memory import Address, Home, Memory, Register, read_scalar, read_vector
+from tcomp.codegen.c.operators import apply_operator
+from tcomp.codegen.c.tree import (
     Binary,
     Braces,
     CExpression,
@@ -35,7 +33,9 @@ from tcomp.codegen.c_tree import (
     both,
     call,
 )
-from tcomp.codegen.c_types import VECTOR_TYPES, Value, broadcast, c_type, convert, literal, named, storage_of
+from tcomp.codegen.c.types import VECTOR_TYPES, Value, broadcast, c_type, convert, literal, named, storage_of
+from tcomp.codegen.checks import FAULT
+from tcomp.codegen.names import Names
 from tcomp.ir.dtypes import DType, boolean, i32, i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, index_variables, variables, walk, zero
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside

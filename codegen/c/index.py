@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tcomp.codegen.c_tree import Binary, CExpression, Integer, Name, Unary, add, call
-from tcomp.codegen.c_types import Value as CValue
-from tcomp.codegen.c_types import broadcast, convert
+from tcomp.codegen.c.tree import Binary, CExpression, Integer, Name, Unary, add, call
+from tcomp.codegen.c.types import Value as CValue
+from tcomp.codegen.c.types import broadcast, convert
 from tcomp.ir.dtypes import DType, i32, i64
 from tcomp.ir.expressions import (
     ZERO,

@@ -4,23 +4,21 @@
 
 runs the instances [begin, end) of the parallel loops, counted with the last loop fastest; `instances` says how many there are. A
 kernel whose buffers are large has one more parameter, `scratch`: memory of its thread of `scratch_bytes` bytes. One that is
-indexed by data has a parameter `fault`, see `tcomp.codegen.c_checks`.
+indexed by data has a parameter `fault`, see `tcomp.codegen.checks`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcomp.codegen.c_body import BodyScope, BodyWriter, buffer_bytes
-from tcomp.codegen.c_checks import FAULT, find_checks
-from tcomp.codegen.c_expressions import Context
-from tcomp.codegen.c_index import LANE, scalar_code
-from tcomp.codegen.c_layout import plan_layout
-from tcomp.codegen.c_memory import Home, Memory
-from tcomp.codegen.c_names import Names, spell
-from tcomp.codegen.c_prepare import prepare_kernel
-from tcomp.codegen.c_printer import print_c
-from tcomp.codegen.c_tree import (
+from tcomp.codegen.c.body import BodyScope, BodyWriter, buffer_bytes
+from tcomp.codegen.c.expressions import Context
+from tcomp.codegen.c.index import LANE, scalar_code
+from tcomp.codegen.c.layout import plan_layout
+from tcomp.codegen.c.memory import Home, Memory
+from tcomp.codegen.c.prepare import prepare_kernel
+from tcomp.codegen.c.printer import print_c
+from tcomp.codegen.c.tree import (
     Binary,
     CExpression,
     Comment,
@@ -36,7 +34,9 @@ from tcomp.codegen.c_tree import (
     Set,
     add,
 )
-from tcomp.codegen.c_types import storage_of
+from tcomp.codegen.c.types import storage_of
+from tcomp.codegen.checks import FAULT, find_checks
+from tcomp.codegen.names import Names, spell
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index, index_variables
 from tcomp.ir.index import Bounds

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tcomp.codegen.c_index import LANE, Resolved, lane_code, lane_dtype, scalar_code
-from tcomp.codegen.c_tree import Call, CExpression, CStatement, Evaluate, Name, Set, Subscript, add, call
-from tcomp.codegen.c_types import VECTOR_TYPES, Value, storage_of
+from tcomp.codegen.c.index import LANE, Resolved, lane_code, lane_dtype, scalar_code
+from tcomp.codegen.c.tree import Call, CExpression, CStatement, Evaluate, Name, Set, Subscript, add, call
+from tcomp.codegen.c.types import VECTOR_TYPES, Value, storage_of
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tcomp.codegen.c_tree import Binary, CExpression, Conditional, Unary, call
-from tcomp.codegen.c_types import Value, broadcast, convert, is_narrow, literal, settle, suffix_of
+from tcomp.codegen.c.tree import Binary, CExpression, Conditional, Unary, call
+from tcomp.codegen.c.types import Value, broadcast, convert, is_narrow, literal, settle, suffix_of
 from tcomp.ir.dtypes import DType, boolean, compute_dtype
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import OPERATORS

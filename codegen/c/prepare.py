@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import assert_never
 
-from tcomp.codegen.c_layout import choose_lane_axis
+from tcomp.codegen.c.layout import choose_lane_axis
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Load, as_index, index_variables

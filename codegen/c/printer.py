@@ -6,7 +6,7 @@ import math
 import struct
 from typing import assert_never
 
-from tcomp.codegen.c_tree import (
+from tcomp.codegen.c.tree import (
     Binary,
     Braces,
     Call,

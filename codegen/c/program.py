@@ -9,12 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tcomp.codegen.c_checks import FAULT, find_checks
-from tcomp.codegen.c_index import scalar_code
-from tcomp.codegen.c_kernel import DEFAULT, COptions, instances, kernel_function, kernel_parameters, print_unit, scratch_bytes
-from tcomp.codegen.c_names import spell
-from tcomp.codegen.c_printer import print_c
-from tcomp.codegen.c_tree import (
+from tcomp.codegen.c.index import scalar_code
+from tcomp.codegen.c.kernel import DEFAULT, COptions, instances, kernel_function, kernel_parameters, print_unit, scratch_bytes
+from tcomp.codegen.c.printer import print_c
+from tcomp.codegen.c.tree import (
     Braces,
     CExpression,
     Comment,
@@ -32,6 +30,8 @@ from tcomp.codegen.c_tree import (
     Subscript,
     call,
 )
+from tcomp.codegen.checks import FAULT, find_checks
+from tcomp.codegen.names import spell
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval

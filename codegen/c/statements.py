@@ -16,12 +16,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 
-from tcomp.codegen.c_expressions import Context, ExpressionWriter, Point
-from tcomp.codegen.c_layout import looped_axes
-from tcomp.codegen.c_memory import Address, Register, read_scalar, read_vector, write_scalar, write_vector
-from tcomp.codegen.c_names import Names
-from tcomp.codegen.c_operators import apply_operator, fold, identity, state_dtype
-from tcomp.codegen.c_tree import (
+from tcomp.codegen.c.expressions import Context, ExpressionWriter, Point
+from tcomp.codegen.c.layout import looped_axes
+from tcomp.codegen.c.memory import Address, Register, read_scalar, read_vector, write_scalar, write_vector
+from tcomp.codegen.c.operators import apply_operator, fold, identity, state_dtype
+from tcomp.codegen.c.tree import (
     Binary,
     CExpression,
     Conditional,
@@ -38,14 +37,15 @@ from tcomp.codegen.c_tree import (
     both,
     call,
 )
-from tcomp.codegen.c_types import Value, broadcast, c_type, convert, reduce_lanes, settle
+from tcomp.codegen.c.types import Value, broadcast, c_type, convert, reduce_lanes, settle
+from tcomp.codegen.names import Names
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, boolean
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Expr, Load, as_index, loads, walk_index
 from tcomp.ir.tile import Assign, Axis
 from tcomp.ir.tile_scope import Place
 from tcomp.ir.tile_text import print_assign
-from tcomp.ir.typing import expression_dtype
 
 COMPOUND = {"+": "+=", "*": "*="}
 ACCUMULATORS = 4

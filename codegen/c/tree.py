@@ -1,4 +1,4 @@
-"""A small tree of C, as much as the generated code needs. `tcomp.codegen.c_printer` prints it.
+"""A small tree of C, as much as the generated code needs. `tcomp.codegen.c.printer` prints it.
 
     expression := Name | Integer | Float | Call | Binary | Unary | Conditional | Subscript | Convert | Braces
     statement  := Declare | DeclareArray | Set | Evaluate | For | If | Scope | Return | Comment | Directive | Function

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tcomp.codegen.c_tree import CExpression, Convert, Float, Integer, Name, Subscript, Unary, call
+from tcomp.codegen.c.tree import CExpression, Convert, Float, Integer, Name, Subscript, Unary, call
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Number

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tcomp.codegen.triton_index import Space
-from tcomp.codegen.triton_scope import Memory, State
-from tcomp.codegen.triton_tree import Binary, Evaluate, Literal, Name, TExpression, call, shape
-from tcomp.codegen.triton_types import Value, operand, retype, settle, triton_type
+from tcomp.codegen.triton.index import Space
+from tcomp.codegen.triton.scope import Memory, State
+from tcomp.codegen.triton.tree import Binary, Evaluate, Literal, Name, TExpression, call, shape
+from tcomp.codegen.triton.types import Value, operand, retype, settle, triton_type
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.tile import Assign

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tcomp.codegen.c_body import buffer_bytes
-from tcomp.codegen.triton_dot import Precision
-from tcomp.codegen.triton_hazards import Barriers, Path
-from tcomp.codegen.triton_index import IndexWriter, Space, no_values
-from tcomp.codegen.triton_liveness import Liveness
-from tcomp.codegen.triton_operators import scan_axis
-from tcomp.codegen.triton_scope import Memory, Register, State
-from tcomp.codegen.triton_statements import Manner, write_assign
-from tcomp.codegen.triton_tree import Binary, Call, Evaluate, For, Literal, Name, Set, add, call
-from tcomp.codegen.triton_types import Value, convert, triton_type
+from tcomp.codegen.c.body import buffer_bytes
+from tcomp.codegen.triton.dot import Precision
+from tcomp.codegen.triton.hazards import Barriers, Path
+from tcomp.codegen.triton.index import IndexWriter, Space, no_values
+from tcomp.codegen.triton.liveness import Liveness
+from tcomp.codegen.triton.operators import scan_axis
+from tcomp.codegen.triton.scope import Memory, Register, State
+from tcomp.codegen.triton.statements import Manner, write_assign
+from tcomp.codegen.triton.tree import Binary, Call, Evaluate, For, Literal, Name, Set, add, call
+from tcomp.codegen.triton.types import Value, convert, triton_type
 from tcomp.ir.dtypes import i32, i64
 from tcomp.ir.expressions import as_index
 from tcomp.ir.index import interval

@@ -24,8 +24,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from tcomp.codegen.cache import BuildCache
-from tcomp.codegen.triton_files import WARP, Resources, build_module
-from tcomp.codegen.triton_kernel import TritonUnit
+from tcomp.codegen.triton.files import WARP, Resources, build_module
+from tcomp.codegen.triton.kernel import TritonUnit
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.target import Gpu
 

@@ -4,7 +4,7 @@
 
 is one, with any number of axes in the place of m, n and k; axes that both factors and the result have are a batch. Factors that are
 widened for the sum are taken as they are in memory where products stay exact: f16, bf16 and 8-bit floats with their like, small
-integers as bf16 or f16 beside such, i8 with i8. `tcomp.codegen.triton_dot` writes the product.
+integers as bf16 or f16 beside such, i8 with i8. `tcomp.codegen.triton.dot` writes the product.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, bf16, boolean, f16, f32, f64, i8, i32, i64
 from tcomp.ir.expressions import Apply, Cast, Expr, apply, variables
 from tcomp.ir.tile import Assign, Axis
-from tcomp.ir.typing import expression_dtype
 
 TINY = frozenset({"i8", "u8", "bool", "e4m3", "e5m2"})
 """Types all of whose values are values of f16 and of bf16."""

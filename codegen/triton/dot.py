@@ -7,12 +7,12 @@ from dataclasses import replace
 from math import prod
 from typing import Literal as OneOf
 
-from tcomp.codegen.triton_contraction import Dot
-from tcomp.codegen.triton_expressions import ExpressionWriter
-from tcomp.codegen.triton_index import Space
-from tcomp.codegen.triton_scope import State
-from tcomp.codegen.triton_tree import Literal, TExpression, Tuple, call, shape
-from tcomp.codegen.triton_types import Value, settle, triton_type
+from tcomp.codegen.triton.contraction import Dot
+from tcomp.codegen.triton.expressions import ExpressionWriter
+from tcomp.codegen.triton.index import Space
+from tcomp.codegen.triton.scope import State
+from tcomp.codegen.triton.tree import Literal, TExpression, Tuple, call, shape
+from tcomp.codegen.triton.types import Value, settle, triton_type
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import Expr
 from tcomp.ir.tile import Axis

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from tcomp.codegen.triton_index import LIMIT, IndexWriter, Space
-from tcomp.codegen.triton_memory import MemoryReader
-from tcomp.codegen.triton_operators import apply_operator, fold_axis, identity
-from tcomp.codegen.triton_scope import Register, State
-from tcomp.codegen.triton_tree import Binary, Literal, Name, TExpression, Tuple, call
-from tcomp.codegen.triton_types import Value, convert, literal
+from tcomp.codegen.triton.index import LIMIT, IndexWriter, Space
+from tcomp.codegen.triton.memory import MemoryReader
+from tcomp.codegen.triton.operators import apply_operator, fold_axis, identity
+from tcomp.codegen.triton.scope import Register, State
+from tcomp.codegen.triton.tree import Binary, Literal, Name, TExpression, Tuple, call
+from tcomp.codegen.triton.types import Value, convert, literal
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, boolean, e4m3, f32, i32, i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index, loads, variables, walk
 from tcomp.ir.tile import Axis
-from tcomp.ir.typing import expression_dtype
 
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 KEEPS_ZERO = frozenset({"add", "sub", "mul", "abs", "maximum", "minimum"})

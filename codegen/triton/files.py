@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcomp.codegen.cache import BuildCache, hash_parts
-from tcomp.codegen.triton_kernel import TritonUnit, module_source
+from tcomp.codegen.triton.kernel import TritonUnit, module_source
 from tcomp.ir.target import Gpu
 
 WARP = 32

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from tcomp.codegen.triton_scope import State
-from tcomp.codegen.triton_tree import Binary, Expand, Literal, TExpression, add, call
-from tcomp.codegen.triton_types import Value, convert
+from tcomp.codegen.triton.scope import State
+from tcomp.codegen.triton.tree import Binary, Expand, Literal, TExpression, add, call
+from tcomp.codegen.triton.types import Value, convert
 from tcomp.ir.dtypes import i32, i64
 from tcomp.ir.expressions import (
     ZERO,

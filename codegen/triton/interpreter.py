@@ -16,7 +16,7 @@ import numpy
 from triton.runtime.interpreter import InterpretedFunction, ReduceOps, ScanOps, TensorHandle, interpreter_builder
 
 from tcomp.ir.dtypes import DType, bf16, e4m3, e5m2, f16, f32, f64
-from tcomp.ir.evaluate_dtypes import Array, round_float
+from tcomp.ir.evaluate.arrays import Array, round_float
 
 FLOATS = {"fp64": f64, "fp32": f32, "fp16": f16, "bf16": bf16, "fp8e4nv": e4m3, "fp8e5": e5m2}
 """What Triton calls our floats."""

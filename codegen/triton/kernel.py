@@ -2,9 +2,9 @@
 
     def NAME(X, ..., Y, N, scratch, faults)
 
-is for a grid of one dimension with as many programs as the parallel loops have instances (`tcomp.codegen.c_kernel.instances`),
+is for a grid of one dimension with as many programs as the parallel loops have instances (`tcomp.codegen.c.kernel.instances`),
 counted with the last loop fastest. `scratch`, where a kernel has buffers, is memory of TritonUnit.scratch bytes for each instance;
-`faults`, where it is indexed by data, is an int32 for each check of `tcomp.codegen.c_checks`, which becomes 1 if the check fails.
+`faults`, where it is indexed by data, is an int32 for each check of `tcomp.codegen.checks`, which becomes 1 if the check fails.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import keyword
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tcomp.codegen.c_checks import find_checks
-from tcomp.codegen.c_kernel import parallel_loops, trip_count
-from tcomp.codegen.c_names import Names, spell
-from tcomp.codegen.triton_body import SCRATCH, BodyWriter, buffer_offsets
-from tcomp.codegen.triton_dot import Precision
-from tcomp.codegen.triton_hazards import find_barriers
-from tcomp.codegen.triton_index import IndexWriter, Space, no_values
-from tcomp.codegen.triton_memory import FAULTS
-from tcomp.codegen.triton_padding import plan_padding
-from tcomp.codegen.triton_prepare import prepare_kernel
-from tcomp.codegen.triton_printer import print_triton
-from tcomp.codegen.triton_scope import State
-from tcomp.codegen.triton_sources import find_functions, support_functions
-from tcomp.codegen.triton_tree import Binary, Comment, Function, Literal, Name, Parameter, Set, add, call
-from tcomp.codegen.triton_types import POINTER_TYPES, Value
+from tcomp.codegen.c.kernel import parallel_loops, trip_count
+from tcomp.codegen.checks import find_checks
+from tcomp.codegen.names import Names, spell
+from tcomp.codegen.triton.body import SCRATCH, BodyWriter, buffer_offsets
+from tcomp.codegen.triton.dot import Precision
+from tcomp.codegen.triton.hazards import find_barriers
+from tcomp.codegen.triton.index import IndexWriter, Space, no_values
+from tcomp.codegen.triton.memory import FAULTS
+from tcomp.codegen.triton.padding import plan_padding
+from tcomp.codegen.triton.prepare import prepare_kernel
+from tcomp.codegen.triton.printer import print_triton
+from tcomp.codegen.triton.scope import State
+from tcomp.codegen.triton.sources import find_functions, support_functions
+from tcomp.codegen.triton.tree import Binary, Comment, Function, Literal, Name, Parameter, Set, add, call
+from tcomp.codegen.triton.types import POINTER_TYPES, Value
 from tcomp.ir.dtypes import i32, i64
 from tcomp.ir.expressions import ZERO
 from tcomp.ir.index import Bounds

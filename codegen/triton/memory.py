@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from tcomp.codegen.c_checks import FAULT
-from tcomp.codegen.triton_index import IndexWriter, Space
-from tcomp.codegen.triton_operators import apply_operator
-from tcomp.codegen.triton_scope import Loaded, Memory, State
-from tcomp.codegen.triton_tree import Binary, Evaluate, Literal, Name, TExpression, add, call, shape
-from tcomp.codegen.triton_types import Value, convert, literal, triton_type
+from tcomp.codegen.checks import FAULT
+from tcomp.codegen.triton.index import IndexWriter, Space
+from tcomp.codegen.triton.operators import apply_operator
+from tcomp.codegen.triton.scope import Loaded, Memory, State
+from tcomp.codegen.triton.tree import Binary, Evaluate, Literal, Name, TExpression, add, call, shape
+from tcomp.codegen.triton.types import Value, convert, literal, triton_type
 from tcomp.ir.dtypes import boolean, i32, i64
 from tcomp.ir.expressions import ZERO, Expr, Index, Load, Number, Ordinal, as_index, index_variables, zero
 from tcomp.ir.index import interval, is_data

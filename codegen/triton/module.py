@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import triton
 
-from tcomp.codegen.triton_interpreter import InterpretedKernel
-from tcomp.codegen.triton_sources import find_functions
+from tcomp.codegen.triton.interpreter import InterpretedKernel
+from tcomp.codegen.triton.sources import find_functions
 
 
 def load_functions(path: Path, mode: Literal["jit", "interpret"]) -> dict[str, Any]:

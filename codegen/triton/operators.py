@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tcomp.codegen.triton_tree import Binary, Literal, Name, TExpression, Unary, call
-from tcomp.codegen.triton_types import Value, convert, operand, settle
+from tcomp.codegen.triton.tree import Binary, Literal, Name, TExpression, Unary, call
+from tcomp.codegen.triton.types import Value, convert, operand, settle
 from tcomp.ir.dtypes import DType, boolean, compute_dtype, f32, i32
 from tcomp.ir.expressions import Constant
 from tcomp.ir.monoids import MONOIDS

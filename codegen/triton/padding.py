@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from tcomp.codegen.triton_contraction import find_dot
-from tcomp.codegen.triton_scope import next_power
+from tcomp.codegen.triton.contraction import find_dot
+from tcomp.codegen.triton.scope import next_power
 from tcomp.ir.tile import Axis, Kernel
 from tcomp.ir.tile_scope import find_sites
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from math import prod
 
-from tcomp.codegen.triton_contraction import find_dot
-from tcomp.codegen.triton_scope import next_power
+from tcomp.codegen.triton.contraction import find_dot
+from tcomp.codegen.triton.scope import next_power
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype, i64
 from tcomp.ir.expressions import (
     Cast,
@@ -37,7 +38,6 @@ from tcomp.ir.expressions import (
 from tcomp.ir.monoids import MONOIDS, position_of
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
 from tcomp.ir.tile_scope import Place
-from tcomp.ir.typing import expression_dtype
 
 MOST_POINTS = 2**17
 """Points of one statement that are held at once; beyond it axes become loops where that is possible."""

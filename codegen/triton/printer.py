@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
-from tcomp.codegen.triton_tree import (
+from tcomp.codegen.triton.tree import (
     Binary,
     Call,
     Comment,

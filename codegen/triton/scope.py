@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from tcomp.codegen.c_names import Names
-from tcomp.codegen.triton_tree import Literal, Set, TExpression, TStatement, call, shape
-from tcomp.codegen.triton_types import Value, named, triton_type
+from tcomp.codegen.names import Names
+from tcomp.codegen.triton.tree import Literal, Set, TExpression, TStatement, call, shape
+from tcomp.codegen.triton.types import Value, named, triton_type
 from tcomp.ir.dtypes import DType, i32
 from tcomp.ir.expressions import Index, Number, as_index, substitute_index, zero
 from tcomp.ir.index import Bounds, interval

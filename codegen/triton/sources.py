@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-FILES = ("triton_support.py", "triton_support_math.py", "triton_support_rare.py", "triton_support_atomic.py")
+SUPPORT = Path(__file__).parent / "support"
+FILES = ("basic.py", "math.py", "rare.py", "atomic.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class SupportFunction:
 @functools.cache
 def read_support() -> dict[str, SupportFunction]:
     """All functions of the support files, in their order."""
-    texts = [Path(__file__).with_name(file).read_text() for file in FILES]
+    texts = [(SUPPORT / file).read_text() for file in FILES]
     nodes = [(node, text) for text in texts for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     names = {node.name for node, _ in nodes}
     found: dict[str, SupportFunction] = {}

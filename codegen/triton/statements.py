@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from tcomp.codegen.triton_atomics import write_atomic
-from tcomp.codegen.triton_contraction import Dot, find_dot
-from tcomp.codegen.triton_dot import DotWriter, Precision
-from tcomp.codegen.triton_expressions import ExpressionWriter, both
-from tcomp.codegen.triton_index import Space
-from tcomp.codegen.triton_operators import fold, fold_axis, identity
-from tcomp.codegen.triton_scope import Register, State
-from tcomp.codegen.triton_tree import Evaluate, Set, TExpression, call, shape
-from tcomp.codegen.triton_types import Value, literal, operand, retype, settle, triton_type
+from tcomp.codegen.triton.atomics import write_atomic
+from tcomp.codegen.triton.contraction import Dot, find_dot
+from tcomp.codegen.triton.dot import DotWriter, Precision
+from tcomp.codegen.triton.expressions import ExpressionWriter, both
+from tcomp.codegen.triton.index import Space
+from tcomp.codegen.triton.operators import fold, fold_axis, identity
+from tcomp.codegen.triton.scope import Register, State
+from tcomp.codegen.triton.tree import Evaluate, Set, TExpression, call, shape
+from tcomp.codegen.triton.types import Value, literal, operand, retype, settle, triton_type
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import ZERO, Cast, Expr, Index, Load, substitute, substitute_index
 from tcomp.ir.tile import Assign
 from tcomp.ir.tile_text import print_assign
-from tcomp.ir.typing import expression_dtype
 
 MOST_ELEMENTS = 2**20
 """How many elements a tensor of Triton may have."""

@@ -1,4 +1,4 @@
-"""A small tree of the Python that Triton kernels are written in. `tcomp.codegen.triton_printer` prints it.
+"""A small tree of the Python that Triton kernels are written in. `tcomp.codegen.triton.printer` prints it.
 
     expression := Name | Literal | Call | To | Expand | Binary | Unary | Tuple
     statement  := Set | Evaluate | For | Comment | Function

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from tcomp.codegen.triton_tree import Binary, Literal, Name, TExpression, To, Tuple, call
+from tcomp.codegen.triton.tree import Binary, Literal, Name, TExpression, To, Tuple, call
 from tcomp.ir.dtypes import DType, f32, i32
 from tcomp.ir.expressions import Number
 

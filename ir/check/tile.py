@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from tcomp.ir.check.tile_bounds import check_bounds
+from tcomp.ir.check.types import check_index_dtypes, expression_dtype
 from tcomp.ir.dtypes import DTYPES, boolean
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Index, index_variables, variables, walk_index
-from tcomp.ir.lexer import is_name
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import TYPE_KINDS
+from tcomp.ir.parse.lexer import is_name
 from tcomp.ir.text import print_expression, print_index
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
-from tcomp.ir.tile_bounds import check_bounds
 from tcomp.ir.tile_scope import Site, find_sites, place_shape
 from tcomp.ir.tile_text import print_axis
-from tcomp.ir.typing import check_index_dtypes, expression_dtype
 
 
 def check_kernel(kernel: Kernel) -> None:

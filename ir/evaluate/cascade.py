@@ -13,9 +13,9 @@ import numpy
 
 from tcomp.ir.cascade import Cascade, Iteration, Symbol, Tensor
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate_dtypes import Array, round_float, storage
-from tcomp.ir.evaluate_einsum import EinsumEvaluator
-from tcomp.ir.evaluate_expression import extent_value
+from tcomp.ir.evaluate.arrays import Array, round_float, storage
+from tcomp.ir.evaluate.einsum import EinsumEvaluator
+from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.text import print_tensor
 
 

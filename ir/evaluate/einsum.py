@@ -15,10 +15,11 @@ from typing import Any
 import numpy
 
 from tcomp.ir.cascade import Einsum, Iteration, Rank
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate_dtypes import Array, convert, storage
-from tcomp.ir.evaluate_expression import (
+from tcomp.ir.evaluate.arrays import Array, convert, storage
+from tcomp.ir.evaluate.expressions import (
     Environment,
     OutsideError,
     evaluate_expression,
@@ -26,11 +27,10 @@ from tcomp.ir.evaluate_expression import (
     extent_value,
     read_array,
 )
-from tcomp.ir.evaluate_monoid import State, fold_groups, fold_last_axis, identity_state, merge_states
+from tcomp.ir.evaluate.monoids import State, fold_groups, fold_last_axis, identity_state, merge_states
 from tcomp.ir.expressions import Apply, Expr, Number, as_index, variables
 from tcomp.ir.monoids import MONOIDS, position_of
 from tcomp.ir.text import print_einsum
-from tcomp.ir.typing import expression_dtype
 
 LARGEST_SPACE = 2**24
 

@@ -9,7 +9,7 @@ from typing import TypeAlias, assert_never
 import numpy
 
 from tcomp.ir.dtypes import DType, boolean, i64
-from tcomp.ir.evaluate_dtypes import Array, convert, round_float, storage
+from tcomp.ir.evaluate.arrays import Array, convert, round_float, storage
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, Quotient, Remainder, Value, Variable
 from tcomp.ir.operators import OPERATORS
 

@@ -10,8 +10,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate_dtypes import Array, storage
-from tcomp.ir.evaluate_expression import OutsideError, read_array
+from tcomp.ir.evaluate.arrays import Array, storage
+from tcomp.ir.evaluate.expressions import OutsideError, read_array
 from tcomp.ir.expressions import Number, as_index
 from tcomp.ir.tile import Argument, span_elements
 

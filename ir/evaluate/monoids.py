@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy
 
 from tcomp.ir.dtypes import DType, i64
-from tcomp.ir.evaluate_dtypes import Array, convert, storage
-from tcomp.ir.evaluate_expression import Environment, evaluate_expression, make_array
+from tcomp.ir.evaluate.arrays import Array, convert, storage
+from tcomp.ir.evaluate.expressions import Environment, evaluate_expression, make_array
 from tcomp.ir.expressions import Expr, Number
 from tcomp.ir.monoids import Monoid, state_names
 from tcomp.ir.operators import OPERATORS

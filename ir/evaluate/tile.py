@@ -17,18 +17,18 @@ from typing import assert_never
 
 import numpy
 
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate_dtypes import Array, convert
-from tcomp.ir.evaluate_expression import Environment, OutsideError, evaluate_expression, evaluate_index
-from tcomp.ir.evaluate_monoid import fold_groups, fold_last_axis, merge_states
+from tcomp.ir.evaluate.arrays import Array, convert
+from tcomp.ir.evaluate.expressions import Environment, OutsideError, evaluate_expression, evaluate_index
+from tcomp.ir.evaluate.memory import Memory, Positions, RaceError, bind_argument, make_memory
+from tcomp.ir.evaluate.monoids import fold_groups, fold_last_axis, merge_states
 from tcomp.ir.expressions import Index, Number
 from tcomp.ir.index import is_data
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
-from tcomp.ir.tile_memory import Memory, Positions, RaceError, bind_argument, make_memory
 from tcomp.ir.tile_text import print_assign
-from tcomp.ir.typing import expression_dtype
 
 
 def evaluate_kernel(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Source, Statement, Symbol, Tensor
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expression_parser import read_dtype, read_expression, read_index, read_index_list, suggest
 from tcomp.ir.expressions import Expr, Index
-from tcomp.ir.lexer import Cursor
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.parse.expressions import read_dtype, read_expression, read_index, read_index_list, suggest
+from tcomp.ir.parse.lexer import Cursor
 
 
 def parse_cascade(text: str) -> Cascade:

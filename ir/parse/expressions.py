@@ -11,8 +11,8 @@ from math import inf, nan
 
 from tcomp.ir.dtypes import DTYPES, DType, boolean, f32, i64
 from tcomp.ir.expressions import ZERO, Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index, constant, value_index
-from tcomp.ir.lexer import Cursor, Token
 from tcomp.ir.operators import OPERATORS, Operator
+from tcomp.ir.parse.lexer import Cursor, Token
 
 _INFIX: dict[str, Operator] = {row.infix: row for row in OPERATORS.values() if row.infix and row.arity == 2}
 _PREFIX: dict[str, Operator] = {row.infix: row for row in OPERATORS.values() if row.infix and row.arity == 1}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tcomp.ir.expression_parser import read_index
-from tcomp.ir.lexer import Cursor
-from tcomp.ir.parser import read_symbols
+from tcomp.ir.parse.cascade import read_symbols
+from tcomp.ir.parse.expressions import read_index
+from tcomp.ir.parse.lexer import Cursor
 from tcomp.ir.plan import Place, Plan, Step
 
 

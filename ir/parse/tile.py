@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from tcomp.ir.expression_parser import read_dtype, read_expression, read_index, read_index_list, suggest
-from tcomp.ir.lexer import Cursor
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.parser import read_symbols
+from tcomp.ir.parse.cascade import read_symbols
+from tcomp.ir.parse.expressions import read_dtype, read_expression, read_index, read_index_list, suggest
+from tcomp.ir.parse.lexer import Cursor
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, contiguous_strides
 
 Role: TypeAlias = Literal["in", "out", "inout"]

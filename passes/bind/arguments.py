@@ -35,7 +35,7 @@ from tcomp.ir.index import Bounds, interval
 from tcomp.ir.text import print_index
 from tcomp.ir.tile import span_bytes
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
-from tcomp.passes.group import Group
+from tcomp.passes.einsums.group import Group
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, as_index, map_load_indices, substitute_index
 from tcomp.ir.index import Bounds, simplify_index
 from tcomp.ir.traverse import map_einsum_loads
-from tcomp.passes.arguments import Bound, Memory, Operand
+from tcomp.passes.bind.arguments import Bound, Memory, Operand
 
 
 def joint_rank(name: str, ranks: tuple[Rank, ...]) -> tuple[Rank, dict[str, Index]]:

@@ -14,11 +14,11 @@ from collections.abc import Collection, Mapping
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import Index, Load, index_variables, loads
 from tcomp.ir.tile import contiguous_strides
-from tcomp.passes.arguments import Memory
-from tcomp.passes.contraction import find_contraction
-from tcomp.passes.group import Group
-from tcomp.passes.rolling import shape_in_memory
-from tcomp.passes.tiles import typical
+from tcomp.passes.bind.arguments import Memory
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.rolling import shape_in_memory
 
 
 def choose_layouts(

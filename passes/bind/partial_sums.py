@@ -21,15 +21,15 @@ from dataclasses import replace
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype, f32, f64
 from tcomp.ir.expressions import Cast, Expr, Index, as_index
 from tcomp.ir.index import Bounds, simplify_index
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Loop, TileStatement
-from tcomp.ir.typing import expression_dtype
-from tcomp.passes.arguments import Bound
-from tcomp.passes.lowering import Lowering
-from tcomp.passes.tiles import typical
+from tcomp.passes.bind.arguments import Bound
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.lower.lowering import Lowering
 
 LONGEST = 16
 """Steps of a partial sum: folding it costs a fifth of the additions in the first-level cache, and nothing beyond it.

@@ -21,9 +21,9 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import ONE, ZERO, Load, Ordinal, as_index, index_variables, walk
 from tcomp.ir.target import Cpu
 from tcomp.ir.traverse import einsum_loads, parts
-from tcomp.passes.arguments import Memory
-from tcomp.passes.group import Group, Window
-from tcomp.passes.scan import is_held, merge_maps, step_slot, updates_in_place
+from tcomp.passes.bind.arguments import Memory
+from tcomp.passes.einsums.group import Group, Window
+from tcomp.passes.groups.iteration import is_held, merge_maps, step_slot, updates_in_place
 
 WORTH = 4
 """Windows are opened where what is read step by step takes more than so many caches of a core (L2); a window fills one."""

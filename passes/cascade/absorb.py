@@ -22,8 +22,8 @@ from math import prod
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
 from tcomp.ir.expressions import Index, Load, as_index, loads
 from tcomp.ir.traverse import rename_ranks
-from tcomp.passes.rebuild import count_readers
-from tcomp.passes.tiles import typical
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.einsums.rebuild import count_readers
 
 
 def absorb_maps(cascade: Cascade) -> Cascade:

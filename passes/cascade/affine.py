@@ -9,7 +9,7 @@
     Y: f32[n:N, k:64] = sum(c:32) X[n, c] * W.scaled[k, c]
     Z: f32[n:N, k:64] = Y[n, k] + Z.shift[k]
 
-W, mean, scale and beta depend on weights alone, so the first two are computed once (`tcomp.passes.fold`). That a chain of maps is
+W, mean, scale and beta depend on weights alone, so the first two are computed once (`tcomp.passes.cascade.fold`). That a chain of maps is
 affine in Y is derived from its expressions. Roundings change, so this runs only where numerics need not be strict.
 """
 
@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank, Statement
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import (
     Apply,
@@ -34,9 +35,8 @@ from tcomp.ir.expressions import (
     substitute_index,
     variables,
 )
-from tcomp.ir.typing import expression_dtype
-from tcomp.passes.operands import static_tensors
-from tcomp.passes.rebuild import count_readers, statement_einsums
+from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.einsums.rebuild import count_readers, statement_einsums
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from tcomp.ir.cascade import Cascade, Einsum, Statement
 from tcomp.ir.dtypes import f16
 from tcomp.ir.expressions import Apply, Constant, Expr, Load, map_loads, substitute
-from tcomp.passes.contraction import find_contraction
-from tcomp.passes.operands import static_tensors
-from tcomp.passes.rebuild import count_readers
+from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.rebuild import count_readers
 
 LARGEST_FACTOR = 2.0**16
 """Factors and their product lie between this and its inverse, so that no scaled operand overflows or vanishes that did not before."""

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement, Tensor
 from tcomp.ir.expressions import Load, as_index, index_variables, variables
-from tcomp.passes.dead import drop_dead
-from tcomp.passes.operands import static_tensors
-from tcomp.passes.rebuild import statement_einsums
+from tcomp.passes.cascade.dead import drop_dead
+from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.einsums.rebuild import statement_einsums
 
 
 def fold_weights(cascade: Cascade, late: Collection[str] = ()) -> tuple[Cascade, Cascade]:

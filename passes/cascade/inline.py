@@ -35,9 +35,9 @@ from tcomp.ir.expressions import (
     walk,
 )
 from tcomp.ir.index import Bounds, is_data, is_inside, simplify_indices
-from tcomp.passes.lowering import cost
-from tcomp.passes.rebuild import map_einsums, map_expressions
-from tcomp.passes.slots import held_inside, read_inside, replace_slots
+from tcomp.passes.einsums.rebuild import map_einsums, map_expressions
+from tcomp.passes.einsums.slots import held_inside, read_inside, replace_slots
+from tcomp.passes.lower.lowering import cost
 
 LARGEST_INDEX_MAP = 8
 """Nodes of an integer map that is still inlined into an index."""

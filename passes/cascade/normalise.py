@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.expressions import (
     ONE,
     ZERO,
@@ -34,8 +35,7 @@ from tcomp.ir.expressions import (
 )
 from tcomp.ir.index import Bounds, floor_divide, interval, modulo, simplify_indices
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads
-from tcomp.ir.typing import expression_dtype
-from tcomp.passes.rebuild import map_expressions
+from tcomp.passes.einsums.rebuild import map_expressions
 
 LARGEST_ROUNDS = 8
 """Splits of one einsum; a chain longer than this keeps its divisions."""

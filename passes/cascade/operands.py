@@ -6,7 +6,7 @@
     W.pack: f32[k.1:2, r:3, s:3, c:32, k.0:32] = W[k.0 + 32*k.1, c, r, s]
     Y: f32[n:1, k:64, p:56, q:56] = sum(r:3, s:3, c:32) X.pad[n, p + r, q + s, c] * W.pack[k // 32, r, s, c, k % 32]
 
-What is packed from weights alone is computed once (`tcomp.passes.fold`). An operand computed at run time is packed only if enough rows
+What is packed from weights alone is computed once (`tcomp.passes.cascade.fold`). An operand computed at run time is packed only if enough rows
 share it, and not at all if its lanes are already adjacent in memory. A map of inputs that nothing else reads is computed as it is packed:
 
     B: f32[n:64, k:256] = X[n, k] / norm[n]
@@ -36,12 +36,12 @@ from tcomp.ir.expressions import (
 )
 from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
 from tcomp.ir.target import Cpu
-from tcomp.passes.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
-from tcomp.passes.inline import read_through
-from tcomp.passes.rebuild import count_readers
-from tcomp.passes.rules import Context
-from tcomp.passes.simplify import Simplifier, rules_by_root
-from tcomp.passes.tiles import lane_tile
+from tcomp.passes.cascade.inline import read_through
+from tcomp.passes.cascade.rules.rule import Context
+from tcomp.passes.cascade.simplify import Simplifier, rules_by_root
+from tcomp.passes.cost.cpu import lane_tile
+from tcomp.passes.einsums.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
+from tcomp.passes.einsums.rebuild import count_readers
 
 ROWS_WORTH_PACKING = 12
 """Rows that must share an operand computed at run time before packing it pays: fewer are one tile, which reads each element once.

@@ -23,10 +23,10 @@ except ImportError:
     opt_einsum = None
 
 from tcomp.ir.cascade import Cascade, Einsum, Statement
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import Apply, Expr, Load, apply, as_index, loads, variables
-from tcomp.ir.typing import expression_dtype
-from tcomp.passes.tiles import typical
+from tcomp.passes.cost.cpu import typical
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@
       =>
     Z: f32[i:1024, j:1024] = X[i, j] * exp(f32(i64[i - j]) * rate[0])
 
-if rate depends on nothing either. Without this pass D would be folded once (`tcomp.passes.fold`) and kept, and every call would read it
+if rate depends on nothing either. Without this pass D would be folded once (`tcomp.passes.cascade.fold`) and kept, and every call would read it
 from memory. What stays folded is what is costly, what a contraction reads, and what is no larger than what it is made of.
 """
 
@@ -17,11 +17,11 @@ from math import prod
 from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
 from tcomp.ir.expressions import Expr, Load, loads, map_load_indices, map_loads
 from tcomp.ir.index import Bounds, is_data
-from tcomp.passes.contraction import find_contraction
-from tcomp.passes.inline import keeps_checks, read_through
-from tcomp.passes.lowering import cost
-from tcomp.passes.rebuild import map_expressions, statement_einsums
-from tcomp.passes.tiles import typical
+from tcomp.passes.cascade.inline import keeps_checks, read_through
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.rebuild import map_expressions, statement_einsums
+from tcomp.passes.lower.lowering import cost
 
 MOST_COST = 48
 """Arithmetic of one element, in instructions: reading 64 bytes from memory takes about as long as this for a vector of elements."""

@@ -33,12 +33,12 @@ from tcomp.ir.expressions import (
 )
 from tcomp.ir.index import Bounds
 from tcomp.ir.operators import OPERATORS
-from tcomp.passes.rebuild import map_expressions
-from tcomp.passes.rules import Context, Rule, root_of
-from tcomp.passes.rules_arithmetic import ARITHMETIC
-from tcomp.passes.rules_logic import LOGIC
-from tcomp.passes.rules_position import POSITION
-from tcomp.passes.slots import replace_slots
+from tcomp.passes.cascade.rules.arithmetic import ARITHMETIC
+from tcomp.passes.cascade.rules.logic import LOGIC
+from tcomp.passes.cascade.rules.position import POSITION
+from tcomp.passes.cascade.rules.rule import Context, Rule, root_of
+from tcomp.passes.einsums.rebuild import map_expressions
+from tcomp.passes.einsums.slots import replace_slots
 
 RULES: tuple[Rule, ...] = (*ARITHMETIC, *LOGIC, *POSITION)
 

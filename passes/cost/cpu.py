@@ -13,7 +13,7 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.target import Cpu
-from tcomp.passes.contraction import Contraction
+from tcomp.passes.einsums.contraction import Contraction
 
 FMA_LATENCY = 4
 FMA_PORTS = 2

@@ -26,7 +26,7 @@ def map_einsums(cascade: Cascade, change: Callable[[Einsum], Einsum]) -> Cascade
 def map_expressions(einsum: Einsum, change: Callable[[Expr, Bounds], Expr], bounds: Bounds) -> Einsum:
     """Apply `change` to the expression, predicate and initial value of an einsum; the same einsum if nothing changed.
 
-    Its slots stay: for changes that keep the value of an index there is `tcomp.passes.slots`, for all others `tcomp.ir.traverse`.
+    Its slots stay: for changes that keep the value of an index there is `tcomp.passes.einsums.slots`, for all others `tcomp.ir.traverse`.
     """
     expression = change(einsum.expression, bounds)
     where = None if einsum.where is None else change(einsum.where, bounds)

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import compute_dtype, i64
 from tcomp.ir.expressions import (
     Cast,
@@ -37,7 +38,6 @@ from tcomp.ir.expressions import (
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.traverse import map_einsum, move_slots
-from tcomp.ir.typing import expression_dtype
 
 
 def replace_slots(einsum: Einsum, slots: tuple[Index, ...], cascade: Cascade, tensors: Mapping[str, Tensor]) -> Einsum:

@@ -9,7 +9,7 @@
 Nothing here knows what the three compute: any nest between two contractions qualifies if the tensors between them are read once, all
 three agree on the ranks (h, i), and j is what the first one's lanes, the nest's inner rank and the last one's reduced rank have in
 common. On a CPU it pays when the tensor between them does not fit in cache. On a GPU, where no instance has memory to keep rows in, it
-takes a nest that one pass computes (`tcomp.passes.one_pass`), and any free rank of the first one may be its lanes.
+takes a nest that one pass computes (`tcomp.passes.one_pass.derive`), and any free rank of the first one may be its lanes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import loads
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.traverse import rename_ranks
-from tcomp.passes.contraction import Contraction, find_contraction, panel_of
-from tcomp.passes.group import Group
-from tcomp.passes.one_pass import find_one_pass
-from tcomp.passes.tiles import LARGEST_ROWS, fits_registers, typical
+from tcomp.passes.cost.cpu import LARGEST_ROWS, fits_registers, typical
+from tcomp.passes.einsums.contraction import Contraction, find_contraction, panel_of
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.one_pass.derive import find_one_pass
 
 LARGEST_HEAD = 256
 """Elements of a row of either operand that an instance on a GPU holds whole."""

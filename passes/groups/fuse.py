@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, replace
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.expressions import Load, loads
 from tcomp.ir.traverse import rename_ranks
-from tcomp.passes.contraction import find_contraction
-from tcomp.passes.group import Group
-from tcomp.passes.operands import static_tensors
-from tcomp.passes.rebuild import count_readers, statement_einsums
-from tcomp.passes.scan import is_held, merge_maps, scan_group
+from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.rebuild import count_readers, statement_einsums
+from tcomp.passes.groups.iteration import is_held, merge_maps, scan_group
 
 LARGEST_GROUP = 48
 """Members of a group: longer chains gain nothing and make kernels that compile slowly."""

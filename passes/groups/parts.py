@@ -37,11 +37,11 @@ from tcomp.ir.expressions import (
 )
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.target import Gpu
-from tcomp.passes.contraction import find_contraction, operand_load
-from tcomp.passes.group import Group
-from tcomp.passes.lower_gpu_scatter import is_concurrent
-from tcomp.passes.tiles import typical
-from tcomp.passes.tiles_gpu import Problem, choose_tiles, cycles
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.cost.gpu import Problem, choose_tiles, cycles
+from tcomp.passes.einsums.contraction import find_contraction, operand_load
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.lower.gpu.scatter import is_concurrent
 
 PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 

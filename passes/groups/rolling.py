@@ -24,8 +24,8 @@ from tcomp.ir.dtypes import i64
 from tcomp.ir.expressions import Expr, Index, Load, Ordinal, as_index, loads, map_load_indices
 from tcomp.ir.target import Gpu, Target
 from tcomp.ir.traverse import map_einsum_loads
-from tcomp.passes.group import Group
-from tcomp.passes.scan import is_held, merge_maps, own_ranks, step_slot, updates_in_place
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.iteration import is_held, merge_maps, own_ranks, step_slot, updates_in_place
 
 
 def roll_steps(groups: tuple[Group, ...], outputs: Collection[str], target: Target) -> tuple[Group, ...]:

@@ -28,9 +28,9 @@ from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype, f64
 from tcomp.ir.expressions import Cast, Expr, Index, Load, apply, as_index, map_load_indices, map_loads, substitute
 from tcomp.ir.monoids import MONOIDS
-from tcomp.passes.group import Group
-from tcomp.passes.partial_sums import is_long_sum
-from tcomp.passes.split_groups import fresh, walks_rows
+from tcomp.passes.bind.partial_sums import is_long_sum
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.parts import fresh, walks_rows
 
 MOST_INSTANCES = 32
 """Instances of a nest, its parts included: enough for the threads of one machine, few enough to fold quickly."""

@@ -20,9 +20,9 @@ from math import prod
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import ONE, Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute, walk
 from tcomp.ir.index import simplify_indices
-from tcomp.passes.group import Group
-from tcomp.passes.inline import keeps_checks, read_through
-from tcomp.passes.tiles import typical
+from tcomp.passes.cascade.inline import keeps_checks, read_through
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.einsums.group import Group
 
 LARGEST_EXPRESSION = 512
 """Nodes of an expression with the maps that sank into it."""

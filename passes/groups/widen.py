@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, bf16, f16, f32
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, loads
 from tcomp.ir.traverse import map_einsum, parts
-from tcomp.ir.typing import expression_dtype
-from tcomp.passes.group import Group
+from tcomp.passes.einsums.group import Group
 
 
 def widen_groups(groups: tuple[Group, ...], cascade: Cascade) -> tuple[Group, ...]:

@@ -16,8 +16,8 @@ from dataclasses import replace
 from tcomp.ir.cascade import Einsum, Symbol
 from tcomp.ir.expressions import Expr, Load, map_load_indices, map_loads, zero
 from tcomp.ir.index import is_inside
-from tcomp.passes.arguments import Bound, Operand
-from tcomp.passes.slots import held_inside
+from tcomp.passes.bind.arguments import Bound, Operand
+from tcomp.passes.einsums.slots import held_inside
 
 
 def guard_loads(bound: Bound, symbols: tuple[Symbol, ...]) -> Bound:

@@ -31,8 +31,8 @@ from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
-from tcomp.passes.arguments import Bound
-from tcomp.passes.joining import joint_rank
+from tcomp.passes.bind.arguments import Bound
+from tcomp.passes.bind.axes import joint_rank
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from tcomp.ir.dtypes import DType, f64
 from tcomp.ir.expressions import Expr, Index, Load, as_index, constant, loads
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
-from tcomp.passes.lower_contract import count_uses
-from tcomp.passes.lower_states import lower_states
-from tcomp.passes.lowering import (
+from tcomp.passes.bind.partial_sums import as_f64, element_dtype, is_cut, nest_sums
+from tcomp.passes.lower.cpu.contract import count_uses
+from tcomp.passes.lower.lowering import (
     Lowering,
     accumulator_dtype,
     bare,
@@ -33,7 +33,7 @@ from tcomp.passes.lowering import (
     parallel_nest,
     short_name,
 )
-from tcomp.passes.partial_sums import as_f64, element_dtype, is_cut, nest_sums
+from tcomp.passes.lower.states import lower_states
 
 CHEAP = 4
 """A map of at most this arithmetic cost is computed again in a later phase rather than kept."""

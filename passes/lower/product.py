@@ -11,8 +11,8 @@ from tcomp.ir.cascade import Rank
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import ONE, ZERO, Cast, Expr, Index, Load, loads
 from tcomp.ir.plan import Matrix, MatrixProduct
-from tcomp.passes.arguments import Bound, Memory
-from tcomp.passes.contraction import find_contraction
+from tcomp.passes.bind.arguments import Bound, Memory
+from tcomp.passes.einsums.contraction import find_contraction
 
 
 def find_product(bound: Bound, arguments: Sequence[str]) -> MatrixProduct | None:

@@ -9,7 +9,7 @@
     }
 
 A step of a member is held in a block where all members are small, and in a buffer otherwise; only what others read is stored, and
-what is too large to be held, of which memory has no more steps than are read (`tcomp.passes.rolling`).
+what is too large to be held, of which memory has no more steps than are read (`tcomp.passes.groups.rolling`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ from tcomp.ir.expressions import (
 from tcomp.ir.index import is_data, is_inside
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
-from tcomp.passes.lowering import (
+from tcomp.passes.groups.iteration import is_held, member_loads, merge_maps, own_ranks, step_slot, updates_in_place
+from tcomp.passes.groups.rolling import roll_index
+from tcomp.passes.lower.lowering import (
     Lowering,
     Split,
     accumulator_dtype,
@@ -48,8 +50,6 @@ from tcomp.passes.lowering import (
     parallel_nest,
     short_name,
 )
-from tcomp.passes.rolling import roll_index
-from tcomp.passes.scan import is_held, member_loads, merge_maps, own_ranks, step_slot, updates_in_place
 
 LARGEST_IN_BLOCKS = 512
 """Elements of all blocks, and of the points of one statement, up to which an iteration runs in the registers of one core."""

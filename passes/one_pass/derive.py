@@ -25,13 +25,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Einsum
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, loads, map_load_indices, map_loads, variables
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.typing import expression_dtype
-from tcomp.passes.group import Group
-from tcomp.passes.rules import is_literal
+from tcomp.passes.cascade.rules.rule import is_literal
+from tcomp.passes.einsums.group import Group
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
     S[j, i] -> kernel f(in x0: f32[J, I], out y: f32[J, I])      f(S, D), then g(D)
         =>     kernel f(inout x0: f32[J, I])                     f(S), then g(S)
 
-Only nests of which `tcomp.ir.tile_reuse` proves that they may. All others stay as they are, and so do these where the arena hardly
+Only nests of which `tcomp.passes.plan.tile_reuse` proves that they may. All others stay as they are, and so do these where the arena hardly
 shrinks: a kernel that writes over its argument is one more to compile where others like it do not.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from tcomp.ir.expressions import ZERO
-from tcomp.ir.tile_reuse import may_overwrite, overwrite
-from tcomp.passes.arguments import Memory
+from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.choose import Candidate
-from tcomp.passes.memory import Lifetime, align, place_tensors
+from tcomp.passes.plan.greedy import Lifetime, align, place_tensors
+from tcomp.passes.plan.tile_reuse import may_overwrite, overwrite
 
 
 def write_in_place(

@@ -14,14 +14,14 @@ from tcomp.ir.expressions import Index, Load, index_variables, walk
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Cpu
-from tcomp.passes.arguments import Bound, stride_along
-from tcomp.passes.chain import row_of
-from tcomp.passes.contraction import find_contraction, panel_of
-from tcomp.passes.group import Group
-from tcomp.passes.lower_chain import bound_part
-from tcomp.passes.partial_sums import cut_sums, element_dtype, is_long_sum
-from tcomp.passes.tiles import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile, typical
-from tcomp.passes.tiling_scan import needs_own_lanes, tile_members
+from tcomp.passes.bind.arguments import Bound, stride_along
+from tcomp.passes.bind.partial_sums import cut_sums, element_dtype, is_long_sum
+from tcomp.passes.cost.cpu import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile, typical
+from tcomp.passes.einsums.contraction import find_contraction, panel_of
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.chain import row_of
+from tcomp.passes.lower.cpu.chain import bound_part
+from tcomp.passes.schedule.cpu_iteration import needs_own_lanes, tile_members
 
 VECTORS = 4
 """Vectors of one block in an elementwise loop or a reduction: enough independent accumulators to hide latency."""

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import Index, loads
 from tcomp.ir.monoids import MONOIDS
-from tcomp.passes.arguments import Bound, stride_along
-from tcomp.passes.group import Group
-from tcomp.passes.scan import merge_maps, own_ranks
-from tcomp.passes.tiles import typical
+from tcomp.passes.bind.arguments import Bound, stride_along
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.iteration import merge_maps, own_ranks
 
 LARGEST_ROWS = 4
 """Rows of a reduction's tile that share loads of the state."""

@@ -1,4 +1,4 @@
-"""First tile choices on a GPU: by counting for contractions (`tcomp.passes.tiles_gpu`), by rule for the rest.
+"""First tile choices on a GPU: by counting for contractions (`tcomp.passes.cost.gpu`), by rule for the rest.
 
 What lies in a tile is one block of one instance, spread over the threads of its warps. A rank that no access walks apart from its
 neighbours is joined with them, so that tiles need not end where a rank does.
@@ -15,15 +15,15 @@ from tcomp.ir.expressions import Load, index_variables, loads, walk
 from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Gpu
-from tcomp.passes.arguments import Bound, stride_along
-from tcomp.passes.contraction import find_contraction, operand_load
-from tcomp.passes.group import Group
-from tcomp.passes.lower_chain import bound_part
-from tcomp.passes.lower_gpu_scan import find_prefix
-from tcomp.passes.lower_gpu_scatter import is_concurrent
-from tcomp.passes.partial_sums import cut_sums
-from tcomp.passes.tiles import typical
-from tcomp.passes.tiles_gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
+from tcomp.passes.bind.arguments import Bound, stride_along
+from tcomp.passes.bind.partial_sums import cut_sums
+from tcomp.passes.cost.cpu import typical
+from tcomp.passes.cost.gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
+from tcomp.passes.einsums.contraction import find_contraction, operand_load
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.lower.cpu.chain import bound_part
+from tcomp.passes.lower.gpu.scan import find_prefix
+from tcomp.passes.lower.gpu.scatter import is_concurrent
 
 ELEMENTS = 1024
 """Points of a map that one instance computes."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from tcomp.capture_types import Origin, ViewStep
+from tcomp.capture.types import Origin, ViewStep
 from tcomp.ir.errors import Unsupported
 
 aten: Any = torch.ops.aten

@@ -1,7 +1,7 @@
 """Capture: run a module once on fake tensors and keep what it did as a functional graph of ATen operators.
 
 This is the lean way in, for inference; training and modules whose Python branches on values come in through `torch.compile`
-(tcomp.dynamo). Parts: capture_source (module path and user line), capture_record (the recorder), capture_alias (views and
+(tcomp.module.dynamo). Parts: capture_source (module path and user line), capture_record (the recorder), capture_alias (views and
 writes in place), capture_symbols (symbolic sizes), capture_run (guards and an interpreter), capture_types (the result).
 """
 
@@ -20,11 +20,11 @@ from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from tcomp.capture_alias import Value
-from tcomp.capture_record import PLAIN_TENSORS, DependsOnValues, Recorder
-from tcomp.capture_source import SourceTracker, run_module
-from tcomp.capture_symbols import SizeNodes, find_guards, make_symbolic
-from tcomp.capture_types import (
+from tcomp.capture.alias import Value
+from tcomp.capture.record import PLAIN_TENSORS, DependsOnValues, Recorder
+from tcomp.capture.source import SourceTracker, run_module
+from tcomp.capture.symbols import SizeNodes, find_guards, make_symbolic
+from tcomp.capture.types import (
     AliasOutput,
     Captured,
     ConstantOrigin,
@@ -40,7 +40,7 @@ from tcomp.capture_types import (
 )
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.overlap import find_overlaps
-from tcomp.partition import is_assertion
+from tcomp.stages.partition import is_assertion
 
 
 class ModuleFailed(TcompError):  # noqa: N818 (says what happened)

@@ -20,15 +20,15 @@ from torch._subclasses.fake_tensor import (
 from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.capture_alias import Functional, Storage, Value, find_functional, undo_view
-from tcomp.capture_fakes import SYMBOLIC, describe, make_template, rebuild
-from tcomp.capture_source import SourceTracker
-from tcomp.capture_symbols import SizeNodes
-from tcomp.capture_types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
-from tcomp.decompositions import decompositions
-from tcomp.decompositions_checked import require
+from tcomp.capture.alias import Functional, Storage, Value, find_functional, undo_view
+from tcomp.capture.decompositions.checked import require
+from tcomp.capture.decompositions.table import decompositions
+from tcomp.capture.fakes import SYMBOLIC, describe, make_template, rebuild
+from tcomp.capture.source import SourceTracker
+from tcomp.capture.symbols import SizeNodes
+from tcomp.capture.types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
 from tcomp.ir.errors import Unsupported
-from tcomp.partition import ASSERTIONS
+from tcomp.stages.partition import ASSERTIONS
 
 aten = torch.ops.aten
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from tcomp.capture_alias import replay
-from tcomp.capture_types import (
+from tcomp.capture.alias import replay
+from tcomp.capture.types import (
     AliasOutput,
     Captured,
     ConstantOrigin,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tcomp.capture_types import Source
+from tcomp.capture.types import Source
 
 # One capture at a time: the tracker exchanges torch.nn.Module.__call__ for its duration.
 _lock = threading.RLock()
@@ -102,4 +102,4 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _TORCH = os.path.dirname(torch.__file__)
 _LAYERS = os.path.join(_TORCH, "nn", "modules")
 _STDLIB = sysconfig.get_path("stdlib")
-_SKIPPED = ("<", _TORCH + os.sep, os.path.join(_HERE, "capture"), os.path.join(_HERE, "decompositions"))
+_SKIPPED = ("<", _TORCH + os.sep, _HERE + os.sep)

@@ -18,8 +18,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from tcomp.ir.errors import TcompError, Unsupported
-from tcomp.lowerings.torch_types import UnsupportedSize
 from tcomp.options import Options
+from tcomp.torch_types import UnsupportedSize
 
 Compiled: TypeAlias = Callable[[list[Any]], Sequence[Any]]
 

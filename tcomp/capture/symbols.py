@@ -9,8 +9,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, Node
 
-from tcomp.capture_types import Symbol
-from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
+from tcomp.capture.types import Symbol
+from tcomp.torch_types import Symbols, UnsupportedSize
 
 aten = torch.ops.aten
 

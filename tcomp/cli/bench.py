@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.compiled_module import CompiledModule
-from tcomp.peak_memory import measure_extra
-from tcomp.peers import FOREIGN, Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
+from tcomp.cli.peers import FOREIGN, Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
+from tcomp.module.compiled_module import CompiledModule
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
+from tcomp.runtime.peak_memory import measure_extra
 
 CANDIDATE = "tcomp"
 

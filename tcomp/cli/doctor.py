@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from tcomp.doctor_check import Check
-from tcomp.doctor_gpu import check_gpu_parts
+from tcomp.cli.doctor_check import Check
+from tcomp.cli.doctor_gpu import check_gpu_parts
 from tcomp.settings import Settings, read_settings
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from tcomp.codegen.triton_files import build_module
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.devices import CPU
-from tcomp.doctor_check import Check
-from tcomp.gpus import OLDEST, find_gpu, find_triton_version
+from tcomp.cli.doctor_check import Check
+from tcomp.codegen.triton.files import build_module
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.errors import TcompError
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.target import Gpu
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.machine.devices import CPU
+from tcomp.machine.gpus import OLDEST, find_gpu, find_triton_version
 
 
 def check_gpu_parts(nvidia: Path = Path("/proc/driver/nvidia")) -> tuple[Check, ...]:
@@ -66,8 +66,8 @@ def check_kernel() -> Check:
 
 def _compile_probe(target: Gpu, folder: Path) -> str:
     """Compile a kernel in an empty folder; returns how many registers it takes."""
-    from tcomp.codegen.triton_build import compile_function, read_resources  # noqa: PLC0415 (imports triton)
-    from tcomp.codegen.triton_module import load_functions  # noqa: PLC0415 (imports triton)
+    from tcomp.codegen.triton.build import compile_function, read_resources  # noqa: PLC0415 (imports triton)
+    from tcomp.codegen.triton.module import load_functions  # noqa: PLC0415 (imports triton)
 
     unit = triton_unit(parse_kernel(_PROBE), TritonOptions())
     function = load_functions(build_module([unit], folder), "jit")[unit.symbol]

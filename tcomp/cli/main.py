@@ -15,18 +15,18 @@ from torch import nn
 
 import tcomp
 from tcomp import zoo
-from tcomp.bench import CANDIDATE, Result, Row, bench_model
-from tcomp.compiled_module import CompiledModule
-from tcomp.devices import SERVED
-from tcomp.doctor import run_checks
-from tcomp.gpus import DEFAULT, DESCRIBED
+from tcomp.cli.bench import CANDIDATE, Result, Row, bench_model
+from tcomp.cli.doctor import run_checks
+from tcomp.cli.models import Model, expand_specs, load_model, move_model
+from tcomp.cli.peers import PEERS, find_peers, make_tcomp
+from tcomp.cli.tables import make_bench_table, make_check_table, show, summarise, write_results
 from tcomp.ir.errors import TcompError
-from tcomp.models import Model, expand_specs, load_model, move_model
+from tcomp.machine.devices import SERVED
+from tcomp.machine.gpus import DEFAULT, DESCRIBED
+from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import Backend, Precision, Scatter
-from tcomp.peers import PEERS, find_peers, make_tcomp
 from tcomp.progress import watch_progress
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
-from tcomp.tables import make_bench_table, make_check_table, show, summarise, write_results
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import tcomp
-from tcomp.devices import find_device, list_tensors
 from tcomp.ir.errors import TcompError
+from tcomp.machine.devices import find_device, list_tensors
 from tcomp.settings import override_environment
 
 Inputs = tuple[Any, ...]

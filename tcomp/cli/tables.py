@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 import tcomp
-from tcomp.bench import CANDIDATE, Result, Row, Spread
-from tcomp.doctor_check import Check
+from tcomp.cli.bench import CANDIDATE, Result, Row, Spread
+from tcomp.cli.doctor_check import Check
 from tcomp.ir.errors import TcompError
 
 _CAPTION = """ms: median call, ± half the distance of the quartiles

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
 from tcomp.lowerings.table import LOWERINGS, Lowering, lowers
-from tcomp.lowerings.torch_types import dtype_of
+from tcomp.torch_types import dtype_of
 
 MODULES = tuple(
     import_module(f"{__name__}.{name}")

@@ -14,7 +14,7 @@ from tcomp.ir.expressions import Expr, Index, Load, Number, as_index
 from tcomp.ir.index import Bounds, simplify_index, simplify_indices
 from tcomp.ir.monoids import MONOIDS
 from tcomp.lowerings.scalars import Scalar, literal, ordinal
-from tcomp.lowerings.torch_types import TORCH_DTYPES, Symbols, dtype_of
+from tcomp.torch_types import TORCH_DTYPES, Symbols, dtype_of
 
 FREE_RANKS = "ijklmnopq"
 REDUCED_RANKS = "rstuvwxyz"

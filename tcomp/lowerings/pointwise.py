@@ -28,7 +28,7 @@ from tcomp.lowerings.scalars import (
     sqrt,
 )
 from tcomp.lowerings.table import lowers
-from tcomp.lowerings.torch_types import TORCH_DTYPES
+from tcomp.torch_types import TORCH_DTYPES
 
 aten = torch.ops.aten
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tcomp.gpus import find_triton_version
 from tcomp.ir.errors import TcompError, ToolchainError, Unsupported
+from tcomp.machine.gpus import find_triton_version
 from tcomp.options import Options
 
 CPU = torch.device("cpu")

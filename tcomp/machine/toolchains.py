@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
-from tcomp.codegen.toolchain import Toolchain, find_toolchain
+from tcomp.codegen.c.machine import detect_target
+from tcomp.codegen.c.toolchain import Toolchain, find_toolchain
 from tcomp.ir.errors import TcompError
 from tcomp.ir.target import Cpu, parse_target
-from tcomp.ir.target_detect import detect_target
 
 LANES = (4, 8, 16)
 """f32 elements in the vectors that the headers of generated code know."""

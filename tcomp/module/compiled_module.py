@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from tcomp.dispatch import Fallback, Memory, Mode, Programs, Variant, list_fallbacks
-from tcomp.gpus import find_triton_version
 from tcomp.ir.errors import TcompError, ToolchainError
+from tcomp.machine.gpus import find_triton_version
+from tcomp.module.dispatch import Fallback, Memory, Mode, Programs, Variant, list_fallbacks
 from tcomp.options import Options
-from tcomp.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program, StageReport, TritonLibrary
+from tcomp.program.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program, StageReport, TritonLibrary
 
 
 class CompiledModule(nn.Module):
@@ -150,7 +150,7 @@ class CompiledModule(nn.Module):
 
         Raises Unsupported if operators are left to PyTorch, TcompError if nothing has been compiled or the file cannot be written.
         """
-        from tcomp.saved import save_programs  # noqa: PLC0415 (reads and makes compiled modules)
+        from tcomp.saved.archive import save_programs  # noqa: PLC0415 (reads and makes compiled modules)
 
         save_programs(self, Path(path))
 
@@ -169,6 +169,6 @@ def _find_uses(library: TritonLibrary) -> Mapping[str, KernelUse | ToolchainErro
     if find_triton_version() is None:
         missing = ToolchainError("Triton is not installed", help="pip install 'tcomp[gpu]'")
         return {name: missing for kernel in library.kernels for name in kernel.names}
-    from tcomp.kernel_resources import find_uses  # noqa: PLC0415 (imports triton)
+    from tcomp.runtime.gpu.resources import find_uses  # noqa: PLC0415 (imports triton)
 
     return find_uses(library)

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule
 
-from tcomp.compile_graph import compile_functional
-from tcomp.compiled_module import CompiledModule
-from tcomp.faults import Fault, contain
+from tcomp.capture.specialise import Signed, Specialised, find_signed
 from tcomp.ir.errors import IndexOutOfRange, TcompError, Unsupported
-from tcomp.lowerings.torch_types import UnsupportedSize
+from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import Options, make_options
-from tcomp.runtime import Execution
+from tcomp.runtime.execution import Execution
 from tcomp.settings import read_settings
-from tcomp.specialise import Signed, Specialised, find_signed
+from tcomp.stages.faults import Fault, contain
+from tcomp.stages.graph import compile_functional
+from tcomp.torch_types import UnsupportedSize
 
 
 def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Mapping[str, object] | None = None) -> CompiledModule:

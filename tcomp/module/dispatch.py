@@ -13,22 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tcomp.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
-from tcomp.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
-from tcomp.capture_record import DependsOnValues
-from tcomp.compile_graph import compile_captured
-from tcomp.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
-from tcomp.faults import Fault, contain
+from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
+from tcomp.capture.record import DependsOnValues
+from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import IndexOutOfRange, InvalidData, TcompError
-from tcomp.lowerings.torch_types import UnsupportedSize
+from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.options import Options
-from tcomp.peak_memory import estimate_eager_extra
-from tcomp.program import CompiledStage, EagerStage, Operand, Owned, Program, Returned, Slot
-from tcomp.runtime import Execution
+from tcomp.program.program import CompiledStage, EagerStage, Operand, Owned, Program, Returned, Slot
+from tcomp.program.sizes import count_bytes
+from tcomp.runtime.binding.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.weights import ModuleState, Stale
+from tcomp.runtime.execution import Execution
+from tcomp.runtime.peak_memory import estimate_eager_extra
 from tcomp.settings import read_settings
-from tcomp.sizes import count_bytes
-from tcomp.specialise import report_fixed
-from tcomp.weights import ModuleState, Stale
+from tcomp.stages.faults import Fault, contain
+from tcomp.stages.graph import compile_captured
+from tcomp.torch_types import UnsupportedSize
 
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 """Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and

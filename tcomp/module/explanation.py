@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from tcomp.compiled_module import CompiledModule
-from tcomp.dispatch import Fallback
 from tcomp.ir.errors import TcompError, Unsupported
-from tcomp.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program
-from tcomp.sizes import TensorSpec
+from tcomp.module.compiled_module import CompiledModule
+from tcomp.module.dispatch import Fallback
+from tcomp.program.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program
+from tcomp.program.sizes import TensorSpec
 
 MOST_SOURCES = 5
 """Places that are listed for an operator left to PyTorch."""

@@ -17,7 +17,7 @@ class _Checkout(importlib.metadata.Distribution):
     def __init__(self, version: str) -> None:
         self._texts = {
             "METADATA": f"Metadata-Version: 2.1\nName: tcomp\nVersion: {version}\n",
-            "entry_points.txt": "[torch_dynamo_backends]\ntcomp = tcomp.dynamo:tcomp_backend\n",
+            "entry_points.txt": "[torch_dynamo_backends]\ntcomp = tcomp.module.dynamo:tcomp_backend\n",
         }
 
     def read_text(self, filename: str) -> str | None:
@@ -52,6 +52,6 @@ def register_checkout(version: str) -> None:
         sys.meta_path.append(_Finder(version))
     registry = sys.modules.get("torch._dynamo.backends.registry")
     if registry is not None and "tcomp" not in registry.list_backends(exclude_tags=()):
-        from tcomp.dynamo import tcomp_backend  # noqa: PLC0415 (only where Dynamo is loaded already)
+        from tcomp.module.dynamo import tcomp_backend  # noqa: PLC0415 (only where Dynamo is loaded already)
 
         registry.register_backend(tcomp_backend, name="tcomp")

@@ -6,7 +6,7 @@
     Operand  = Slot(index) | Constant(name)       slots: the flattened inputs, then what stages make
     Result   = Owned | Returned | View | Given    one per leaf of what the caller gets
 
-Everything but eager stages can be written to a file and read back (tcomp.saved).
+Everything but eager stages can be written to a file and read back (tcomp.saved.archive).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch.utils._pytree import TreeSpec
 
-from tcomp.codegen.triton_files import Resources
-from tcomp.codegen.triton_kernel import TritonUnit
+from tcomp.codegen.triton.files import Resources
+from tcomp.codegen.triton.kernel import TritonUnit
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Index
 from tcomp.ir.plan import Place
 from tcomp.ir.target import Gpu
-from tcomp.sizes import Condition, TensorSpec
+from tcomp.program.sizes import Condition, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index, substitute_index
 from tcomp.ir.text import print_index
 from tcomp.ir.tile import span_elements
-from tcomp.lowerings.torch_types import Symbols
+from tcomp.torch_types import Symbols
 
 Evaluator: TypeAlias = Callable[[Sequence[int]], tuple[int, ...]]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tcomp.devices import CPU, find_obstacle, is_number, place_tensor
 from tcomp.ir.errors import InvalidData
 from tcomp.ir.expressions import Index
+from tcomp.machine.devices import CPU, find_obstacle, is_number, place_tensor
 from tcomp.options import Options
 from tcomp.overlap import find_overlaps
-from tcomp.program import (
+from tcomp.program.program import (
     AnyLibrary,
     Assertion,
     CompiledStage,
@@ -34,7 +34,9 @@ from tcomp.program import (
     TritonLibrary,
     View,
 )
-from tcomp.runtime_stages import (
+from tcomp.program.sizes import TensorSpec, make_evaluator, make_predicate
+from tcomp.runtime.binding.weights import Snapshot, Weights
+from tcomp.runtime.runners import (
     Allocator,
     Bindings,
     CallSettings,
@@ -46,11 +48,9 @@ from tcomp.runtime_stages import (
     Sizes,
     run_prelude,
 )
-from tcomp.sizes import TensorSpec, make_evaluator, make_predicate
-from tcomp.weights import Snapshot, Weights
 
 if TYPE_CHECKING:
-    from tcomp.triton_runtime import TritonPrelude
+    from tcomp.runtime.gpu.runner import TritonPrelude
 
 
 class Execution:
@@ -89,7 +89,7 @@ class Execution:
         device = self.program.device
         if find_obstacle(device, interpret=settings.interpret):
             return ObstructedRunner(stage, device)
-        from tcomp.triton_runtime import TritonRunner  # noqa: PLC0415 (imports triton)
+        from tcomp.runtime.gpu.runner import TritonRunner  # noqa: PLC0415 (imports triton)
 
         bindings = Bindings(stage, self._symbols, self._trusted, device)
         return TritonRunner(stage, number, self._symbols, bindings, device, is_recorded=self._is_recorded)
@@ -98,7 +98,7 @@ class Execution:
         if isinstance(library, Library):
             run_prelude(library, tensors, settings)
         elif find_obstacle(self.program.device, interpret=settings.interpret) is None:
-            from tcomp.triton_runtime import TritonPrelude  # noqa: PLC0415 (imports triton)
+            from tcomp.runtime.gpu.runner import TritonPrelude  # noqa: PLC0415 (imports triton)
 
             if library not in self._preludes:
                 self._preludes[library] = TritonPrelude(library, self.program.device)

@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten
 
 from tcomp.ir.errors import Unsupported
-from tcomp.program import Given, Program
-from tcomp.runtime_stages import Allocator
+from tcomp.program.program import Given, Program
+from tcomp.runtime.runners import Allocator
 from tcomp.settings import override_environment
 
 _ALLOCATION = "[memory]"

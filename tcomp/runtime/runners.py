@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.fx.node import map_aggregate
 
-from tcomp.capture_run import STRIDE_FREE
-from tcomp.codegen.build import RunFunction, load_program
-from tcomp.devices import CPU, find_obstacle, is_number
+from tcomp.capture.run import STRIDE_FREE
+from tcomp.codegen.c.build import RunFunction, load_program
 from tcomp.ir.errors import IndexOutOfRange
 from tcomp.ir.expressions import Index, as_index
-from tcomp.program import Check, CompiledStage, Constant, EagerCall, EagerStage, Library, Slot, Stage
-from tcomp.sizes import TensorSpec, make_evaluator
-from tcomp.weights import Snapshot
+from tcomp.machine.devices import CPU, find_obstacle, is_number
+from tcomp.program.program import Check, CompiledStage, Constant, EagerCall, EagerStage, Library, Slot, Stage
+from tcomp.program.sizes import TensorSpec, make_evaluator
+from tcomp.runtime.binding.weights import Snapshot
 
 ALIGNMENT = 64
 

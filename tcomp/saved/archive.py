@@ -25,20 +25,20 @@ import torch
 from torch import Tensor, nn
 
 from tcomp import __version__
-from tcomp.compiled_module import CompiledModule
-from tcomp.devices import CPU, find_device, list_tensors
-from tcomp.dispatch import list_fallbacks
-from tcomp.gpus import detect_gpu
+from tcomp.codegen.c.machine import detect_target
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Cpu
-from tcomp.ir.target_detect import detect_target
+from tcomp.machine.devices import CPU, find_device, list_tensors
+from tcomp.machine.gpus import detect_gpu
+from tcomp.module.compiled_module import CompiledModule
+from tcomp.module.dispatch import list_fallbacks
 from tcomp.options import make_options
-from tcomp.program import CompiledStage, KernelReport, Program, StageReport, TritonLibrary
-from tcomp.saved_libraries import LibraryReader, LibraryWriter
-from tcomp.saved_values import Json, read_program, read_value, write_program, write_value
+from tcomp.program.program import CompiledStage, KernelReport, Program, StageReport, TritonLibrary
+from tcomp.program.sizes import TensorSpec, make_evaluator
+from tcomp.runtime.binding.weights import Stale, has_spec
+from tcomp.saved.libraries import LibraryReader, LibraryWriter
+from tcomp.saved.values import Json, read_program, read_value, write_program, write_value
 from tcomp.settings import read_settings
-from tcomp.sizes import TensorSpec, make_evaluator
-from tcomp.weights import Stale, has_spec
 
 FORMAT = 5
 

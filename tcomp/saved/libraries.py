@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from tcomp.codegen.cache import BuildCache
-from tcomp.codegen.triton_files import keep_module
-from tcomp.codegen.triton_kernel import TritonParameter, TritonUnit
+from tcomp.codegen.triton.files import keep_module
+from tcomp.codegen.triton.kernel import TritonParameter, TritonUnit
 from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.errors import RecordError
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Place
 from tcomp.ir.target import Gpu, parse_target
 from tcomp.ir.text import print_index
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.program import (
+from tcomp.program.program import (
     AnyLibrary,
     Check,
     KernelStep,
@@ -33,7 +33,7 @@ from tcomp.program import (
     TritonLibrary,
     TritonStep,
 )
-from tcomp.saved_sizes import read_size, write_size
+from tcomp.saved.sizes import read_size, write_size
 
 Json = Any
 

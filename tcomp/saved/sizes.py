@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tcomp.ir.expression_parser import read_index
 from tcomp.ir.expressions import Index, as_index
-from tcomp.ir.lexer import Cursor
+from tcomp.ir.parse.expressions import read_index
+from tcomp.ir.parse.lexer import Cursor
 from tcomp.ir.text import print_index
 
 

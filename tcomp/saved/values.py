@@ -15,7 +15,7 @@ from torch.utils._pytree import treespec_dumps, treespec_loads
 from tcomp.ir.errors import RecordError, Unsupported
 from tcomp.ir.expressions import Index
 from tcomp.ir.text import print_index
-from tcomp.program import (
+from tcomp.program.program import (
     AnyLibrary,
     Assertion,
     CompiledStage,
@@ -32,8 +32,8 @@ from tcomp.program import (
     SymbolSource,
     View,
 )
-from tcomp.saved_sizes import read_size, write_size
-from tcomp.sizes import Combination, Comparison, Condition, TensorSpec
+from tcomp.program.sizes import Combination, Comparison, Condition, TensorSpec
+from tcomp.saved.sizes import read_size, write_size
 
 Json = Any
 

@@ -18,8 +18,8 @@ from torch.fx import Node
 
 from tcomp.ir.errors import BudgetError, CacheError, RecordError, TcompError, ToolchainError
 from tcomp.options import Options
-from tcomp.partition import is_part_of_result
 from tcomp.settings import Settings
+from tcomp.stages.partition import is_part_of_result
 
 T = TypeVar("T")
 

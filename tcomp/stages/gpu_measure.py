@@ -10,23 +10,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tcomp.codegen.c_program import program_checks
-from tcomp.codegen.triton_build import Launcher
-from tcomp.codegen.triton_kernel import TritonOptions
-from tcomp.cuda import Cuda
+from tcomp.codegen.c.program import program_checks
+from tcomp.codegen.triton.build import Launcher
+from tcomp.codegen.triton.kernel import TritonOptions
 from tcomp.ir.errors import TcompError
 from tcomp.ir.expressions import ZERO
 from tcomp.ir.plan import MatrixProduct, Place, Plan, Step
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Argument, Kernel, span_elements
-from tcomp.lowerings.torch_types import TORCH_DTYPES
-from tcomp.program import Check, TritonLibrary
+from tcomp.machine.cuda import Cuda
+from tcomp.program.program import Check, TritonLibrary
+from tcomp.program.sizes import make_evaluator
 from tcomp.progress import report_progress
-from tcomp.sizes import make_evaluator
-from tcomp.triton_device import DeviceProgram, Loader
-from tcomp.triton_layout import Layouts
-from tcomp.triton_plan import plan_library
-from tcomp.triton_runtime import make_loader
+from tcomp.runtime.gpu.device import DeviceProgram, Loader
+from tcomp.runtime.gpu.layout import Layouts
+from tcomp.runtime.gpu.runner import make_loader
+from tcomp.stages.gpu_plan import plan_library
+from tcomp.torch_types import TORCH_DTYPES
 
 TYPICAL_SIZE = 1024
 """What a symbol is taken to be, as far as its range allows."""

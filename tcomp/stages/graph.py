@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_aggregate
 
-from tcomp.capture_types import (
+from tcomp.capture.types import (
     AliasOutput,
     Captured,
     ConstantOrigin,
@@ -26,25 +26,10 @@ from tcomp.capture_types import (
     ValueOutput,
     ViewStep,
 )
-from tcomp.compile_stage import StageInput, StageOutput, compile_stage
-from tcomp.devices import CPU, find_device
-from tcomp.faults import Fault, contain, describe_place, report_fault
 from tcomp.ir.errors import Unsupported
-from tcomp.layouts import find_unsure_layouts
-from tcomp.lower_graph import find_unsupported
-from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
+from tcomp.machine.devices import CPU, find_device
 from tcomp.options import Options
-from tcomp.partition import (
-    Part,
-    extract_part,
-    find_crossing,
-    find_freed,
-    is_assertion,
-    is_part_of_result,
-    is_size,
-    partition_graph,
-)
-from tcomp.program import (
+from tcomp.program.program import (
     Assertion,
     Constant,
     EagerCall,
@@ -61,8 +46,23 @@ from tcomp.program import (
     SymbolSource,
     View,
 )
+from tcomp.program.sizes import TensorSpec, read_condition, spec_of
 from tcomp.settings import read_settings
-from tcomp.sizes import TensorSpec, read_condition, spec_of
+from tcomp.stages.faults import Fault, contain, describe_place, report_fault
+from tcomp.stages.layouts import find_unsure_layouts
+from tcomp.stages.lower_graph import find_unsupported
+from tcomp.stages.partition import (
+    Part,
+    extract_part,
+    find_crossing,
+    find_freed,
+    is_assertion,
+    is_part_of_result,
+    is_size,
+    partition_graph,
+)
+from tcomp.stages.stage import StageInput, StageOutput, compile_stage
+from tcomp.torch_types import Symbols, UnsupportedSize
 
 
 def compile_captured(captured: Captured, options: Options, fault: Fault | None = None) -> Program:
@@ -120,7 +120,7 @@ def compile_functional(gm: GraphModule, options: Options, fault: Fault | None = 
     """Compile a functional graph with flat inputs and outputs; returns its constants as well. `fault` is as in compile_captured.
 
     Outputs that are inputs, or views of them, are returned as such. Raises UnsupportedSize for sizes that are no indices; the
-    graph is then as it was (tcomp.specialise compiles it with its sizes fixed).
+    graph is then as it was (tcomp.capture.specialise compiles it with its sizes fixed).
     """
     inputs: list[TensorSpec | Given] = []
     slots: dict[Node, Operand] = {}

@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
 from tcomp.ir.errors import Unsupported
-from tcomp.partition import is_size
+from tcomp.stages.partition import is_size
 
 aten = torch.ops.aten
 

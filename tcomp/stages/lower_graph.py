@@ -15,14 +15,14 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 
-from tcomp.capture_types import Source as CapturedSource
+from tcomp.capture.types import Source as CapturedSource
 from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index
 from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
 from tcomp.lowerings.table import Lowering, find_floats
-from tcomp.lowerings.torch_types import UnsupportedSize
-from tcomp.partition import is_assertion
+from tcomp.stages.partition import is_assertion
+from tcomp.torch_types import UnsupportedSize
 
 
 def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[str] = ()) -> Cascade:

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import torch
 
-from tcomp.codegen.build import build_program
-from tcomp.codegen.c_kernel import COptions, instances
-from tcomp.codegen.c_program import kernel_unit
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.cuda import Cuda
-from tcomp.devices import find_obstacle
-from tcomp.gpus import find_gpu
+from tcomp.codegen.c.build import build_program
+from tcomp.codegen.c.kernel import COptions, instances
+from tcomp.codegen.c.program import kernel_unit
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.target import Gpu, Target
 from tcomp.ir.tile import Kernel
+from tcomp.machine.cuda import Cuda
+from tcomp.machine.devices import find_obstacle
+from tcomp.machine.gpus import find_gpu
+from tcomp.machine.toolchains import find_machine
 from tcomp.options import Options
 from tcomp.passes.choose import Measure
 from tcomp.passes.pipeline import Program as Kernels
-from tcomp.program import Check, Library, TritonLibrary
+from tcomp.program.program import Check, Library, TritonLibrary
 from tcomp.settings import Settings
-from tcomp.toolchains import find_machine
-from tcomp.triton_plan import choose_options, plan_library
+from tcomp.stages.gpu_plan import choose_options, plan_library
 
 
 class CMaker:
@@ -81,7 +81,7 @@ def find_measure(options: Options, device: torch.device, gpu: Gpu, printing: Tri
     """What times kernels on a device, if the options want that and it can be."""
     if not options.tune or find_obstacle(device, interpret=False):
         return None
-    from tcomp.triton_measure import Measurer  # noqa: PLC0415 (imports triton)
+    from tcomp.stages.gpu_measure import Measurer  # noqa: PLC0415 (imports triton)
 
     return Measurer(gpu, printing, folder, Cuda(device))
 

@@ -10,26 +10,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch.fx import GraphModule, Node
 
-from tcomp.codegen.c_checks import indexes_by_data
-from tcomp.codegen.c_program import program_checks
+from tcomp.codegen.c.program import program_checks
+from tcomp.codegen.checks import indexes_by_data
 from tcomp.debug import Dump
-from tcomp.devices import choose_backend
-from tcomp.faults import Fault, contain
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError, Unsupported
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA
-from tcomp.lower_graph import lower_graph
-from tcomp.makers import CMaker, TritonMaker
+from tcomp.machine.devices import choose_backend
 from tcomp.options import Options
 from tcomp.passes.check import check_program
 from tcomp.passes.pipeline import Compiled, compile_cascade
 from tcomp.passes.pipeline import Program as Kernels
-from tcomp.program import AnyLibrary, Check, CompiledStage, Constant, Operand, Slot
+from tcomp.program.program import AnyLibrary, Check, CompiledStage, Constant, Operand, Slot
+from tcomp.program.sizes import TensorSpec, count_bytes
 from tcomp.settings import Settings
-from tcomp.sizes import TensorSpec, count_bytes
-from tcomp.stage_report import make_report
+from tcomp.stages.faults import Fault, contain
+from tcomp.stages.lower_graph import lower_graph
+from tcomp.stages.makers import CMaker, TritonMaker
+from tcomp.stages.report import make_report
 
 
 @dataclass(frozen=True, slots=True)

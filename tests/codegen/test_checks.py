@@ -5,14 +5,14 @@ import pytest
 from c_programs import Run, run_compiled
 from tile_programs import read_kernel
 
-from tcomp.codegen.c_checks import IndexCheck, find_checks
-from tcomp.codegen.c_kernel import kernel_source
-from tcomp.codegen.c_program import ProgramCheck, program_checks
-from tcomp.ir.evaluate_dtypes import storage
+from tcomp.codegen.c.kernel import kernel_source
+from tcomp.codegen.c.program import ProgramCheck, program_checks
+from tcomp.codegen.checks import IndexCheck, find_checks
+from tcomp.ir.evaluate.arrays import storage
+from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.expressions import as_index
-from tcomp.ir.plan_parser import parse_plan
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.plan import parse_plan
+from tcomp.ir.parse.tile import parse_kernel
 
 ROWS = "in I: i64[6], in X: f32[4, 40], out Y: f32[6, 40] { parallel i in 0 .. 6 { Y[i, j.0] over (j.0:40) = X[I[i], j.0] } }"
 LANES = "in I: i64[37], in X: f32[4], out Y: f32[37] { Y[i.0] over (i.0:37) = X[I[i.0]] }"

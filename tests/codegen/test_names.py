@@ -2,7 +2,7 @@
 
 import pytest
 
-from tcomp.codegen.c_names import Names, spell
+from tcomp.codegen.names import Names, spell
 
 
 @pytest.mark.parametrize(

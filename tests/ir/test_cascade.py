@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional
 
 from tcomp.ir.cascade import Cascade, Iteration, Source
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_cascade
-from tcomp.ir.verify import check_cascade
 
 
 def make_random(*shape, seed=0):

@@ -16,7 +16,7 @@ from tcomp.ir.expressions import (
     variables,
     walk,
 )
-from tcomp.ir.parser import parse_expression, parse_index
+from tcomp.ir.parse.cascade import parse_expression, parse_index
 from tcomp.ir.text import print_expression
 
 GATHER = parse_expression("f32(X[2*I[i] + j, k // N]) + (Y[i - 1] else 0.0) * f32[m % 3]")

@@ -20,7 +20,7 @@ from tcomp.ir.expressions import (
     value_index,
 )
 from tcomp.ir.index import Bounds, interval, is_below, is_inside, largest, simplify_index, simplify_indices
-from tcomp.ir.parser import parse_expression, parse_index
+from tcomp.ir.parse.cascade import parse_expression, parse_index
 from tcomp.ir.text import print_expression
 
 RANKS = ("i", "j", "k")

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.dtypes import bf16, boolean, f32, f64, i8, i32, i64, u8
-from tcomp.ir.evaluate_dtypes import storage
-from tcomp.ir.evaluate_monoid import fold_groups, fold_last_axis, identity_state, lift_state, merge_states
+from tcomp.ir.evaluate.arrays import storage
+from tcomp.ir.evaluate.monoids import fold_groups, fold_last_axis, identity_state, lift_state, merge_states
+from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.expressions import Load, as_index, loads
 from tcomp.ir.monoids import MONOIDS, position_of
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
 from tcomp.ir.text import print_expression
 from tcomp.ir.tile import Argument, Assign, Axis, Kernel
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_verify import check_kernel
 
 VALUES = {
     "float": [0.0, -1.5, 2.0, 2.0, numpy.nan, numpy.inf, -numpy.inf, 300.25],

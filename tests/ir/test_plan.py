@@ -8,8 +8,8 @@ from ir_strategies import NAMES, TENSORS, indices
 from tcomp.ir.cascade import Symbol
 from tcomp.ir.errors import ParseError
 from tcomp.ir.expressions import as_index
+from tcomp.ir.parse.plan import parse_plan
 from tcomp.ir.plan import ARENA, Place, Plan, Step
-from tcomp.ir.plan_parser import parse_plan
 
 OFFSETS = indices(st.integers(-4096, 4096).map(as_index) | NAMES.map(as_index))
 STEPS = st.builds(Step, TENSORS, st.lists(st.builds(Place, TENSORS | st.just(ARENA), OFFSETS), max_size=3).map(tuple))

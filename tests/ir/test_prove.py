@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcomp.ir.cascade import Symbol
+from tcomp.ir.check.tile_bounds import evaluate_at
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_index
+from tcomp.ir.parse.cascade import parse_index
 from tcomp.ir.prove import Ends, Prover, symbol_ends
-from tcomp.ir.tile_bounds import evaluate_at
 
 BOX = {"a": (0, 3), "b": (1, 4), "c": (-2, 2)}
 

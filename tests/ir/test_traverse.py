@@ -4,7 +4,7 @@ import pytest
 
 from tcomp.ir.dtypes import i64
 from tcomp.ir.expressions import Load, Ordinal, as_index, map_load_indices
-from tcomp.ir.parser import parse_einsum
+from tcomp.ir.parse.cascade import parse_einsum
 from tcomp.ir.text import print_einsum, print_expression
 from tcomp.ir.traverse import einsum_loads, map_einsum, map_einsum_loads, move_slots, parts, rename_ranks
 

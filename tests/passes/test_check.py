@@ -6,9 +6,9 @@ import numpy
 import pytest
 
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Place
-from tcomp.ir.tile_parser import parse_kernel
 from tcomp.passes import pipeline
 from tcomp.passes.check import describe_difference, evaluating_observer, verifying_observer
 from tests.program_runner import small_target

@@ -6,18 +6,18 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.test_lower_gpu import shrink_tiles
 
 from tcomp.ir.dtypes import bf16
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.schedule import check_schedule
+from tcomp.passes.cascade.operands import static_tensors
 from tcomp.passes.choose import Chooser
-from tcomp.passes.fuse import fuse
-from tcomp.passes.operands import static_tensors
-from tcomp.passes.tiling_gpu import gpu_candidates
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.schedule.gpu import gpu_candidates
 from tests.cascade_strategies import programs
 from tests.gpu_groups import HOPPER, SMALL, bind, place_tensors, read_cascade, run_kernels
 from tests.program_runner import check_compiled, random_inputs
-from tests.test_lower_gpu import shrink_tiles
 
 INPUTS = "X: f32[3, 150, 40], W: f32[3, 40, 70], C: f32[70]"
 PLAIN = "Z: f32[b:3, m:150, n:70] = sum(k:40) X[b, m, k] * W[b, k, n]"

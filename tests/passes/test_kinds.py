@@ -4,10 +4,10 @@ import pytest
 
 from tcomp.ir.cascade import Rank
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import Axis, Block, Buffer, Loop, walk_statements
-from tcomp.passes.lower_nest import CHEAP
-from tcomp.passes.lowering import short_name, split
+from tcomp.passes.lower.lowering import short_name, split
+from tcomp.passes.lower.nest import CHEAP
 from tcomp.passes.pipeline import compile_cascade
 from tests.program_runner import check_compiled, random_inputs, small_target
 

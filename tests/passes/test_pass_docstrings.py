@@ -6,16 +6,16 @@ from dataclasses import replace
 import pytest
 
 from tcomp.ir.cascade import Cascade, Iteration, Symbol, Tensor
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import ONE, Load, index_variables, substitute_index, walk
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import contiguous_strides
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.dead import drop_dead
-from tcomp.passes.operands import prepare_operands
+from tcomp.passes.cascade.dead import drop_dead
+from tcomp.passes.cascade.normalise import normalise_ranks
+from tcomp.passes.cascade.operands import prepare_operands
+from tcomp.passes.cascade.reroll.reroll import reroll
 from tcomp.passes.pipeline import CASCADE_PASSES
-from tcomp.passes.reroll import reroll
-from tcomp.passes.split import normalise_ranks
 from tests.documentation import find_example
 from tests.program_runner import small_target
 

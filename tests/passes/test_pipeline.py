@@ -7,14 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.plan_parser import parse_plan
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.ir.parse.plan import parse_plan
 from tcomp.ir.schedule import check_schedule, parse_schedule
-from tcomp.ir.verify import check_cascade
-from tcomp.lower_graph import lower_graph
 from tcomp.passes import pipeline
 from tcomp.passes.pipeline import compile_cascade
+from tcomp.stages.lower_graph import lower_graph
 from tests.cascade_strategies import machines, pairs, products, programs, scatters
 from tests.lowering_support import bind_inputs, capture
 from tests.program_runner import check_compiled, random_inputs, run_compiled, small_target

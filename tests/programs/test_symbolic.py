@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import tcomp
-from tcomp.dynamo import tcomp_backend
 from tcomp.ir.errors import TcompError
+from tcomp.module.dynamo import tcomp_backend
 from tcomp.reference import is_right, list_tensors, measure_error, run_reference
 from tcomp.zoo import build
 

@@ -10,10 +10,10 @@ import torch
 pytest.importorskip("triton")
 
 import tcomp
-from tcomp.codegen.triton_build import Compilation, compile_all, read_resources
-from tcomp.codegen.triton_files import build_module
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.codegen.triton_module import load_functions
+from tcomp.codegen.triton.build import Compilation, compile_all, read_resources
+from tcomp.codegen.triton.files import build_module
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
+from tcomp.codegen.triton.module import load_functions
 from tcomp.reference import is_right, list_tensors, measure_error, run_reference
 from tcomp.zoo import NAMES, build
 from tests.gpu_targets import AMPERE, HOPPER, compile_model

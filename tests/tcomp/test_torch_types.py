@@ -5,10 +5,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from tcomp.capture_symbols import make_symbolic
+from tcomp.capture.symbols import make_symbolic
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import as_index
-from tcomp.lowerings.torch_types import Symbols, UnsupportedSize
+from tcomp.torch_types import Symbols, UnsupportedSize
 
 
 def make_sizes(*sizes):

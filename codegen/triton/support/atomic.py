@@ -1,4 +1,4 @@
-"""Atomic merges that the hardware lacks, for generated Triton kernels, by compare-and-swap; see `tcomp.codegen.triton_support`.
+"""Atomic merges that the hardware lacks, for generated Triton kernels, by compare-and-swap; see `tcomp.codegen.triton.support.basic`.
 
 `base` is an address that exists, where points that do not exist swap an element for itself. `element` is the type of elements in
 memory, and `bits` the integer of its width.
@@ -10,7 +10,7 @@ from typing import Any
 
 import triton.language as tl
 
-from tcomp.codegen.triton_support import combine_max, maximum, minimum
+from tcomp.codegen.triton.support.basic import combine_max, maximum, minimum
 
 
 def any_of(x: Any) -> Any:

@@ -1,7 +1,7 @@
 """What generated Triton kernels call: folds, dots, and the operators that Triton lacks or means differently.
 
-Each function is plain Python over the built-in functions of `triton.language`. `tcomp.codegen.triton_kernel` copies those that a
-module uses into its text, and `tcomp.codegen.triton_module` wraps them for the compiler or for the interpreter. So a function here
+Each function is plain Python over the built-in functions of `triton.language`. `tcomp.codegen.triton.kernel` copies those that a
+module uses into its text, and `tcomp.codegen.triton.module` wraps them for the compiler or for the interpreter. So a function here
 calls only others of the support files and built-ins, has its signature on one line, and uses no names of this module but `tl`.
 Numbers have the dtype that the caller gave them: constants are exact in every dtype they meet.
 """

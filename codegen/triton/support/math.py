@@ -1,4 +1,4 @@
-"""Special functions for generated Triton kernels, written with what `triton.language` has; see `tcomp.codegen.triton_support`.
+"""Special functions for generated Triton kernels, written with what `triton.language` has; see `tcomp.codegen.triton.support.basic`.
 
 Those that end in `_single` compute in f32, within 4 units in the last place of f32. The others compute in f64 whatever they are
 given, with a relative error of about 1e-15 where nothing else is stated, and round once. The functions of Triton beneath them are
@@ -12,7 +12,7 @@ from typing import Any
 
 import triton.language as tl
 
-from tcomp.codegen.triton_support import copy_sign
+from tcomp.codegen.triton.support.basic import copy_sign
 
 
 def sigmoid(x: Any) -> Any:

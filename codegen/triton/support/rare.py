@@ -1,4 +1,4 @@
-"""Functions that models rarely need, for generated Triton kernels; see `tcomp.codegen.triton_support`.
+"""Functions that models rarely need, for generated Triton kernels; see `tcomp.codegen.triton.support.basic`.
 
 All compute floats in f64 and round once. Relative errors are about 1e-15 where nothing else is stated.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import triton.language as tl
 
-from tcomp.codegen.triton_support import copy_sign, round_half_even
+from tcomp.codegen.triton.support.basic import copy_sign, round_half_even
 
 
 def erfc(x: Any) -> Any:

@@ -33,7 +33,7 @@ from tcomp.ir.expressions import (
     substitute_index,
     variables,
 )
-from tcomp.passes.repeats import Filling, Trace, fill_einsum
+from tcomp.passes.cascade.reroll.repeats import Filling, Trace, fill_einsum
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tcomp.ir.dtypes import i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.index import Bounds, interval
-from tcomp.passes.repeats import FEWEST_COPIES, Filling, Trace, fill_expression, trace_expression
+from tcomp.passes.cascade.reroll.repeats import FEWEST_COPIES, Filling, Trace, fill_expression, trace_expression
 
 
 @dataclass(frozen=True, slots=True)

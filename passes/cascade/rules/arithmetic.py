@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.evaluate_dtypes import Array
-from tcomp.ir.evaluate_expression import Environment, evaluate_expression
+from tcomp.ir.evaluate.arrays import Array
+from tcomp.ir.evaluate.expressions import Environment, evaluate_expression
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Number, apply, constant
 from tcomp.ir.operators import OPERATORS
-from tcomp.passes.rules import CAST, Context, Rule, arguments_of, is_literal, orders
+from tcomp.passes.cascade.rules.rule import CAST, Context, Rule, arguments_of, is_literal, orders
 
 
 def fold_literals(node: Expr, context: Context) -> Expr | None:

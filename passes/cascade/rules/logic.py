@@ -6,8 +6,8 @@ import math
 
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Apply, Constant, Expr, Number, apply, constant
-from tcomp.passes.rules import Context, Rule, arguments_of, orders
-from tcomp.passes.rules_arithmetic import fold_literals
+from tcomp.passes.cascade.rules.arithmetic import fold_literals
+from tcomp.passes.cascade.rules.rule import Context, Rule, arguments_of, orders
 
 _OPPOSITE = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tcomp.ir.dtypes import DType, boolean, i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, constant
 from tcomp.ir.index import interval, is_below, is_inside, simplify_index
-from tcomp.passes.rules import CAST, LOAD, ORDINAL, Context, Rule, arguments_of
+from tcomp.passes.cascade.rules.rule import CAST, LOAD, ORDINAL, Context, Rule, arguments_of
 
 
 def cast_to_same(node: Expr, context: Context) -> Expr | None:

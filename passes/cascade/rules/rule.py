@@ -1,4 +1,4 @@
-"""Rewrite rules of scalar expressions, as data: the table that `tcomp.passes.simplify` applies.
+"""Rewrite rules of scalar expressions, as data: the table that `tcomp.passes.cascade.simplify` applies.
 
 A rule is a function from a node to what replaces it, or None; its docstring is `before => after if condition`, one rewrite a line,
 and a test checks that the code does just that. The matcher offers a commutative operator's arguments in both orders, so no rule is

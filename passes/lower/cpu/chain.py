@@ -15,11 +15,11 @@ from dataclasses import replace
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import Index, Load, as_index
 from tcomp.ir.tile import Buffer, Loop, TileStatement
-from tcomp.passes.arguments import Bound
-from tcomp.passes.group import Group
-from tcomp.passes.lower_contract import contract_tile
-from tcomp.passes.lower_nest import lower_phases
-from tcomp.passes.lowering import Lowering, Split, nest_loops, parallel_nest, short_name
+from tcomp.passes.bind.arguments import Bound
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.lower.cpu.contract import contract_tile
+from tcomp.passes.lower.lowering import Lowering, Split, nest_loops, parallel_nest, short_name
+from tcomp.passes.lower.nest import lower_phases
 
 
 def lower_chain(lowering: Lowering) -> tuple[TileStatement, ...]:

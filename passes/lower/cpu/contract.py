@@ -9,8 +9,8 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import ZERO, Load, as_index, index_variables, loads
 from tcomp.ir.tile import Assign, Axis, Buffer, Prefetch, TileStatement
-from tcomp.passes.contraction import panel_of
-from tcomp.passes.lowering import (
+from tcomp.passes.einsums.contraction import panel_of
+from tcomp.passes.lower.lowering import (
     Lowering,
     Split,
     accumulator_dtype,
@@ -28,7 +28,7 @@ MOST_LINES = 2
 
 
 def lower_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
-    """Lower a contraction and its epilogue; see `tcomp.passes.lower` for the shape of the result."""
+    """Lower a contraction and its epilogue; see `tcomp.passes.kinds` for the shape of the result."""
     group, schedule = lowering.bound.group, lowering.schedule
     lowering.cut(group.outer)
     order = [name for name in schedule.order if name in {r.name for r in group.outer}]

@@ -13,7 +13,7 @@
       Z_out = Z[i.0, d.0] / D[i.0]
     }
 
-Which reductions there are, what corrects them and what is left to the end is derived in `tcomp.passes.one_pass`. A row of nothing but
+Which reductions there are, what corrects them and what is left to the end is derived in `tcomp.passes.one_pass.derive`. A row of nothing but
 -inf so far has no maximum to subtract: zero stands for it, and if that is so at the end, what it was subtracted from is NaN.
 """
 
@@ -27,12 +27,12 @@ from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, as_index, constant, loads, map_loads
 from tcomp.ir.tile import Assign, Axis, Block, TileStatement
-from tcomp.passes.arguments import Bound
-from tcomp.passes.group import Group
-from tcomp.passes.lower_chain import bound_part
-from tcomp.passes.lower_contract import lower_maps
-from tcomp.passes.lowering import Lowering, accumulator_dtype, bare, identity_of, narrow, nest_loops, parallel_nest, short_name
-from tcomp.passes.one_pass import Running, find_one_pass
+from tcomp.passes.bind.arguments import Bound
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.lower.cpu.chain import bound_part
+from tcomp.passes.lower.cpu.contract import lower_maps
+from tcomp.passes.lower.lowering import Lowering, accumulator_dtype, bare, identity_of, narrow, nest_loops, parallel_nest, short_name
+from tcomp.passes.one_pass.derive import Running, find_one_pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import ONE, ZERO, Index, Load, as_index, substitute_index
 from tcomp.ir.index import simplify_index
 from tcomp.ir.tile import Assign, Block, Loop, TileStatement
-from tcomp.passes.lower_contract import lower_maps
-from tcomp.passes.lowering import Lowering, Split, accumulator_dtype, bare, identity_of, narrow, nest_loops
+from tcomp.passes.lower.cpu.contract import lower_maps
+from tcomp.passes.lower.lowering import Lowering, Split, accumulator_dtype, bare, identity_of, narrow, nest_loops
 
 
 def lower_gpu_contract(lowering: Lowering) -> tuple[TileStatement, ...]:

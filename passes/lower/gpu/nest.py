@@ -7,7 +7,7 @@
       Z_out[4*p.1 + p.0, m.0] = E[p.0, m.0] / D[p.0]
     }
 
-A longer row is walked once in each phase (`tcomp.passes.lower_nest`), and maps are computed again: no instance has memory of its own
+A longer row is walked once in each phase (`tcomp.passes.lower.nest`), and maps are computed again: no instance has memory of its own
 that is nearer than what its inputs were read from.
 """
 
@@ -16,10 +16,10 @@ from __future__ import annotations
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, TileStatement
-from tcomp.passes.lower_contract import count_uses
-from tcomp.passes.lower_nest import lower_phases, walks_inner
-from tcomp.passes.lower_states import lower_states
-from tcomp.passes.lowering import Lowering, accumulator_dtype, narrow, parallel_nest
+from tcomp.passes.lower.cpu.contract import count_uses
+from tcomp.passes.lower.lowering import Lowering, accumulator_dtype, narrow, parallel_nest
+from tcomp.passes.lower.nest import lower_phases, walks_inner
+from tcomp.passes.lower.states import lower_states
 
 
 def lower_gpu_nest(lowering: Lowering) -> tuple[TileStatement, ...]:

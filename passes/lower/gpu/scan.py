@@ -12,7 +12,7 @@
       }
     }
 
-Any other recurrence is walked step by step (`tcomp.passes.lower_scan`).
+Any other recurrence is walked step by step (`tcomp.passes.lower.scan`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import ZERO, Apply, Expr, Load, as_index, loads, substitute
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Scan, TileStatement
-from tcomp.passes.group import Group
-from tcomp.passes.lower_contract import count_uses
-from tcomp.passes.lower_scan import lower_scan
-from tcomp.passes.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
-from tcomp.passes.scan import own_ranks, step_slot
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.iteration import own_ranks, step_slot
+from tcomp.passes.lower.cpu.contract import count_uses
+from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
+from tcomp.passes.lower.scan import lower_scan
 
 
 @dataclass(frozen=True, slots=True)

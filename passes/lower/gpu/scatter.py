@@ -19,9 +19,9 @@ from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Variable, as_index
 from tcomp.ir.index import is_data
 from tcomp.ir.tile import Assign, TileStatement
-from tcomp.passes.group import Group
-from tcomp.passes.lower_scan import inside_target
-from tcomp.passes.lowering import Lowering, initial_of, nest_loops, parallel_nest
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.lower.lowering import Lowering, initial_of, nest_loops, parallel_nest
+from tcomp.passes.lower.scan import inside_target
 
 ATOMIC_DTYPES = frozenset({"f32", "f64", "i32", "i64"})
 """Element types that the hardware merges in one step."""

@@ -1,4 +1,4 @@
-"""Which ATen operators reach the compiler, one table for both ways in: `tcomp.capture` and `tcomp.dynamo`.
+"""Which ATen operators reach the compiler, one table for both ways in: `tcomp.capture.capture` and `tcomp.module.dynamo`.
 
 The base is PyTorch's core ATen set. Kept whole although PyTorch would take them apart: operators with a lowering of their own
 (`silu`; `linspace`, which PyTorch's decomposition rounds otherwise for integers; `eye`, for which it asks for an unsigned arange
@@ -20,10 +20,10 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
 
-from tcomp.decompositions_attention import FUSED_ATTENTIONS
-from tcomp.decompositions_checked import checked
-from tcomp.decompositions_losses import LOSSES
-from tcomp.decompositions_typed import typed
+from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS
+from tcomp.capture.decompositions.checked import checked
+from tcomp.capture.decompositions.losses import LOSSES
+from tcomp.capture.decompositions.typed import typed
 
 aten = torch.ops.aten
 prims = torch.ops.prims

@@ -19,7 +19,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from tcomp.devices import SERVED
+from tcomp.machine.devices import SERVED
 
 _count_dispatch_modes = torch._C._len_torch_dispatch_stack
 count_function_modes = torch._C._len_torch_function_stack

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcomp.ambient import reads_grad_mode
-from tcomp.devices import CPU, place_tensor
-from tcomp.program import AnyLibrary, CompiledStage, Constant, Program
-from tcomp.sizes import TensorSpec, spec_of
+from tcomp.machine.devices import CPU, place_tensor
+from tcomp.program.program import AnyLibrary, CompiledStage, Constant, Program
+from tcomp.program.sizes import TensorSpec, spec_of
+from tcomp.runtime.binding.ambient import reads_grad_mode
 
 _VERSION: Callable[[Tensor], int] = operator.attrgetter("_version")
 _POINTER: Callable[[Tensor], int] = torch.Tensor.data_ptr

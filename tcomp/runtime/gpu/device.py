@@ -19,13 +19,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tcomp.codegen.triton_build import Launcher
-from tcomp.cuda import Cuda, FaultReporter, RecordingError
-from tcomp.program import TritonLibrary
-from tcomp.triton_graphs import Bound, Recordings
-from tcomp.triton_layout import ARENA, Address, KernelCall, Layout, LibraryCall, allocate, call_library
-from tcomp.triton_variants import ALIGNED, Variant, list_variants, make_variant
-from tcomp.weights import Snapshot
+from tcomp.codegen.triton.build import Launcher
+from tcomp.machine.cuda import Cuda, FaultReporter, RecordingError
+from tcomp.program.program import TritonLibrary
+from tcomp.runtime.binding.weights import Snapshot
+from tcomp.runtime.gpu.graphs import Bound, Recordings
+from tcomp.runtime.gpu.layout import ARENA, Address, KernelCall, Layout, LibraryCall, allocate, call_library
+from tcomp.runtime.gpu.variants import ALIGNED, Variant, list_variants, make_variant
 
 
 class Loader(Protocol):

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tcomp.codegen.triton_build import TRITON_LOCK
-from tcomp.codegen.triton_module import load_functions
-from tcomp.devices import CPU
-from tcomp.lowerings.torch_types import TORCH_DTYPES
-from tcomp.program import TritonKernel, TritonLibrary
-from tcomp.triton_graphs import Bound
-from tcomp.triton_layout import ARENA, KernelCall, Layout, allocate, call_library, view_memory
-from tcomp.weights import Snapshot
+from tcomp.codegen.triton.build import TRITON_LOCK
+from tcomp.codegen.triton.module import load_functions
+from tcomp.machine.devices import CPU
+from tcomp.program.program import TritonKernel, TritonLibrary
+from tcomp.runtime.binding.weights import Snapshot
+from tcomp.runtime.gpu.graphs import Bound
+from tcomp.runtime.gpu.layout import ARENA, KernelCall, Layout, allocate, call_library, view_memory
+from tcomp.torch_types import TORCH_DTYPES
 
 
 class InterpretedProgram:

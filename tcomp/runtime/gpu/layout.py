@@ -16,9 +16,9 @@ from torch import Tensor
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.plan import ARENA as ARENA_NAME
 from tcomp.ir.plan import Place
-from tcomp.lowerings.torch_types import TORCH_DTYPES
-from tcomp.program import KernelStep, LibraryOperation, LibraryStep, TensorPlace, TritonLibrary
-from tcomp.sizes import make_evaluator
+from tcomp.program.program import KernelStep, LibraryOperation, LibraryStep, TensorPlace, TritonLibrary
+from tcomp.program.sizes import make_evaluator
+from tcomp.torch_types import TORCH_DTYPES
 
 ARENA = -1
 """The number of the arena among the memories."""

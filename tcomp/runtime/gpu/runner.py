@@ -9,20 +9,20 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tcomp.codegen.triton_build import Launcher, make_launchers
-from tcomp.codegen.triton_module import load_functions
-from tcomp.cuda import Cuda
-from tcomp.devices import CPU
+from tcomp.codegen.triton.build import Launcher, make_launchers
+from tcomp.codegen.triton.module import load_functions
 from tcomp.ir.errors import ToolchainError
-from tcomp.program import CompiledStage, TritonLibrary
-from tcomp.runtime_stages import Bindings, Clock, Sizes, make_fault
-from tcomp.sizes import make_evaluator
-from tcomp.triton_device import DeviceProgram, Loader
-from tcomp.triton_graphs import Bound
-from tcomp.triton_interpret import InterpretedProgram
-from tcomp.triton_layout import Layout, Layouts
-from tcomp.triton_variants import Variant, compile_variants, find_cache
-from tcomp.weights import Snapshot
+from tcomp.machine.cuda import Cuda
+from tcomp.machine.devices import CPU
+from tcomp.program.program import CompiledStage, TritonLibrary
+from tcomp.program.sizes import make_evaluator
+from tcomp.runtime.binding.weights import Snapshot
+from tcomp.runtime.gpu.device import DeviceProgram, Loader
+from tcomp.runtime.gpu.graphs import Bound
+from tcomp.runtime.gpu.interpreter import InterpretedProgram
+from tcomp.runtime.gpu.layout import Layout, Layouts
+from tcomp.runtime.gpu.variants import Variant, compile_variants, find_cache
+from tcomp.runtime.runners import Bindings, Clock, Sizes, make_fault
 
 
 class LoadedProgram(Protocol):

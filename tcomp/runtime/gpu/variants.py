@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tcomp.codegen.triton_build import compile_all
+from tcomp.codegen.triton.build import compile_all
 from tcomp.ir.errors import ToolchainError
-from tcomp.program import KernelStep, TritonLibrary
+from tcomp.program.program import KernelStep, TritonLibrary
 from tcomp.progress import report_progress
-from tcomp.triton_layout import is_multiple
+from tcomp.runtime.gpu.layout import is_multiple
 
 ALIGNED = 16
 """Bytes: kernels are compiled for pointers that are divisible by this, unless one is not."""

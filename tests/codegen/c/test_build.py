@@ -12,13 +12,13 @@ import numpy
 import pytest
 from c_programs import find_compiler
 
-from tcomp.codegen import build
-from tcomp.codegen.build import build_program, load_program
-from tcomp.codegen.c_program import program_source
-from tcomp.codegen.toolchain import SUPPORT
+from tcomp.codegen.c import build
+from tcomp.codegen.c.build import build_program, load_program
+from tcomp.codegen.c.program import program_source
+from tcomp.codegen.c.toolchain import SUPPORT
 from tcomp.ir.errors import ToolchainError
-from tcomp.ir.plan_parser import parse_plan
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.plan import parse_plan
+from tcomp.ir.parse.tile import parse_kernel
 
 SCALE = parse_kernel("""kernel scale(in X: f32[N], out Y: f32[N]) for N in 1..1000 {
   parallel i in 0 .. N step 16 { Y[i + i.0] over (i.0:16 < N - i) = X[i + i.0] * 2.0 } }""")
@@ -171,8 +171,8 @@ from dataclasses import replace
 sys.path.insert(0, "tests")
 from test_build import KERNELS, PLAN
 from tile_programs import NAMES, read_kernel
-from tcomp.codegen.c_kernel import kernel_source
-from tcomp.codegen.c_program import program_source
+from tcomp.codegen.c.kernel import kernel_source
+from tcomp.codegen.c.program import program_source
 print(program_source(PLAN, KERNELS))
 for name in NAMES:
     print(kernel_source(read_kernel(name)))

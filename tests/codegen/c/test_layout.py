@@ -2,9 +2,9 @@
 
 import pytest
 
-from tcomp.codegen.c_layout import choose_lane_axis, looped_axes, plan_layout
+from tcomp.codegen.c.layout import choose_lane_axis, looped_axes, plan_layout
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Block, walk_statements
-from tcomp.ir.tile_parser import parse_kernel
 from tcomp.ir.tile_scope import find_sites
 
 ARGUMENTS = "in X: f32[64, 64], in I: i64[64], in H: bool[64], inout Y: f32[64, 64]"

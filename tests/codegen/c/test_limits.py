@@ -2,11 +2,11 @@
 
 import pytest
 
-from tcomp.codegen.c_limits import Limit, drop_certain, find_limits, set_limit, tail_of
+from tcomp.codegen.c.limits import Limit, drop_certain, find_limits, set_limit, tail_of
 from tcomp.ir.expressions import as_index
 from tcomp.ir.index import Bounds
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Axis, Loop
-from tcomp.ir.tile_parser import parse_kernel
 
 BODY = parse_kernel("""kernel k(in X: f32[N, 100], out Y: f32[N, 100]) for N in 40..90 {
   Y[i.0, j.0] over (i.0:8 < N - i, j.0:32 < 100 - j) = 1.0

@@ -4,12 +4,12 @@ import numpy
 import pytest
 from c_programs import Run, run_compiled
 
-from tcomp.codegen.c_operators import FUNCTION_NAMES
+from tcomp.codegen.c.operators import FUNCTION_NAMES
 from tcomp.ir.dtypes import DTYPES
-from tcomp.ir.evaluate_dtypes import round_float, storage
+from tcomp.ir.evaluate.arrays import round_float, storage
+from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.tile import parse_kernel
 
 SERVED = [name for name in DTYPES if name not in ("e4m3", "e5m2")]
 COUNT = 35

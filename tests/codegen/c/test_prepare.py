@@ -2,9 +2,9 @@
 
 import pytest
 
-from tcomp.codegen.c_prepare import prepare_kernel
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.ir.tile_verify import check_kernel
+from tcomp.codegen.c.prepare import prepare_kernel
+from tcomp.ir.check.tile import check_kernel
+from tcomp.ir.parse.tile import parse_kernel
 
 
 def prepare(arguments, body, lanes=16):

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from tcomp.codegen.c_printer import print_c, print_c_expression
-from tcomp.codegen.c_tree import (
+from tcomp.codegen.c.printer import print_c, print_c_expression
+from tcomp.codegen.c.tree import (
     Binary,
     Braces,
     Call,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tcomp.codegen.c_program import find_barriers, program_source
+from tcomp.codegen.c.program import find_barriers, program_source
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.plan_parser import parse_plan
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.plan import parse_plan
+from tcomp.ir.parse.tile import parse_kernel
 
 COPY = parse_kernel("kernel copy(in X: f32[16], out Y: f32[16]) { Y[i.0] over (i.0:16) = X[i.0] }")
 GROW = parse_kernel("""kernel grow(in X: f32[N], out Y: f32[N]) for N in 1.. {

@@ -12,13 +12,13 @@ import numpy
 import pytest
 from c_programs import find_compiler
 
-from tcomp.codegen import build
-from tcomp.codegen.build import build_program, load_program
-from tcomp.codegen.c_program import driver_source, program_source
-from tcomp.codegen.toolchain import KNOWN_FLAGS, find_toolchain
+from tcomp.codegen.c import build
+from tcomp.codegen.c.build import build_program, load_program
+from tcomp.codegen.c.program import driver_source, program_source
+from tcomp.codegen.c.toolchain import KNOWN_FLAGS, find_toolchain
 from tcomp.ir.errors import KernelFault, ToolchainError
-from tcomp.ir.plan_parser import parse_plan
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.plan import parse_plan
+from tcomp.ir.parse.tile import parse_kernel
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -139,7 +139,7 @@ sys.path.insert(0, "tests")
 from pathlib import Path
 import numpy
 from test_program_checked import count, run
-from tcomp.codegen.toolchain import find_toolchain
+from tcomp.codegen.c.toolchain import find_toolchain
 x = numpy.frombuffer(bytearray(300), numpy.float32, 64, offset=int(sys.argv[3]))
 run(Path(sys.argv[1]), sys.argv[2], x, count(64), toolchain=find_toolchain(("gcc",), ("address", "undefined")))
 print("ran to its end")

@@ -4,11 +4,11 @@ import numpy
 import pytest
 from c_programs import Run, run_compiled
 
-from tcomp.ir.evaluate_dtypes import round_float, storage
-from tcomp.ir.evaluate_expression import Environment, evaluate_index
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.ir.tile_verify import check_kernel
+from tcomp.ir.check.tile import check_kernel
+from tcomp.ir.evaluate.arrays import round_float, storage
+from tcomp.ir.evaluate.expressions import Environment, evaluate_index
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.tile import parse_kernel
 
 SIZES = {"N": (1, 15, 16, 17, 70)}
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tcomp.codegen.toolchain import FLAGS, KNOWN_FLAGS, Compilation, compile_objects, find_toolchain, link_library
+from tcomp.codegen.c.toolchain import FLAGS, KNOWN_FLAGS, Compilation, compile_objects, find_toolchain, link_library
 from tcomp.ir.errors import ToolchainError
 
 

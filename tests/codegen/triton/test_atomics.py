@@ -4,11 +4,11 @@ import numpy
 import pytest
 from test_triton_statements import check, make_array
 
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.tile import parse_kernel
 from tests.triton_programs import compile_ahead, run_interpreted
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

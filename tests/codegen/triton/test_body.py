@@ -4,9 +4,9 @@ import re
 
 from test_triton_statements import check
 
-from tcomp.codegen.triton_body import buffer_offsets
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.codegen.triton.body import buffer_offsets
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
+from tcomp.ir.parse.tile import parse_kernel
 
 
 def lines(text):

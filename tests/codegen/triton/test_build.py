@@ -10,13 +10,13 @@ import pytest
 import triton
 
 from tcomp import ToolchainError
-from tcomp.codegen import triton_build
-from tcomp.codegen.triton_build import TRITON_LOCK, compile_all, compile_function, find_tensor_cores, make_launchers, read_resources
-from tcomp.codegen.triton_files import build_module
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.codegen.triton_module import load_functions
-from tcomp.gpus import describe_gpu
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.codegen.triton import build as triton_build
+from tcomp.codegen.triton.build import TRITON_LOCK, compile_all, compile_function, find_tensor_cores, make_launchers, read_resources
+from tcomp.codegen.triton.files import build_module
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
+from tcomp.codegen.triton.module import load_functions
+from tcomp.ir.parse.tile import parse_kernel
+from tcomp.machine.gpus import describe_gpu
 
 GPU = describe_gpu("sm_90")
 MATMUL = """

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, example, given, settings
 from tile_programs import CASES, read_kernel
 
 from tcomp.ir.dtypes import f64
-from tcomp.ir.evaluate_dtypes import convert, storage
-from tcomp.ir.evaluate_expression import extent_value
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.tile_evaluate import evaluate_kernel
+from tcomp.ir.evaluate.arrays import convert, storage
+from tcomp.ir.evaluate.expressions import extent_value
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.pipeline import compile_cascade
 from tests import program_runner
 from tests.program_runner import random_inputs, run_compiled, small_target
@@ -114,6 +114,6 @@ def test_sizes_known_at_run_time(target, rows, columns, tmp_path):
 
 
 def test_a_wrong_kernel_is_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr("tcomp.codegen.triton_operators.FOLDS", {"sum": "prod"})
+    monkeypatch.setattr("tcomp.codegen.triton.operators.FOLDS", {"sum": "prod"})
     with pytest.raises(AssertionError):
         run_both(parse_cascade(ATTENTION), HOPPER, tmp_path)

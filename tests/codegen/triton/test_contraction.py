@@ -2,10 +2,10 @@
 
 import pytest
 
-from tcomp.codegen.triton_contraction import find_dot
-from tcomp.codegen.triton_padding import plan_padding
+from tcomp.codegen.triton.contraction import find_dot
+from tcomp.codegen.triton.padding import plan_padding
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.text import print_expression
-from tcomp.ir.tile_parser import parse_kernel
 from tcomp.ir.tile_scope import find_sites
 
 

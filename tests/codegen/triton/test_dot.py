@@ -4,8 +4,8 @@ import numpy
 import pytest
 from test_triton_statements import check
 
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
+from tcomp.ir.parse.tile import parse_kernel
 from tests.triton_programs import compile_ahead
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

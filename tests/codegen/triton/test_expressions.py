@@ -5,8 +5,8 @@ import re
 import pytest
 from test_triton_statements import check
 
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
+from tcomp.ir.parse.tile import parse_kernel
 
 
 def body(text):

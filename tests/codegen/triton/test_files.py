@@ -2,8 +2,8 @@
 
 import pytest
 
-from tcomp.codegen.triton_files import Resources, count_resident, measure_occupancy
-from tcomp.gpus import describe_gpu
+from tcomp.codegen.triton.files import Resources, count_resident, measure_occupancy
+from tcomp.machine.gpus import describe_gpu
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tcomp.codegen.triton_hazards import find_barriers
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
+from tcomp.codegen.triton.hazards import find_barriers
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Loop
-from tcomp.ir.tile_parser import parse_kernel
 
 ARGUMENTS = "in X: f32[8, 40], in I: i64[8], out Y: f32[8, 40], inout Z: f32[40]"
 

@@ -2,16 +2,16 @@
 
 import pytest
 
-from tcomp.codegen.c_names import Names
-from tcomp.codegen.triton_index import IndexWriter, Space, is_narrow
-from tcomp.codegen.triton_printer import print_triton, print_triton_expression
-from tcomp.codegen.triton_scope import State
-from tcomp.codegen.triton_tree import Name
-from tcomp.codegen.triton_types import Value
+from tcomp.codegen.names import Names
+from tcomp.codegen.triton.index import IndexWriter, Space, is_narrow
+from tcomp.codegen.triton.printer import print_triton, print_triton_expression
+from tcomp.codegen.triton.scope import State
+from tcomp.codegen.triton.tree import Name
+from tcomp.codegen.triton.types import Value
 from tcomp.ir.dtypes import i32, i64
 from tcomp.ir.expressions import as_index
 from tcomp.ir.index import Bounds
-from tcomp.ir.parser import parse_index as parse
+from tcomp.ir.parse.cascade import parse_index as parse
 from tcomp.ir.tile import Loop
 
 SYMBOLS = {"N": (0, 1000), "B": (0, None)}

@@ -6,7 +6,7 @@ import torch
 import triton.language as tl
 from triton.runtime.interpreter import ReduceOps, ScanOps, interpreter_builder
 
-from tcomp.codegen.triton_interpreter import InterpretedKernel, decode, encode
+from tcomp.codegen.triton.interpreter import InterpretedKernel, decode, encode
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import GOLDENS
 from tile_programs import NAMES, read_kernel
 
-from tcomp.codegen.triton_kernel import TritonOptions, TritonParameter, module_source, triton_unit
+from tcomp.codegen.triton.kernel import TritonOptions, TritonParameter, module_source, triton_unit
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.tile import parse_kernel
 from tests.triton_programs import compile_ahead
 
 LINEAR = """kernel linear(in X: bf16[512, 768], in W: bf16[1024, 768], in b: f32[1024], out Y: bf16[512, 1024]) warps 8 stages 3 {
@@ -175,8 +175,8 @@ def test_loads_are_not_taken_out_of_loops_that_may_not_run(tmp_path):
 PRINT = """
 import sys
 from pathlib import Path
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
+from tcomp.ir.parse.tile import parse_kernel
 for path in sys.argv[1:]:
     print(triton_unit(parse_kernel(Path(path).read_text()), TritonOptions()).source)
 """

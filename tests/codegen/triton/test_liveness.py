@@ -2,9 +2,9 @@
 
 import pytest
 
-from tcomp.codegen.triton_liveness import Liveness
+from tcomp.codegen.triton.liveness import Liveness
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Block
-from tcomp.ir.tile_parser import parse_kernel
 
 ARGUMENTS = "in X: f32[M, 8], in I: i64[8], out Y: f32[M, 8], out S: f32[]"
 

@@ -3,10 +3,10 @@
 import torch
 import triton
 
-from tcomp.codegen.triton_interpreter import InterpretedKernel
-from tcomp.codegen.triton_kernel import TritonOptions, module_source, triton_unit
-from tcomp.codegen.triton_module import load_functions
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.codegen.triton.interpreter import InterpretedKernel
+from tcomp.codegen.triton.kernel import TritonOptions, module_source, triton_unit
+from tcomp.codegen.triton.module import load_functions
+from tcomp.ir.parse.tile import parse_kernel
 
 TEXT = "kernel {name}(in X: f32[8], out Y: f32[8]) {{ Y[n.0] over (n.0:8) = {function}(X[n.0]) }}"
 

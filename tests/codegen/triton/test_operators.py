@@ -4,10 +4,10 @@ import numpy
 import pytest
 
 from tcomp.ir.dtypes import DTYPES
-from tcomp.ir.evaluate_dtypes import round_float, storage
+from tcomp.ir.evaluate.arrays import round_float, storage
+from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.tile import parse_kernel
 from tests.triton_programs import compile_ahead, run_interpreted
 
 FLOATS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.5, -2.5, 3.75, -7.25, 2e-3, 20.0, numpy.inf, -numpy.inf, numpy.nan]

@@ -2,16 +2,16 @@
 
 import pytest
 
-from tcomp.codegen.triton_prepare import find_meeting_axes, prepare_kernel
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.ir.tile_verify import check_kernel
+from tcomp.codegen.triton.prepare import find_meeting_axes, prepare_kernel
+from tcomp.ir.check.tile import check_kernel
+from tcomp.ir.parse.tile import parse_kernel
 
 ARGUMENTS = "in X: f32[8, 9, 10], in I: i64[8], inout Y: f32[40], inout Z: f32[8, 9], inout S: f32[]"
 
 
 def prepared(body, monkeypatch=None, most=None):
     if most is not None:
-        monkeypatch.setattr("tcomp.codegen.triton_prepare.MOST_POINTS", most)
+        monkeypatch.setattr("tcomp.codegen.triton.prepare.MOST_POINTS", most)
     kernel = prepare_kernel(parse_kernel(f"kernel k({ARGUMENTS}) {{ {body} }}"))
     check_kernel(kernel)
     return [line.strip() for line in str(kernel).splitlines()[1:-1]]

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from tcomp.codegen.triton_printer import PRECEDENCE, print_triton, print_triton_expression
-from tcomp.codegen.triton_tree import (
+from tcomp.codegen.triton.printer import PRECEDENCE, print_triton, print_triton_expression
+from tcomp.codegen.triton.tree import (
     Binary,
     Comment,
     Evaluate,

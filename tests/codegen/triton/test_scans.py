@@ -4,9 +4,9 @@ import numpy
 import pytest
 
 from tcomp.ir.dtypes import DTYPES
-from tcomp.ir.evaluate_dtypes import storage
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.evaluate.arrays import storage
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.tile import parse_kernel
 from tests.triton_programs import compile_ahead, run_interpreted
 
 KERNEL = """kernel k(in X: {dtype}[3, 50], out Y: {dtype}[3, 50], out Z: {dtype}[3]) warps 4 stages 2 {{

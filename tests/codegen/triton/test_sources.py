@@ -3,8 +3,8 @@
 import ast
 from pathlib import Path
 
-from tcomp.codegen import triton_sources
-from tcomp.codegen.triton_sources import FILES, find_functions, read_support, support_functions
+from tcomp.codegen.triton import sources as triton_sources
+from tcomp.codegen.triton.sources import FILES, find_functions, read_support, support_functions
 
 
 def test_all_support_files_are_read():

@@ -3,15 +3,15 @@
 import numpy
 import pytest
 
-from tcomp.codegen import triton_operators
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
+from tcomp.codegen.triton import operators as triton_operators
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.evaluate_dtypes import round_float, storage
-from tcomp.ir.evaluate_expression import extent_value
+from tcomp.ir.evaluate.arrays import round_float, storage
+from tcomp.ir.evaluate.expressions import extent_value
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import contiguous_strides
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
 from tests.triton_programs import run_interpreted
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -289,7 +289,7 @@ def test_indices_as_values_and_comparisons_of_indices(tmp_path):
 
 
 def test_large_statements_become_loops(tmp_path, monkeypatch):
-    monkeypatch.setattr("tcomp.codegen.triton_prepare.MOST_POINTS", 64)
+    monkeypatch.setattr("tcomp.codegen.triton.prepare.MOST_POINTS", 64)
     text = """kernel k(in X: f32[9, 10, 4], out Y: f32[9], out Z: f32[9, 10], inout W: f32[9, 4]) {
       Y[i.0] over (i.0:9) = max(j.0:10, k.0:4) X[i.0, j.0, k.0]
       Z[i.0, j.0] over (i.0:9, j.0:10) = sum(k.0:4) X[i.0, j.0, k.0] where X[i.0, j.0, k.0] > 0.0

@@ -3,11 +3,11 @@
 import numpy
 import pytest
 
-from tcomp.codegen.triton_printer import print_triton_expression
-from tcomp.codegen.triton_tree import Name
-from tcomp.codegen.triton_types import POINTER_TYPES, TRITON_TYPES, Value, convert, literal, operand, retype, settle
+from tcomp.codegen.triton.printer import print_triton_expression
+from tcomp.codegen.triton.tree import Name
+from tcomp.codegen.triton.types import POINTER_TYPES, TRITON_TYPES, Value, convert, literal, operand, retype, settle
 from tcomp.ir.dtypes import DTYPES, bf16, boolean, e4m3, e5m2, f16, f32, f64, i8, i32, i64
-from tcomp.ir.evaluate_expression import make_array
+from tcomp.ir.evaluate.expressions import make_array
 
 
 def spelled(value):

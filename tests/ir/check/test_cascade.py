@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from tcomp.ir.cascade import Cascade, Rank, Source, Symbol, Tensor
+from tcomp.ir.check.cascade import check_cascade, find_point_outside
 from tcomp.ir.dtypes import bf16, f32
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Apply, Constant, as_index, constant, load
 from tcomp.ir.index import Bounds
-from tcomp.ir.parser import parse_cascade, parse_einsum, parse_index
-from tcomp.ir.verify import check_cascade, find_point_outside
+from tcomp.ir.parse.cascade import parse_cascade, parse_einsum, parse_index
 
 INPUTS = "X: f32[4, N], Y: f32[N], I: i64[4], H: bf16[4], M: bool[4], B: i8[4]"
 

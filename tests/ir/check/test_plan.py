@@ -7,15 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tcomp.ir.check.plan import Allotment, PlanMemory, check_plan
 from tcomp.ir.dtypes import f32
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade, parse_index
+from tcomp.ir.parse.cascade import parse_cascade, parse_index
+from tcomp.ir.parse.plan import parse_plan
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import ARENA, Matrix, MatrixProduct, Place
-from tcomp.ir.plan_parser import parse_plan
-from tcomp.ir.plan_verify import Allotment, PlanMemory, check_plan
 from tcomp.ir.tile import span_bytes
-from tcomp.ir.tile_parser import parse_kernel
 from tcomp.passes.check import check_program
 from tcomp.passes.pipeline import compile_cascade
 from tests.cascade_strategies import programs

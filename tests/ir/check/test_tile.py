@@ -7,12 +7,12 @@ import pytest
 from tile_programs import NAMES, read_kernel
 
 from tcomp.ir.cascade import Symbol
+from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.dtypes import f32
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import as_index, constant, load
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Argument, Assign, Axis, Buffer, Kernel, Loop
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.ir.tile_verify import check_kernel
 
 ARGUMENTS = "in X: f32[8], in I: i64[8], in M: bool[8], in B: bf16[8], out Y: f32[8], out Z: f32[8, 8], out H: bf16[8]"
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcomp.ir.check.tile_bounds import UNBOUNDED_STEP, check_bounds, evaluate_at
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.parser import parse_index
-from tcomp.ir.tile_bounds import UNBOUNDED_STEP, check_bounds, evaluate_at
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.cascade import parse_index
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile_scope import find_sites
 
 ARGUMENTS = "in X: f32[20], in I: i64[20], in S: f32[N, M], inout Y: f32[20]"

@@ -2,10 +2,10 @@
 
 import pytest
 
+from tcomp.ir.check.types import check_index_dtypes, expression_dtype
 from tcomp.ir.dtypes import DTYPES, bf16, boolean, compute_dtype, f32, f64, i8, i64
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.parser import parse_expression, parse_index
-from tcomp.ir.typing import check_index_dtypes, expression_dtype
+from tcomp.ir.parse.cascade import parse_expression, parse_index
 
 KNOWN = {"X": f32, "H": bf16, "I": i64, "B": i8, "M": boolean}
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tcomp.ir.dtypes import DTYPES, boolean, f16, f32, f64, i8, i32, i64, u8
-from tcomp.ir.evaluate_dtypes import convert, round_float, storage
+from tcomp.ir.evaluate.arrays import convert, round_float, storage
 
 NARROW = {"f16": torch.float16, "bf16": torch.bfloat16, "e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcomp.ir import evaluate_einsum
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
+from tcomp.ir.evaluate.cascade import einsum as evaluate_einsum
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
 
 F32 = numpy.float32
 NAN, INF = numpy.nan, numpy.inf

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcomp.ir.dtypes import bf16, boolean, f32, i64
-from tcomp.ir.evaluate_expression import (
+from tcomp.ir.evaluate.expressions import (
     Environment,
     OutsideError,
     evaluate_expression,
@@ -15,7 +15,7 @@ from tcomp.ir.evaluate_expression import (
     make_array,
     read_array,
 )
-from tcomp.ir.parser import parse_expression, parse_index
+from tcomp.ir.parse.cascade import parse_expression, parse_index
 
 TABLE = numpy.arange(60.0).reshape(3, 4, 5)
 

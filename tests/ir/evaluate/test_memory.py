@@ -5,10 +5,10 @@ import pytest
 
 from tcomp.ir.dtypes import bf16, boolean, f32, i32
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate_expression import OutsideError
+from tcomp.ir.evaluate.expressions import OutsideError
+from tcomp.ir.evaluate.memory import RaceError, bind_argument, make_memory
 from tcomp.ir.expressions import as_index
 from tcomp.ir.tile import Argument
-from tcomp.ir.tile_memory import RaceError, bind_argument, make_memory
 
 
 def bind(array, shape, strides, role="inout", dtype=f32, float64=False):

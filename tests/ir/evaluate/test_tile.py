@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tile_programs import CASES, NAMES, read_kernel
 
+from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.dtypes import bf16
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate_dtypes import round_float, storage
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.ir.tile_verify import check_kernel
+from tcomp.ir.evaluate.arrays import round_float, storage
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.tile import parse_kernel
 
 
 def run_case(kernel, case, float64, **options):

@@ -7,7 +7,7 @@ from ir_strategies import cascades, einsums, expressions
 from tcomp.ir.cascade import Source
 from tcomp.ir.errors import ParseError
 from tcomp.ir.expressions import Constant, Load
-from tcomp.ir.parser import parse_cascade, parse_einsum, parse_expression, parse_index
+from tcomp.ir.parse.cascade import parse_cascade, parse_einsum, parse_expression, parse_index
 from tcomp.ir.text import print_einsum, print_expression, print_index
 
 

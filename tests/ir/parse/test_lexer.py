@@ -3,7 +3,7 @@
 import pytest
 
 from tcomp.ir.errors import ParseError
-from tcomp.ir.lexer import Cursor, tokenize
+from tcomp.ir.parse.lexer import Cursor, tokenize
 
 
 def texts(text):

@@ -12,13 +12,13 @@ from tile_programs import read_kernel
 
 from tcomp.ir import tile
 from tcomp.ir.cascade import Symbol
+from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.errors import ParseError
 from tcomp.ir.expressions import as_index
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, contiguous_strides
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.ir.tile_verify import check_kernel
 
 DTYPE = st.sampled_from(list(DTYPES.values()))
 INDEX = indices(st.integers(-5, 5).map(as_index) | NAMES.map(as_index))

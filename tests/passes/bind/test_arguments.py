@@ -2,13 +2,13 @@
 
 import pytest
 
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_einsum, print_index
 from tcomp.ir.tile import contiguous_strides
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.arguments import Memory, bind_arguments, merge_ranks, stride_along
-from tcomp.passes.fuse import fuse
+from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks, stride_along
+from tcomp.passes.groups.fuse import fuse
 
 INPUTS = "X: f32[4, 6, 8], H: f32[10, 8], V: f32[8], I: i64[4]"
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcomp.ir.cascade import Rank
+from tcomp.ir.check.tile_bounds import evaluate_at
 from tcomp.ir.expressions import as_index, index_variables, loads
 from tcomp.ir.text import print_einsum, print_expression, print_index
-from tcomp.ir.tile_bounds import evaluate_at
-from tcomp.passes import joining
-from tcomp.passes.arguments import bind_arguments
-from tcomp.passes.fuse import fuse
-from tcomp.passes.joining import join_arguments, joint_rank
+from tcomp.passes.bind import axes as joining
+from tcomp.passes.bind.arguments import bind_arguments
+from tcomp.passes.bind.axes import join_arguments, joint_rank
+from tcomp.passes.groups.fuse import fuse
 from tests.documentation import find_example
 from tests.gpu_groups import place_tensors, read_cascade
 

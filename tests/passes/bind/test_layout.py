@@ -2,15 +2,15 @@
 
 import pytest
 
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_index
 from tcomp.ir.tile import contiguous_strides
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.arguments import Memory
-from tcomp.passes.fuse import fuse
-from tcomp.passes.layout import choose_layouts, dense_strides, permuted_strides
-from tcomp.passes.operands import static_tensors
+from tcomp.passes.bind.arguments import Memory
+from tcomp.passes.bind.layout import choose_layouts, dense_strides, permuted_strides
+from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.groups.fuse import fuse
 
 INPUTS = "X: f32[2, 8, 9], weight W: f32[16, 8], T: f32[8, 6], I: i64[4]"
 

@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.test_tiling import only
 
+from tcomp.ir.check.tile_bounds import evaluate_at
 from tcomp.ir.expressions import as_index
 from tcomp.ir.tile import Loop, walk_statements
-from tcomp.ir.tile_bounds import evaluate_at
-from tcomp.passes.partial_sums import find_part, nest_parts
-from tests.test_tiling import only
+from tcomp.passes.bind.partial_sums import find_part, nest_parts
 
 
 def loops(*trips):

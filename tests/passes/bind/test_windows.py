@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_runner import check_compiled, random_inputs
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.target import Cpu
 
 TINY = Cpu("test", "x86_64", 128, 16, 2, 32 << 10, 1 << 10, 8 << 20, "cc")
@@ -44,7 +44,7 @@ def count_windows(compiled):
 @pytest.mark.parametrize(("steps", "windows"), [(48, 6), (46, 6), (47, 6), (33, 5)])
 @pytest.mark.parametrize("held", [4096, 8])
 def test_the_product_takes_the_memory_of_one_window(monkeypatch, body, readers, steps, windows, held):
-    monkeypatch.setattr("tcomp.passes.scan.LARGEST_HELD", held)
+    monkeypatch.setattr("tcomp.passes.groups.iteration.LARGEST_HELD", held)
     cascade = cascade_of(body, readers, steps)
     compiled = check_compiled(cascade, random_inputs(cascade), target=TINY)
     assert count_windows(compiled) == windows

@@ -4,10 +4,10 @@ import numpy
 import pytest
 from program_runner import random_inputs
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.absorb import absorb_maps
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.absorb import absorb_maps
 
 INPUTS = "V: f32[6, 4], A: f32[4, 8], E0: f32[6, 4, 8]"
 LOOP = "iterate t:6 { S: f32[t + 1:7, d:4, n:8] = %s * S[t, d, n] from 1.0 }\nZ: f32[d:4, n:8] = S[6, d, n]"

@@ -3,13 +3,13 @@
 import numpy
 import pytest
 
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.dtypes import f32
-from tcomp.ir.evaluate import evaluate
+from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import Load
-from tcomp.ir.parser import parse_cascade, parse_expression
+from tcomp.ir.parse.cascade import parse_cascade, parse_expression
 from tcomp.ir.text import print_expression
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.affine import Known, find_affine, fold_affine
+from tcomp.passes.cascade.affine import Known, find_affine, fold_affine
 from tests.program_runner import check_compiled, random_inputs
 
 WEIGHTS = "weight W: f32[6, 8], weight m: f32[6], weight s: f32[6], weight b: f32[6], weight V: f32[4, 6]"

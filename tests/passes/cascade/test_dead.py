@@ -1,7 +1,7 @@
 """Statements that no output needs go."""
 
-from tcomp.ir.parser import parse_cascade
-from tcomp.passes.dead import drop_dead
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.dead import drop_dead
 
 
 def names(body, outputs):

@@ -5,10 +5,10 @@ import math
 import numpy
 import pytest
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.extremes import ask_extremes
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.extremes import ask_extremes
 
 INPUTS = "X: f32[6, 5], N: bf16[6, 5], I: i64[6, 5]"
 ROWS = numpy.array(

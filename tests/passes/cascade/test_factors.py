@@ -3,10 +3,10 @@
 import numpy
 import pytest
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.factors import gather_factors
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.factors import gather_factors
 from tests.program_runner import random_inputs
 
 SCALED = "A: f32[a:4, e:8] = Q[a, e] * 0.5:f32\nB: f32[e:8, j:6] = 0.25:f32 * (K[j, e - 1] else 2.0)\n"

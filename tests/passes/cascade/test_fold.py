@@ -1,8 +1,8 @@
 """What depends on weights alone is computed once."""
 
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.fold import fold_weights
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.fold import fold_weights
 
 INPUTS = "X: f32[8], weight W: f32[8], weight V: f32[8], weight N: f32[8]"
 

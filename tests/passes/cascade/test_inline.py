@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given, settings
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.dead import drop_dead
+from tcomp.passes.cascade.inline import LARGEST_INDEX_MAP, inline_views
 from tcomp.passes.check import describe_difference
-from tcomp.passes.dead import drop_dead
-from tcomp.passes.inline import LARGEST_INDEX_MAP, inline_views
 from tests.cascade_strategies import programs
 from tests.program_runner import random_inputs
 

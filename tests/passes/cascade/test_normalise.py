@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given, settings
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.evaluate_expression import extent_value
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import contiguous_strides
-from tcomp.ir.verify import check_cascade
+from tcomp.passes.cascade.normalise import normalise_ranks
 from tcomp.passes.check import describe_difference
-from tcomp.passes.split import normalise_ranks
 from tests.cascade_strategies import programs
 from tests.program_runner import random_inputs
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_expression
-from tcomp.ir.verify import check_cascade
+from tcomp.passes.cascade.dead import drop_dead
+from tcomp.passes.cascade.operands import ROWS_WORTH_PACKING, prepare_operands, static_tensors
 from tcomp.passes.check import describe_difference
-from tcomp.passes.dead import drop_dead
-from tcomp.passes.operands import ROWS_WORTH_PACKING, prepare_operands, static_tensors
 from tests.program_runner import check_compiled, random_inputs, small_target
 
 

@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank, Tensor
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.dtypes import f32
-from tcomp.ir.evaluate import evaluate
+from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import Load, apply, as_index
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes import contraction_order
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade import order as contraction_order
+from tcomp.passes.cascade.order import order_contractions
 from tcomp.passes.check import describe_difference
-from tcomp.passes.contraction_order import order_contractions
 from tests.program_runner import random_inputs
 
 INPUTS = "A: f32[8, 64], B: f32[64, 64], C: f32[64, 4], s: f32[64], X: f32[8, 66], H: bf16[64, 64], I: i64[64]"

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import tcomp
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.dead import drop_dead
-from tcomp.passes.positions import expand_positions
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.dead import drop_dead
+from tcomp.passes.cascade.positions import expand_positions
 from tests.compiled import Function, random
 from tests.program_runner import check_compiled, random_inputs
 

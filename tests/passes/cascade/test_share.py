@@ -2,9 +2,9 @@
 
 import pytest
 
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.share import share_einsums
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.share import share_einsums
 
 INPUTS = "X: f32[8], I: i64[8]"
 

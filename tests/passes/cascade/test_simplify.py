@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given, settings
 
-from tcomp.ir.evaluate import evaluate
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import Apply
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes import simplify as module
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade import simplify as module
+from tcomp.passes.cascade.rules.rule import Rule
+from tcomp.passes.cascade.simplify import simplify, simplify_strictly
 from tcomp.passes.check import describe_difference
-from tcomp.passes.rules import Rule
-from tcomp.passes.simplify import simplify, simplify_strictly
 from tests.cascade_strategies import programs
 from tests.program_runner import random_inputs
 

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 from tcomp.ir.cascade import Rank
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade
-from tcomp.passes.contraction import find_contraction
-from tcomp.passes.tiles import (
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cost.cpu import (
     FMA_LATENCY,
     PANEL_CYCLES,
     UNKNOWN_EXTENT,
@@ -21,6 +20,7 @@ from tcomp.passes.tiles import (
     sweep_cycles,
     typical,
 )
+from tcomp.passes.einsums.contraction import find_contraction
 from tests.program_runner import small_target
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tcomp.ir.dtypes import DTYPES, bf16, f32
 from tcomp.ir.target import Gpu
-from tcomp.passes import tiles_gpu
-from tcomp.passes.tiles_gpu import (
+from tcomp.passes.cost import gpu as tiles_gpu
+from tcomp.passes.cost.gpu import (
     ACCUMULATORS,
     GROUP,
     MOST_ALIKE,

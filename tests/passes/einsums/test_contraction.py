@@ -2,9 +2,9 @@
 
 import pytest
 
-from tcomp.ir.parser import parse_cascade, parse_expression
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.contraction import find_contraction, lane_position, panel_of
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.parse.cascade import parse_cascade, parse_expression
+from tcomp.passes.einsums.contraction import find_contraction, lane_position, panel_of
 
 INPUTS = """A: f32[4, 16, 8], B: f32[4, 8, 32], W: f32[32, 8], K: f32[8, 32], X: f32[2, 8, 34], F: f32[16, 8, 3], H: bf16[16, 8],
 G: bf16[32, 8], D: f32[8, 3], P: f32[2, 8, 16], I: i64[8]"""

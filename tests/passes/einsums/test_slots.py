@@ -5,14 +5,14 @@ import inspect
 import numpy
 import pytest
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_einsum
-from tcomp.ir.verify import check_cascade
-from tcomp.passes import slots
-from tcomp.passes.dead import drop_dead
-from tcomp.passes.inline import inline_views
-from tcomp.passes.simplify import simplify
+from tcomp.passes.cascade.dead import drop_dead
+from tcomp.passes.cascade.inline import inline_views
+from tcomp.passes.cascade.simplify import simplify
+from tcomp.passes.einsums import slots
 from tests.documentation import find_example
 from tests.program_runner import check_compiled, random_inputs
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.pipeline import compile_cascade
 from tests.program_runner import check_compiled, random_inputs, small_target
 

@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given, settings
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.traverse import rename_ranks
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.fuse import LARGEST_GROUP, fuse
-from tcomp.passes.group import Group
-from tcomp.passes.rebuild import statement_einsums
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.rebuild import statement_einsums
+from tcomp.passes.groups.fuse import LARGEST_GROUP, fuse
 from tests.cascade_strategies import programs
 
 INPUTS = "X: f32[4, 8], W: f32[16, 8], V: f32[8], I: i64[4]"

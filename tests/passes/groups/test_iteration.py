@@ -2,9 +2,9 @@
 
 import pytest
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_expression
-from tcomp.passes.scan import is_held, merge_maps, own_ranks, scan_group
+from tcomp.passes.groups.iteration import is_held, merge_maps, own_ranks, scan_group
 
 
 def group(body, stored=(), inputs="X: f32[4, 8], W: f32[8, 8]", symbols=""):

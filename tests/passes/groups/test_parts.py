@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_einsum
-from tcomp.passes import split_groups as module
-from tcomp.passes.arguments import bind_arguments
-from tcomp.passes.fuse import fuse
-from tcomp.passes.layout import choose_layouts
-from tcomp.passes.operands import static_tensors
-from tcomp.passes.prologue import attach_prologues, find_prologues, without
-from tcomp.passes.split_groups import split_groups
+from tcomp.passes.bind.arguments import bind_arguments
+from tcomp.passes.bind.layout import choose_layouts
+from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.groups import parts as module
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.groups.parts import split_groups
+from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
 from tests.cascade_strategies import programs
 from tests.documentation import find_example
 from tests.gpu_groups import HOPPER, SMALL, lower, place_tensors, read_cascade, read_kernel_schedule

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_runner import check_compiled, random_inputs, small_target
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.target import Cpu
 from tcomp.ir.text import print_expression
-from tcomp.passes.fuse import fuse
-from tcomp.passes.rolling import roll_steps, shape_in_memory
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.groups.rolling import roll_steps, shape_in_memory
 
 WIDE = Cpu("test", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
 SIDE = 6
@@ -18,7 +18,7 @@ SIDE = 6
 
 @pytest.fixture(autouse=True)
 def _little_is_held(monkeypatch):
-    monkeypatch.setattr("tcomp.passes.scan.LARGEST_HELD", SIDE)
+    monkeypatch.setattr("tcomp.passes.groups.iteration.LARGEST_HELD", SIDE)
 
 
 def cascade_of(body, readers, outputs="Z", steps="4", symbols=""):

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcomp
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_einsum
-from tcomp.ir.verify import check_cascade
-from tcomp.passes import split_rows as module
-from tcomp.passes.fuse import fuse
-from tcomp.passes.split_rows import find_cut, split_rows
+from tcomp.passes.groups import rows as module
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.groups.rows import find_cut, split_rows
 from tests.cascade_strategies import programs
 from tests.compiled import Function
 from tests.documentation import find_example

@@ -5,11 +5,11 @@ import inspect
 import pytest
 from program_runner import check_compiled, random_inputs
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_expression
-from tcomp.passes import sink
-from tcomp.passes.fuse import fuse
-from tcomp.passes.sink import peak_bytes, sink_maps
+from tcomp.passes.groups import sink
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.groups.sink import peak_bytes, sink_maps
 
 INPUTS = "X: f32[6, 16], W: f32[8], V: f32[8]"
 

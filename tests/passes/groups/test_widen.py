@@ -2,11 +2,11 @@
 
 import pytest
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_einsum
-from tcomp.passes.fuse import fuse
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.groups.widen import widen_groups
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.passes.widen import widen_groups
 from tests.program_runner import check_compiled, random_inputs, small_target
 
 INPUTS = "X: bf16[8], H: f16[8], F: f32[8], B: bf16[8, 6], C: bf16[6, 8]"

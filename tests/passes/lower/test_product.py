@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcomp.ir.evaluate import evaluate
+from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import as_index
 from tcomp.ir.plan import Matrix, MatrixProduct
-from tcomp.passes import product
-from tcomp.passes.product import find_product
+from tcomp.passes.kinds import product
+from tcomp.passes.lower.product import find_product
 from tests.documentation import find_example
 from tests.gpu_groups import bind, read_cascade
 from tests.program_runner import random_inputs

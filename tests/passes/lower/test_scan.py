@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_runner import check_compiled, random_inputs
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.target import Cpu
 
 WIDE = Cpu("test", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")

@@ -3,8 +3,8 @@
 import pytest
 
 from tcomp.ir.text import print_expression
-from tcomp.passes.fuse import fuse
-from tcomp.passes.one_pass import find_one_pass
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.one_pass.derive import find_one_pass
 from tests.gpu_groups import read_cascade
 
 INPUTS = "S: f32[6, 8], M: f32[6, 8], B: f32[8], V: f32[8, 4], T: bf16[6, 8], U: bf16[8, 4]"

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tcomp.ir.expressions import as_index
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes import pipeline
 from tcomp.passes.check import check_program
-from tcomp.passes.in_place import write_in_place
 from tcomp.passes.pipeline import compile_cascade
+from tcomp.passes.plan.in_place import write_in_place
 from tcomp.settings import override_environment
 from tests.cascade_strategies import programs
 from tests.compiled import check, random

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.tile_evaluate import evaluate_kernel
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.ir.tile_reuse import may_overwrite, overwrite
-from tcomp.ir.tile_verify import check_kernel
+from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.parse.tile import parse_kernel
+from tcomp.passes.plan.tile_reuse import may_overwrite, overwrite
 
 ROWS = "in x: f32[6, 8], out y: f32[6, 8]"
 TALL = "in x: f32[12, 8], out y: f32[12, 8]"

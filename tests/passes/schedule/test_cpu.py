@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.errors import Illegal
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.schedule import Schedule, check_schedule
-from tcomp.ir.verify import check_cascade
-from tcomp.passes import tiling
 from tcomp.passes.pipeline import compile_cascade
+from tcomp.passes.schedule import cpu as tiling
 from tests.cascade_strategies import machines, programs
 from tests.program_runner import check_compiled, random_inputs, small_target
 

@@ -3,7 +3,7 @@
 import pytest
 from program_runner import check_compiled, random_inputs, small_target
 
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 
 
 def schedule_of(body, inputs):

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from tcomp.ir.schedule import Schedule, check_schedule, parse_schedule
 from tcomp.passes import choose
-from tcomp.passes.chain import chain_groups
-from tcomp.passes.fuse import fuse
-from tcomp.passes.lower_gpu_scatter import expand_scatters
+from tcomp.passes.cost.gpu import power_above
+from tcomp.passes.groups.chain import chain_groups
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.lower.gpu.scatter import expand_scatters
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.passes.tiles_gpu import power_above
-from tcomp.passes.tiling_gpu import ELEMENTS, LANES, LARGEST_ROW, ROW_ELEMENTS, SHORT_ROW, SIDE, gpu_candidates
+from tcomp.passes.schedule.gpu import ELEMENTS, LANES, LARGEST_ROW, ROW_ELEMENTS, SHORT_ROW, SIDE, gpu_candidates
 from tests.cascade_strategies import programs
 from tests.gpu_groups import HOPPER, SMALL, bind, lower, read_cascade, run_kernels
 

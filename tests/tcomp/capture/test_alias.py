@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.capture_types import AliasOutput, ConstantOrigin, InputOrigin, NodeOutput, OutputOrigin
+from tcomp.capture.types import AliasOutput, ConstantOrigin, InputOrigin, NodeOutput, OutputOrigin
 from tests.captures import check
 
 aten = torch.ops.aten

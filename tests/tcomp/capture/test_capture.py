@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from tcomp.capture import capture
-from tcomp.capture_run import find_mismatch, run_captured
-from tcomp.capture_types import (
+from tcomp.capture.capture import capture
+from tcomp.capture.run import find_mismatch, run_captured
+from tcomp.capture.types import (
     NodeOutput,
     TensorInput,
     ValueInput,

@@ -11,12 +11,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 import tcomp
-from tcomp.compile_graph import compile_functional
-from tcomp.compiler import compile_graph
+from tcomp.capture.specialise import Signed, Specialised, find_signed, fix_sizes
 from tcomp.ir.errors import Unsupported
-from tcomp.lowerings.torch_types import UnsupportedSize
+from tcomp.module.compiler import compile_graph
 from tcomp.options import Options
-from tcomp.specialise import Signed, Specialised, find_signed, fix_sizes
+from tcomp.stages.graph import compile_functional
+from tcomp.torch_types import UnsupportedSize
 
 
 def resample(x):

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import tcomp
-from tcomp import bench as bench_module
-from tcomp.bench import (
+from tcomp.cli.bench import (
     Spread,
     bench_model,
     describe_dtype,
@@ -17,7 +16,8 @@ from tcomp.bench import (
     measure_ratio,
     measure_spread,
 )
-from tcomp.peers import make_tcomp, prepare_eager
+from tcomp.cli.main import bench as bench_module
+from tcomp.cli.peers import make_tcomp, prepare_eager
 from tests.compiled import Function
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tcomp import ToolchainError, doctor_gpu
-from tcomp.doctor_gpu import check_device, check_gpu_parts, check_kernel, check_triton
+from tcomp import ToolchainError
+from tcomp.cli.doctor_gpu import check_device, check_gpu_parts, check_kernel, check_triton
+from tcomp.cli.main import doctor_gpu
 
 
 def play(monkeypatch, capability):

@@ -5,8 +5,9 @@ import sys
 import pytest
 import torch
 
-from tcomp import TcompError, models
-from tcomp.models import expand_specs, load_model
+from tcomp import TcompError
+from tcomp.cli.main import models
+from tcomp.cli.models import expand_specs, load_model
 from tcomp.zoo import NAMES
 
 FACTORIES = """

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from tcomp import TcompError
-from tcomp.bench import Result, Row, Spread
-from tcomp.doctor import Check
-from tcomp.tables import make_bench_table, make_check_table, show, summarise, write_results
+from tcomp.cli.bench import Result, Row, Spread
+from tcomp.cli.doctor import Check
+from tcomp.cli.tables import make_bench_table, make_check_table, show, summarise, write_results
 
 TCOMP = Row(
     "tcomp",

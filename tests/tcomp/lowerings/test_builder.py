@@ -10,7 +10,7 @@ from tcomp.ir.expressions import as_index
 from tcomp.ir.text import print_einsum
 from tcomp.lowerings import LOWERINGS, MODULES, Array, Builder, Program, Result, lowers
 from tcomp.lowerings.builder import common_dtype
-from tcomp.lowerings.torch_types import IR_DTYPES, TORCH_DTYPES, dtype_of
+from tcomp.torch_types import IR_DTYPES, TORCH_DTYPES, dtype_of
 
 aten = torch.ops.aten
 

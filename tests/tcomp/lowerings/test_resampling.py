@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tcomp.ir.errors import Unsupported
-from tcomp.lower_graph import lower_graph
+from tcomp.stages.lower_graph import lower_graph
 from tests.lowering_support import capture, check
 
 aten = torch.ops.aten

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Load
-from tcomp.lower_graph import find_unsupported, lower_graph
+from tcomp.stages.lower_graph import find_unsupported, lower_graph
 from tests.lowering_support import capture, check, execute, find_mismatch
 
 aten = torch.ops.aten

@@ -6,11 +6,11 @@ import numpy
 import pytest
 
 from tcomp.ir.cascade import Cascade, Source, Tensor
+from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.dtypes import f32
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.evaluate import evaluate
+from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import as_index
-from tcomp.ir.verify import check_cascade
 from tcomp.lowerings.builder import Array, Builder, Program
 from tcomp.lowerings.windows import Window, make_windows, transpose_windows
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tcomp.cuda import MEASUREMENTS, Cuda, FaultReporter, RecordingError
+from tcomp.machine.cuda import MEASUREMENTS, Cuda, FaultReporter, RecordingError
 
 DEVICE = torch.device("cuda", 0)
 

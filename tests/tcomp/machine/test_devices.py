@@ -6,12 +6,12 @@ from compiled import Function, make_linear, random
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import tcomp
-from tcomp import devices
-from tcomp.capture import capture
-from tcomp.compile_graph import _find_place, compile_captured
-from tcomp.devices import CPU, check_device, choose_backend, find_device, find_obstacle, is_number, list_tensors
+from tcomp.capture.capture import capture
+from tcomp.machine import devices
+from tcomp.machine.devices import CPU, check_device, choose_backend, find_device, find_obstacle, is_number, list_tensors
 from tcomp.options import make_options
-from tcomp.program import EagerStage
+from tcomp.program.program import EagerStage
+from tcomp.stages.graph import _find_place, compile_captured
 
 CUDA = torch.device("cuda", 0)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import tcomp
-from tcomp import gpus
-from tcomp.devices import CPU
-from tcomp.gpus import DEFAULT, DESCRIBED, describe_gpu, detect_gpu, find_gpu, find_triton_version
 from tcomp.ir.target import parse_target
+from tcomp.machine import gpus
+from tcomp.machine.devices import CPU
+from tcomp.machine.gpus import DEFAULT, DESCRIBED, describe_gpu, detect_gpu, find_gpu, find_triton_version
 
 FIRST = torch.device("cuda", 0)
 

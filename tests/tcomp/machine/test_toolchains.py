@@ -10,7 +10,7 @@ from torch import nn
 import tcomp
 from tcomp.ir.errors import ParseError, TcompError
 from tcomp.ir.target import Gpu
-from tcomp.toolchains import find_machine
+from tcomp.machine.toolchains import find_machine
 from tests.machines import ALL, find_machines, on_machine
 
 

@@ -9,12 +9,13 @@ from compiled import Function, check, check_same, make_linear, random
 from torch import nn
 
 import tcomp
-from tcomp import compile_stage, runtime_stages
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.tile import contiguous_strides, span_bytes
 from tcomp.options import Options
 from tcomp.passes import pipeline
-from tcomp.passes.arguments import Memory
+from tcomp.passes.bind.arguments import Memory
+from tcomp.runtime.execution import runners as runtime_stages
+from tcomp.stages import stage as compile_stage
 
 
 def test_linear_and_relu():

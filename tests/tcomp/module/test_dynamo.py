@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 import tcomp
-from tcomp.dynamo import compile_with
+from tcomp.module.dynamo import compile_with
 from tcomp.options import Options
 
 aten = torch.ops.aten
 
 
 class Recording:
-    """Stands in for tcomp.compiler.compile_graph: keeps the graphs and runs them with eager operators."""
+    """Stands in for tcomp.module.compiler.compile_graph: keeps the graphs and runs them with eager operators."""
 
     def __init__(self):
         self.graphs = []
@@ -154,7 +154,7 @@ def test_inputs_are_mutated_and_aliased_as_eager_would():
 @pytest.mark.parametrize("order", ["import tcomp, torch", "import torch._dynamo as d; d.list_backends(); import tcomp, torch"])
 def test_a_checkout_registers_the_backend(order):
     lookup = "from torch._dynamo.backends.registry import lookup_backend as f"
-    program = f"{order}; {lookup}; assert f('tcomp').__module__ == 'tcomp.dynamo'"
+    program = f"{order}; {lookup}; assert f('tcomp').__module__ == 'tcomp.module.dynamo'"
     root = os.path.dirname(os.path.dirname(os.path.abspath(tcomp.__file__)))
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": root})
 

@@ -6,7 +6,7 @@ import torch
 
 import tcomp
 from tcomp.ir.expressions import as_index
-from tcomp.sizes import make_evaluator, make_predicate, read_condition, spec_of
+from tcomp.program.sizes import make_evaluator, make_predicate, read_condition, spec_of
 
 N, M = as_index("s0"), as_index("s1.x")
 

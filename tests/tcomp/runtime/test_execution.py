@@ -10,18 +10,18 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import tcomp
-from tcomp.capture import capture
-from tcomp.devices import CPU
+from tcomp.capture.capture import capture
+from tcomp.ir.evaluate.plan import evaluate_plan
 from tcomp.ir.expressions import as_index
-from tcomp.ir.plan_evaluate import evaluate_plan
-from tcomp.lower_graph import lower_graph
+from tcomp.machine.devices import CPU
+from tcomp.machine.toolchains import find_machine
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.program import Given
-from tcomp.runtime import make_matcher
-from tcomp.runtime_stages import ALIGNMENT
+from tcomp.program.program import Given
+from tcomp.program.sizes import spec_of
+from tcomp.runtime.execution import make_matcher
+from tcomp.runtime.runners import ALIGNMENT
 from tcomp.settings import read_settings
-from tcomp.sizes import spec_of
-from tcomp.toolchains import find_machine
+from tcomp.stages.lower_graph import lower_graph
 
 
 def run_plan(module, *inputs):

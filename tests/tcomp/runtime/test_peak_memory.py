@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 import tcomp
-from tcomp.explanation import format_bytes
-from tcomp.peak_memory import estimate_eager_extra, measure_extra
+from tcomp.module.explanation import format_bytes
+from tcomp.runtime.peak_memory import estimate_eager_extra, measure_extra
 from tcomp.zoo import build
 
 KIB = 1024

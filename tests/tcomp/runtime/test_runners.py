@@ -8,10 +8,10 @@ from compiled import Function, check
 from torch import nn
 
 import tcomp
-from tcomp.devices import CPU
-from tcomp.program import EagerCall, EagerStage, Slot
-from tcomp.runtime_stages import Allocator, Bindings, EagerRunner
-from tcomp.sizes import spec_of
+from tcomp.machine.devices import CPU
+from tcomp.program.program import EagerCall, EagerStage, Slot
+from tcomp.program.sizes import spec_of
+from tcomp.runtime.runners import Allocator, Bindings, EagerRunner
 
 
 class Lookup(nn.Module):

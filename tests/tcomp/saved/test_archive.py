@@ -12,10 +12,11 @@ from compiled import Function, check, check_same, make_linear, random
 from torch import nn
 
 import tcomp
-from tcomp import dispatch, saved
 from tcomp.ir.expressions import as_index
-from tcomp.saved_values import read_condition, read_result, read_value, write_condition, write_value
-from tcomp.sizes import Combination, Comparison
+from tcomp.module import dispatch
+from tcomp.program.sizes import Combination, Comparison
+from tcomp.saved.archive import archive as saved
+from tcomp.saved.values import read_condition, read_result, read_value, write_condition, write_value
 
 
 @pytest.fixture

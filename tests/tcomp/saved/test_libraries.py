@@ -11,18 +11,18 @@ from test_saved import forbid_compiling, rewrite
 from torch import nn
 
 import tcomp
-from tcomp import saved
-from tcomp.codegen.triton_kernel import TritonOptions
-from tcomp.compiled_module import CompiledModule
-from tcomp.devices import CPU
-from tcomp.gpus import describe_gpu
+from tcomp.codegen.triton.kernel import TritonOptions
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import ZERO, as_index
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Matrix, MatrixProduct, Place, Plan, Step
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.program import Check
-from tcomp.saved_libraries import LibraryReader, LibraryWriter
-from tcomp.triton_plan import plan_library
+from tcomp.machine.devices import CPU
+from tcomp.machine.gpus import describe_gpu
+from tcomp.module.compiled_module import CompiledModule
+from tcomp.program.program import Check
+from tcomp.saved.archive import archive as saved
+from tcomp.saved.libraries import LibraryReader, LibraryWriter
+from tcomp.stages.gpu_plan import plan_library
 
 CUDA = torch.device("cuda", 0)
 KERNEL = """

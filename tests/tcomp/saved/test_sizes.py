@@ -4,7 +4,7 @@ import pytest
 
 from tcomp import ParseError
 from tcomp.ir.expressions import ZERO, as_index
-from tcomp.saved_sizes import read_size, write_size
+from tcomp.saved.sizes import read_size, write_size
 
 N = as_index("n")
 

@@ -9,13 +9,18 @@ from compiled import Function, check_same, random
 from torch import nn
 
 import tcomp
-from tcomp import compile_graph, compile_stage, makers, runtime_stages, triton_runtime
-from tcomp.codegen import build, c_program
+from tcomp.codegen.c import build
+from tcomp.codegen.c import program as c_program
 from tcomp.ir.errors import BudgetError, CacheError, Illegal, TcompError, ToolchainError, Unsupported, VerifyError
 from tcomp.lowerings import LOWERINGS
 from tcomp.passes import pipeline
-from tcomp.program import CompiledStage, EagerStage
+from tcomp.program.program import CompiledStage, EagerStage
+from tcomp.runtime.execution import runners as runtime_stages
+from tcomp.runtime.execution.gpu import runner as triton_runtime
 from tcomp.settings import read_settings
+from tcomp.stages import graph as compile_graph
+from tcomp.stages import makers
+from tcomp.stages import stage as compile_stage
 
 aten = torch.ops.aten
 

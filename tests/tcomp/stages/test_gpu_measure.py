@@ -8,18 +8,18 @@ from compiled import Function, check_same, random
 from fake_cuda import FakeCuda, FakeLoader
 
 import tcomp.options
-from tcomp import makers
-from tcomp.codegen.triton_kernel import TritonOptions
-from tcomp.devices import CPU
-from tcomp.gpus import describe_gpu
+from tcomp.codegen.triton.kernel import TritonOptions
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import ONE, ZERO, as_index
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Matrix, MatrixProduct
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.machine.devices import CPU
+from tcomp.machine.gpus import describe_gpu
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.program import LibraryStep
-from tcomp.triton_measure import TYPICAL_SIZE, Measurer, time_kernel
+from tcomp.program.program import LibraryStep
+from tcomp.stages import makers
+from tcomp.stages.gpu_measure import TYPICAL_SIZE, Measurer, time_kernel
 
 GPU = describe_gpu("sm_90")
 SCALE = """

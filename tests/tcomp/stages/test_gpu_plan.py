@@ -4,14 +4,14 @@ import pytest
 import torch
 from triton_libraries import GATHER, SCALE, make_library
 
-from tcomp.codegen.triton_kernel import TritonOptions
-from tcomp.gpus import describe_gpu
+from tcomp.codegen.triton.kernel import TritonOptions
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import ONE, ZERO, as_index
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Matrix, MatrixProduct, Place, Plan, Step
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.program import KernelStep, LibraryStep
-from tcomp.triton_plan import choose_options, plan_library
+from tcomp.machine.gpus import describe_gpu
+from tcomp.program.program import KernelStep, LibraryStep
+from tcomp.stages.gpu_plan import choose_options, plan_library
 
 N = as_index("n")
 

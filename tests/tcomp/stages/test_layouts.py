@@ -6,7 +6,7 @@ from compiled import Function, random
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import tcomp
-from tcomp.layouts import UnsureLayout, find_unsure_layouts
+from tcomp.stages.layouts import UnsureLayout, find_unsure_layouts
 
 PROGRAMS = {
     "rolled": lambda x: x.roll(-1, 0).as_strided((5, 10), (4, 1), 0),

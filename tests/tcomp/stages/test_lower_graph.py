@@ -5,11 +5,11 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
-from tcomp.capture_types import Source as CapturedSource
+from tcomp.capture.types import Source as CapturedSource
 from tcomp.ir.cascade import Source
 from tcomp.ir.errors import Unsupported
-from tcomp.lower_graph import find_unsupported, lower_graph
-from tcomp.lowerings.torch_types import UnsupportedSize
+from tcomp.stages.lower_graph import find_unsupported, lower_graph
+from tcomp.torch_types import UnsupportedSize
 from tests.lowering_support import capture, check, execute, find_mismatch
 
 

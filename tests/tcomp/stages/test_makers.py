@@ -8,17 +8,18 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from triton_libraries import SCALE
 
 import tcomp
-from tcomp import compile_stage, makers
-from tcomp.compile_graph import compile_functional
-from tcomp.decompositions import decompositions
-from tcomp.devices import CPU
-from tcomp.gpus import describe_gpu
+from tcomp.capture.decompositions.table import decompositions
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.target import Cpu
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.makers import CMaker, TritonMaker, _find_folder
+from tcomp.machine.devices import CPU
+from tcomp.machine.gpus import describe_gpu
 from tcomp.options import make_options
-from tcomp.program import CompiledStage, EagerStage, TritonLibrary
+from tcomp.program.program import CompiledStage, EagerStage, TritonLibrary
 from tcomp.settings import read_settings
+from tcomp.stages import makers
+from tcomp.stages import stage as compile_stage
+from tcomp.stages.graph import compile_functional
+from tcomp.stages.makers import CMaker, TritonMaker, _find_folder
 
 
 def test_c_is_made_for_this_machine():

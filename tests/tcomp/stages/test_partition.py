@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from tcomp.partition import extract_part, find_crossing, partition_graph
+from tcomp.stages.partition import extract_part, find_crossing, partition_graph
 
 aten = torch.ops.aten
 

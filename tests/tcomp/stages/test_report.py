@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from tests.test_lower_gpu import ATTENTION
 
-from tcomp.ir.parser import parse_cascade
-from tcomp.passes.fuse import fuse
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.stage_report import explain_group
+from tcomp.stages.report import explain_group
 from tests.gpu_targets import HOPPER
 from tests.program_runner import small_target
-from tests.test_lower_gpu import ATTENTION
 
 CASES = {
     "contract": (

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tcomp
-from tcomp.compiled_module import CompiledModule
+from tcomp.module.compiled_module import CompiledModule
 from tcomp.passes.check import check_program
 from tcomp.reference import is_right, list_tensors, measure_error, run_reference
 from tcomp.zoo import NAMES, build

@@ -5,7 +5,7 @@ import numpy
 import pytest
 
 from tcomp.ir.operators import OPERATORS
-from tcomp.ir.tile_parser import parse_kernel
+from tcomp.ir.parse.tile import parse_kernel
 from tests.triton_programs import run_interpreted
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

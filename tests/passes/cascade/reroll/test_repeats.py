@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import Load, as_index
-from tcomp.ir.parser import parse_cascade
-from tcomp.passes.repeats import FEWEST_ALIKE, fill_einsum, find_stretches, trace_einsum
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.reroll.repeats import FEWEST_ALIKE, fill_einsum, find_stretches, trace_einsum
 
 
 @given(programs(largest=6))

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from program_runner import check_compiled, random_inputs
 
 from tcomp.ir.cascade import Iteration
-from tcomp.ir.evaluate import evaluate
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.verify import check_cascade
-from tcomp.passes.reroll import reroll
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.passes.cascade.reroll.reroll import reroll
 
 
 def parse(body, outputs, inputs="X: f32[32, 8], A: f32[8], W: f32[8, 8], H: f32[8]"):
@@ -265,7 +265,7 @@ def test_a_recurrent_network_compiles(size):
 
 @pytest.mark.parametrize(("largest", "is_rolled"), [(8, True), (7, False)])
 def test_copies_that_make_much_apart_from_one_another_stay(monkeypatch, largest, is_rolled):
-    monkeypatch.setattr("tcomp.passes.reroll.LARGEST_STEP", largest)
+    monkeypatch.setattr("tcomp.passes.cascade.reroll.reroll.LARGEST_STEP", largest)
     copies = [f"e{k}: f32[d:8] = exp(X[{k}, d])\ns{k}: f32[d:8] = {f's{k - 1}[d]' if k else '0.0'} + e{k}[d] * A[d]" for k in range(6)]
     before = parse("\n".join(copies), "s5")
     after = reroll(before)
@@ -275,6 +275,6 @@ def test_copies_that_make_much_apart_from_one_another_stay(monkeypatch, largest,
 
 @pytest.mark.parametrize("largest", [0, 8])
 def test_what_copies_carry_may_be_large(monkeypatch, largest):
-    monkeypatch.setattr("tcomp.passes.reroll.LARGEST_STEP", largest)
+    monkeypatch.setattr("tcomp.passes.cascade.reroll.reroll.LARGEST_STEP", largest)
     before = parse(filter_of(10) + "\n" + stacked([f"s{k}" for k in range(10)]), "Y")
     assert any(isinstance(statement, Iteration) for statement in reroll(before).statements)

@@ -3,9 +3,9 @@
 import pytest
 
 from tcomp.ir.index import simplify_indices
-from tcomp.ir.parser import parse_cascade
+from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.text import print_expression
-from tcomp.passes.select_chains import join_selects
+from tcomp.passes.cascade.reroll.selects import join_selects
 
 
 def join(expression, extent):

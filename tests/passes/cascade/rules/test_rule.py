@@ -6,16 +6,16 @@ import re
 import numpy
 import pytest
 
+from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import bf16, boolean, f32, f64, i8, i64
-from tcomp.ir.evaluate_dtypes import round_float, storage
-from tcomp.ir.evaluate_expression import Environment, evaluate_expression, read_array
+from tcomp.ir.evaluate.arrays import round_float, storage
+from tcomp.ir.evaluate.expressions import Environment, evaluate_expression, read_array
 from tcomp.ir.expressions import Apply, as_index
 from tcomp.ir.index import Bounds
 from tcomp.ir.operators import OPERATORS
-from tcomp.ir.parser import parse_expression
-from tcomp.ir.typing import expression_dtype
-from tcomp.passes.rules import Context
-from tcomp.passes.simplify import RULES, Simplifier, rules_by_root
+from tcomp.ir.parse.cascade import parse_expression
+from tcomp.passes.cascade.rules.rule import Context
+from tcomp.passes.cascade.simplify import RULES, Simplifier, rules_by_root
 
 DTYPES = dict.fromkeys("XYZ", f32) | dict.fromkeys("NM", i64) | dict.fromkeys("BC", boolean)
 DTYPES |= {"H": bf16, "S": i8, "D": f64}

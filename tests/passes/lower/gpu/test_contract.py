@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcomp.ir.check.tile_bounds import evaluate_at
 from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Apply, index_variables
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Assign, Block, Loop, walk_statements
-from tcomp.ir.tile_bounds import evaluate_at
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.passes import lower_gpu_contract
-from tcomp.passes.fuse import fuse
-from tcomp.passes.prologue import attach_prologues, find_prologues, without
+from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
+from tcomp.passes.kinds.gpu import contract as lower_gpu_contract
 from tests.documentation import find_example
 from tests.gpu_groups import bind, check_group, lower, read_cascade, read_kernel_schedule, run_kernels
 

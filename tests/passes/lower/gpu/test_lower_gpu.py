@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcomp.ir.parser import parse_cascade
-from tcomp.ir.plan_parser import parse_plan
+from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.ir.parse.plan import parse_plan
 from tcomp.ir.schedule import check_schedule, parse_schedule
 from tcomp.ir.target import Gpu
-from tcomp.ir.verify import check_cascade
-from tcomp.passes import tiles_gpu, tiling_gpu
+from tcomp.passes.cost import gpu as tiles_gpu
+from tcomp.passes.schedule import gpu as tiling_gpu
 from tests.cascade_strategies import pairs, programs, scatters
 from tests.program_runner import check_compiled, random_inputs
 

@@ -6,9 +6,9 @@ from compiled import Function, random
 from torch.nn.functional import scaled_dot_product_attention
 
 import tcomp
-from tcomp.capture import capture
-from tcomp.decompositions import decompositions
-from tcomp.decompositions_attention import FUSED_ATTENTIONS
+from tcomp.capture.capture import capture
+from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS
+from tcomp.capture.decompositions.table import decompositions
 
 aten = torch.ops.aten
 FLASH, FLASH_BACKWARD = (aten._scaled_dot_product_flash_attention.default, aten._scaled_dot_product_flash_attention_backward.default)

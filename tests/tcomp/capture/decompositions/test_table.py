@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from tcomp.decompositions import decompositions
-from tcomp.decompositions_typed import typed
+from tcomp.capture.decompositions.table import decompositions
+from tcomp.capture.decompositions.typed import typed
 
 aten = torch.ops.aten
 

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import tcomp
-from tcomp.ambient import Ambient, find_default_device, find_watcher, reads_grad_mode
+from tcomp.runtime.binding.ambient import Ambient, find_default_device, find_watcher, reads_grad_mode
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from compiled import Function, make_linear, random
 from torch import nn
 
 import tcomp
-from tcomp.capture import capture
-from tcomp.compile_graph import compile_captured
+from tcomp.capture.capture import capture
 from tcomp.options import Options
-from tcomp.sizes import spec_of
-from tcomp.weights import Snapshot, Stale, Weights
+from tcomp.program.sizes import spec_of
+from tcomp.runtime.binding.weights import Snapshot, Stale, Weights
+from tcomp.stages.graph import compile_captured
 
 
 def fill(module):

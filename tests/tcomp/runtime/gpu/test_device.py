@@ -12,8 +12,8 @@ from fake_cuda import FakeDevice
 from torch import nn
 
 import tcomp
-from tcomp import triton_runtime
-from tcomp.cuda import RecordingError
+from tcomp.machine.cuda import RecordingError
+from tcomp.runtime.execution.gpu import runner as triton_runtime
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import random as randomness
 import pytest
 import torch
 
-from tcomp.triton_graphs import MOST_RECORDINGS, Recordings, view_span
+from tcomp.runtime.gpu.graphs import MOST_RECORDINGS, Recordings, view_span
 
 
 class Doubler:

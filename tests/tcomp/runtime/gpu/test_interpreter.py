@@ -4,9 +4,9 @@ import torch
 from triton_libraries import GATHER, SCALE, make_library
 
 from tcomp.ir.expressions import as_index
-from tcomp.program import KernelStep
-from tcomp.triton_interpret import InterpretedProgram
-from tcomp.triton_layout import Layouts
+from tcomp.program.program import KernelStep
+from tcomp.runtime.gpu.interpreter import InterpretedProgram
+from tcomp.runtime.gpu.layout import Layouts
 
 
 def run(library, sizes, *tensors):

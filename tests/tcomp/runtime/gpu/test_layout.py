@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tcomp.codegen.triton_kernel import TritonOptions, triton_unit
-from tcomp.gpus import describe_gpu
+from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.dtypes import bf16, f32
 from tcomp.ir.expressions import ZERO, as_index
+from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Place
-from tcomp.ir.tile_parser import parse_kernel
-from tcomp.program import KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary
-from tcomp.triton_layout import (
+from tcomp.machine.gpus import describe_gpu
+from tcomp.program.program import KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary
+from tcomp.runtime.gpu.layout import (
     ARENA,
     MOST_LAYOUTS,
     Address,

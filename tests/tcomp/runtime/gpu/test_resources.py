@@ -7,9 +7,10 @@ from compiled import make_linear, random
 from triton_libraries import GATHER, SCALE, make_library
 
 import tcomp
-from tcomp import compiled_module, kernel_resources
-from tcomp.kernel_resources import find_uses
-from tcomp.program import KernelUse
+from tcomp.module import compiled_module
+from tcomp.program.program import KernelUse
+from tcomp.runtime.execution.gpu import resources as kernel_resources
+from tcomp.runtime.gpu.resources import find_uses
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,14 @@ from compiled import Function, check, check_same, make_linear, random
 from torch import nn
 
 import tcomp
-from tcomp import triton_runtime
-from tcomp.capture import capture
-from tcomp.compile_graph import compile_captured
-from tcomp.cuda import Cuda
-from tcomp.devices import CPU
+from tcomp.capture.capture import capture
+from tcomp.machine.cuda import Cuda
+from tcomp.machine.devices import CPU
 from tcomp.options import make_options
-from tcomp.program import CompiledStage, TritonLibrary
-from tcomp.triton_runtime import TritonPrelude, make_loader
+from tcomp.program.program import CompiledStage, TritonLibrary
+from tcomp.runtime.execution.gpu import runner as triton_runtime
+from tcomp.runtime.gpu.runner import TritonPrelude, make_loader
+from tcomp.stages.graph import compile_captured
 
 TRITON = {"backend": "triton", "interpret": True}
 

@@ -2,10 +2,11 @@
 
 from triton_libraries import GATHER, SCALE, make_library
 
-from tcomp import ToolchainError, triton_variants
-from tcomp.codegen.triton_module import load_functions
+from tcomp import ToolchainError
+from tcomp.codegen.triton.module import load_functions
 from tcomp.progress import watch_progress
-from tcomp.triton_variants import compile_variants, list_variants, make_variant
+from tcomp.runtime.execution.gpu import variants as triton_variants
+from tcomp.runtime.gpu.variants import compile_variants, list_variants, make_variant
 
 
 def test_variants_name_parameters(tmp_path):

@@ -1,0 +1,1 @@
+"""Functions of ours that generated Triton kernels call."""

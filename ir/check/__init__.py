@@ -1,0 +1,1 @@
+"""What must hold of cascades, schedules, tile programs and plans."""

@@ -1,0 +1,1 @@
+"""What cascades, tile programs and plans mean: numpy computes them, slowly."""

@@ -1,0 +1,1 @@
+"""Texts of cascades, schedules, tile programs, plans and targets, read back."""

@@ -1,0 +1,1 @@
+"""Passes from cascade to cascade."""

@@ -1,0 +1,1 @@
+"""Rewrite rules of expressions, as tables."""

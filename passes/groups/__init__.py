@@ -1,0 +1,1 @@
+"""Which einsums share a kernel, and what they become together."""

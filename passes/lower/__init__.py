@@ -1,0 +1,1 @@
+"""Groups and their schedules to tile programs; what all targets share lies flat."""

@@ -1,0 +1,1 @@
+"""Lowerings of one kind of group for CPUs."""

@@ -1,0 +1,1 @@
+"""How each group is computed: tiles, order, lanes, warps."""

@@ -1,0 +1,1 @@
+"""A module's Python becomes a graph of ATen operators."""

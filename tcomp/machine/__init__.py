@@ -1,0 +1,1 @@
+"""What is found of the machine: devices, GPUs, compilers."""

@@ -1,0 +1,1 @@
+"""What a user holds: compiled modules, and the choice among their programs."""

@@ -1,0 +1,1 @@
+"""Programs run: stages in turn, then results as eager would leave them."""

@@ -1,0 +1,1 @@
+"""What a call binds to a program: addresses, weights, the state of PyTorch."""

@@ -1,0 +1,1 @@
+"""Triton kernels run, on a GPU or interpreted."""

@@ -1,0 +1,1 @@
+"""From a captured graph to a program: stages, their cascades, their libraries."""
