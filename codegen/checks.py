@@ -8,13 +8,16 @@ out there, and noted as well. The memory of a program is never touched beyond it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum
-from tcomp.ir.expressions import Index, loads
+from tcomp.ir.expressions import Index
 from tcomp.ir.index import Bounds, is_data, is_inside
+from tcomp.ir.plan import ARENA, Plan
 from tcomp.ir.tile import Kernel
 from tcomp.ir.tile_scope import find_sites, place_shape
+from tcomp.ir.walk import loads
 
 FAULT = "fault"
 """The kernel's parameter: where the number of a check that failed goes, counted from 1."""
@@ -52,3 +55,25 @@ def indexes_by_data(einsum: Einsum) -> bool:
     """Whether an einsum has such an index."""
     parts = [part for part in (einsum.expression, einsum.where, einsum.initial) if part is not None]
     return any(map(is_data, einsum.index)) or any(is_data(i) for part in parts for load in loads(part) for i in load.index)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramCheck:
+    """A check of an index that is data: in which step, and the tensor that is indexed, ARENA if it is in the arena.
+
+    The index must be at least 0 and less than `extent`.
+    """
+
+    step: int
+    tensor: str
+    extent: Index
+
+
+def program_checks(plan: Plan, kernels: Mapping[str, Kernel]) -> tuple[ProgramCheck, ...]:
+    """The checks of a program, in the order in which what `tcomp_run` returns counts them."""
+    found: list[ProgramCheck] = []
+    for number, step in enumerate(plan.steps):
+        kernel = kernels[step.kernel]
+        bases = {argument.name: place.base for argument, place in zip(kernel.arguments, step.places)}
+        found += [ProgramCheck(number, bases.get(c.tensor, ARENA), c.extent) for c in find_checks(kernel)]
+    return tuple(found)

@@ -42,8 +42,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import Expr, Index, Load, loads, walk_index
+from tcomp.ir.expressions import Expr, Index, Load, print_expression, print_index
 from tcomp.ir.index import Bounds
+from tcomp.ir.walk import loads, walk_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,6 @@ class Cascade:
     symbols: tuple[Symbol, ...] = ()
 
     def __str__(self) -> str:
-        from tcomp.ir.text import print_cascade  # noqa: PLC0415 (the printer needs these classes)
-
         return print_cascade(self)
 
     def einsums(self) -> Iterator[Einsum]:
@@ -198,3 +197,55 @@ class Cascade:
         if len(statements) == len(self.statements) and all(a is b for a, b in zip(statements, self.statements)):
             return self
         return replace(self, statements=statements)
+
+
+def print_rank(rank: Rank) -> str:
+    """Print a rank and its extent: `m:M`."""
+    return f"{rank.name}:{print_index(rank.extent)}"
+
+
+def print_symbols(symbols: tuple[Symbol, ...]) -> str:
+    """Print the clause ` for N in 2..64, M in 1..`, or nothing."""
+    texts = [f"{s.name} in {s.low}..{'' if s.high is None else s.high}" for s in symbols]
+    return " for " + ", ".join(texts) if texts else ""
+
+
+def print_tensor(tensor: Tensor) -> str:
+    """Print a parameter: `weight W: f32[K, N]`."""
+    role = "weight " if tensor.weight else ""
+    return f"{role}{tensor.name}: {tensor.dtype}[{', '.join(print_index(e) for e in tensor.shape)}]"
+
+
+def print_einsum(einsum: Einsum) -> str:
+    """Print one einsum on one line."""
+    slots = ", ".join(f"{print_index(i)}:{print_index(e)}" for i, e in zip(einsum.index, einsum.shape))
+    names = ", ".join(f"{name}: {dtype}" for name, dtype in einsum.targets)
+    text = f"({names})[{slots}] = " if len(einsum.targets) > 1 else f"{names}[{slots}] = "
+    if einsum.reduce is not None:
+        text += f"{einsum.reduce}({', '.join(print_rank(r) for r in einsum.reduced)}) "
+    text += print_expression(einsum.expression)
+    if einsum.where is not None:
+        text += f" where {print_expression(einsum.where)}"
+    if einsum.initial is not None:
+        text += f" from {print_expression(einsum.initial)}"
+    return text
+
+
+def print_cascade(cascade: Cascade, *, sources: bool = False) -> str:
+    """Print a cascade so that it parses back to an equal one; with `sources`, comments tell where its einsums come from."""
+    parameters = ", ".join(print_tensor(t) for t in cascade.inputs)
+    head = f"cascade {cascade.name}({parameters}) -> ({', '.join(cascade.outputs)}){print_symbols(cascade.symbols)} {{"
+    lines = [head]
+    source = ""
+    for statement in cascade.statements:
+        body, indent = (statement.body, "    ") if isinstance(statement, Iteration) else ((statement,), "  ")
+        if isinstance(statement, Iteration):
+            lines.append(f"  iterate {print_rank(statement.rank)} {{")
+        for einsum in body:
+            if sources and str(einsum.source) not in ("", source):
+                source = str(einsum.source)
+                lines.append(f"{indent}# {source}")
+            lines.append(indent + print_einsum(einsum))
+        if isinstance(statement, Iteration):
+            lines.append("  }")
+    return "\n".join([*lines, "}"])

@@ -16,11 +16,11 @@ normal form, so two indices that are equal as polynomials are equal as values.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tcomp.ir.dtypes import DType, i64
+from tcomp.ir.dtypes import DType, boolean, f32, i64
+from tcomp.ir.operators import OPERATORS
 
 Number: TypeAlias = int | float | bool
 
@@ -148,8 +148,6 @@ class Index:
         return atom_index(Remainder(self, divisor))
 
     def __str__(self) -> str:
-        from tcomp.ir.text import print_index  # noqa: PLC0415 (the printer needs these classes)
-
         return print_index(self)
 
     @property
@@ -307,173 +305,93 @@ def zero(dtype: DType) -> Number:
     return False if dtype.kind == "bool" else 0.0 if dtype.is_float else 0
 
 
-def walk(expression: Expr) -> Iterator[Expr]:
-    """Yield the expression and its parts, parents first, those inside indices included."""
-    yield expression
-    match expression:
-        case Load(_, index):
-            for i in index:
-                yield from walk_index(i)
-        case Ordinal(i, _):
-            yield from walk_index(i)
-        case Apply(_, arguments):
-            for argument in arguments:
-                yield from walk(argument)
-        case Cast(_, argument):
-            yield from walk(argument)
-        case Constant():
-            pass
+UNARY = 8
 
 
-def walk_index(index: Index) -> Iterator[Expr]:
-    """Yield the scalar expressions inside an index."""
-    for monomial, _ in index.terms:
-        for atom in monomial:
-            match atom:
-                case Value(expression):
-                    yield from walk(expression)
-                case Quotient(a, b) | Remainder(a, b):
-                    yield from walk_index(a)
-                    yield from walk_index(b)
-                case Variable():
-                    pass
-
-
-def loads(expression: Expr) -> list[Load]:
-    """All loads of an expression in order of appearance, those inside indices included, duplicates kept."""
-    return [e for e in walk(expression) if isinstance(e, Load)]
-
-
-def index_variables(index: Index) -> set[str]:
-    """Names of all variables in an index, those inside values included."""
-    names: set[str] = set()
-    for monomial, _ in index.terms:
-        for atom in monomial:
-            match atom:
-                case Variable(name):
-                    names.add(name)
-                case Quotient(a, b) | Remainder(a, b):
-                    names |= index_variables(a) | index_variables(b)
-                case Value(expression):
-                    names |= variables(expression)
-    return names
-
-
-def variables(expression: Expr) -> set[str]:
-    """Names of all variables in an expression's indices."""
-    names: set[str] = set()
-    match expression:
-        case Load(_, index):
-            for i in index:
-                names |= index_variables(i)
-        case Ordinal(i, _):
-            names |= index_variables(i)
-        case Apply(_, arguments):
-            for argument in arguments:
-                names |= variables(argument)
-        case Cast(_, argument):
-            names |= variables(argument)
-        case Constant():
-            pass
-    return names
-
-
-def map_loads(expression: Expr, change: Callable[[Load], Expr]) -> Expr:
-    """Rebuild an expression with `change` applied to each load outside-in (its indices are not visited again)."""
-    match expression:
-        case Load():
-            return change(expression)
-        case Ordinal(i, dtype):
-            new_index = _map_index_loads(i, change)
-            return expression if new_index is i else Ordinal(new_index, dtype)
-        case Apply(operator, arguments):
-            new = tuple(map_loads(a, change) for a in arguments)
-            return expression if all(a is b for a, b in zip(new, arguments)) else Apply(operator, new)
-        case Cast(dtype, argument):
-            inner = map_loads(argument, change)
-            return expression if inner is argument else Cast(dtype, inner)
-        case Constant():
-            return expression
-
-
-def map_load_indices(load_: Load, change: Callable[[Load], Expr]) -> Load:
-    """Apply `change` to the loads inside the indices of a load."""
-    index = tuple(_map_index_loads(i, change) for i in load_.index)
-    return load_ if all(a is b for a, b in zip(index, load_.index)) else Load(load_.tensor, index, load_.outside)
-
-
-def _map_index_loads(index: Index, change: Callable[[Load], Expr]) -> Index:
-    if not any(True for _ in walk_index(index)):
-        return index
-
-    def changed(atom: Atom) -> Index:
-        match atom:
-            case Value(expression):
-                return value_index(map_loads(expression, change))
-            case Quotient(a, b):
-                return _map_index_loads(a, change) // _map_index_loads(b, change)
-            case Remainder(a, b):
-                return _map_index_loads(a, change) % _map_index_loads(b, change)
-            case Variable():
-                return atom_index(atom)
-
-    return rebuild(index, changed)
-
-
-def value_index(expression: Expr) -> Index:
-    """Use an integer expression as an index; literals and i64 ordinals become plain indices (a narrower one may wrap)."""
-    match expression:
-        case Constant(value, dtype) if dtype.is_int:
-            return as_index(int(value))
-        case Ordinal(index, dtype) if dtype == i64:
-            return index
-        case _:
-            return atom_index(Value(expression))
-
-
-def rebuild(index: Index, change: Callable[[Atom], Index]) -> Index:
-    """Rebuild an index with every atom replaced by an index."""
-    total = as_index(index.constant)
+def print_index(index: Index) -> str:
+    """Print an index: `2*p + r - 1`, or `5 - p` rather than `-p + 5`."""
+    parts: list[str] = []
+    is_constant_first = index.constant > 0 and bool(index.terms) and index.terms[0][1] < 0
+    if is_constant_first:
+        parts += ["+", str(index.constant)]
     for monomial, coefficient in index.terms:
-        product = as_index(coefficient)
-        for atom in monomial:
-            product = product * change(atom)
-        total = total + product
-    return total
+        # A leading minus binds tighter than `//`, so `-(i // 4)` keeps its parentheses at the front.
+        alone = len(monomial) == 1 and (coefficient == 1 or (coefficient == -1 and bool(parts)))
+        factors = [_print_atom(atom, alone) for atom in monomial]
+        if abs(coefficient) != 1:
+            factors.insert(0, str(abs(coefficient)))
+        sign = "-" if coefficient < 0 else "+"
+        parts += [sign, "*".join(factors)]
+    if (index.constant and not is_constant_first) or not parts:
+        parts += ["-" if index.constant < 0 else "+", str(abs(index.constant))]
+    head = parts[1] if parts[0] == "+" else "-" + parts[1]
+    return " ".join([head, *parts[2:]])
 
 
-def substitute_index(index: Index, mapping: dict[str, Index]) -> Index:
-    """Replace variables in an index (values included) by indices."""
-    if not index.terms:
-        return index
-    name = index.as_variable
-    if name is not None:
-        return mapping.get(name, index)
-
-    def change(atom: Atom) -> Index:
-        match atom:
-            case Variable(n):
-                return mapping[n] if n in mapping else atom_index(atom)
-            case Quotient(a, b):
-                return substitute_index(a, mapping) // substitute_index(b, mapping)
-            case Remainder(a, b):
-                return substitute_index(a, mapping) % substitute_index(b, mapping)
-            case Value(expression):
-                return value_index(substitute(expression, mapping))
-
-    return rebuild(index, change)
+def _print_atom(atom: Atom, alone: bool) -> str:
+    match atom:
+        case Variable(name):
+            return name
+        case Quotient(a, b):
+            text = f"{_factor(a)} // {_factor(b)}"
+        case Remainder(a, b):
+            text = f"{_factor(a)} % {_factor(b)}"
+        case Value(Load() as load) if load.outside is None:
+            return print_expression(load)
+        case Value(expression):
+            return f"value({print_expression(expression)})"
+    return text if alone else f"({text})"
 
 
-def substitute(expression: Expr, mapping: dict[str, Index]) -> Expr:
-    """Replace variables in an expression by indices."""
+def _factor(index: Index) -> str:
+    simple = index.as_variable is not None or (index.is_constant and index.constant >= 0)
+    return print_index(index) if simple else f"({print_index(index)})"
+
+
+def print_number(value: Number, dtype: DType) -> str:
+    """Print a literal with its dtype unless that is the default one (f32, i64, bool)."""
+    if dtype == boolean:
+        return "true" if value else "false"
+    if dtype.is_float:
+        text = repr(float(value))
+        return text if dtype == f32 else f"{text}:{dtype}"
+    return str(value) if dtype == i64 else f"{value}:{dtype}"
+
+
+def print_outside(value: Number) -> str:
+    """Print the value a load has outside the bounds; its dtype is that of the tensor."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else print_number(value, f32)
+
+
+def print_expression(expression: Expr, precedence: int = 0) -> str:
+    """Print a scalar expression; parentheses come from the operators' precedence."""
     match expression:
+        case Constant(value, dtype):
+            text = print_number(value, dtype)
+            return f"({text})" if text.startswith("-") and precedence > UNARY else text
         case Load(tensor, index, outside):
-            return Load(tensor, tuple(substitute_index(i, mapping) for i in index), outside)
-        case Ordinal(i, dtype):
-            return Ordinal(substitute_index(i, mapping), dtype)
-        case Apply(operator, arguments):
-            return Apply(operator, tuple(substitute(a, mapping) for a in arguments))
+            text = f"{tensor}[{', '.join(print_index(i) for i in index)}]"
+            return text if outside is None else f"({text} else {print_outside(outside)})"
+        case Ordinal(index, dtype):
+            return f"{dtype}[{print_index(index)}]"
         case Cast(dtype, argument):
-            return Cast(dtype, substitute(argument, mapping))
-        case Constant():
-            return expression
+            return f"{dtype}({print_expression(argument)})"
+        case Apply(name, arguments):
+            return _print_apply(name, arguments, precedence)
+
+
+def _print_apply(name: str, arguments: tuple[Expr, ...], precedence: int) -> str:
+    row = OPERATORS.get(name)
+    if row is None or len(arguments) != row.arity:
+        return f"{name}({', '.join(print_expression(a) for a in arguments)})"  # what the verifier shows when it refuses it
+    if row.infix and row.arity == 2:
+        left = print_expression(arguments[0], row.precedence)
+        right = print_expression(arguments[1], row.precedence + 1)
+        text = f"{left} {row.infix} {right}"
+        return f"({text})" if row.precedence < precedence else text
+    if row.infix and not isinstance(arguments[0], Constant):
+        text = row.infix + print_expression(arguments[0], UNARY + 1)
+        return f"({text})" if precedence > UNARY else text
+    return f"{name}({', '.join(print_expression(a) for a in arguments)})"

@@ -32,10 +32,8 @@ from tcomp.ir.expressions import (
     as_index,
     atom_index,
     divide_exactly,
-    rebuild,
-    value_index,
-    walk_index,
 )
+from tcomp.ir.walk import rebuild, value_index, walk_index
 
 Interval = tuple[int | None, int | None]
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcomp.ir.cascade import Symbol
+from tcomp.ir.cascade import Symbol, print_symbols
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import Index
-from tcomp.ir.text import print_index, print_symbols
+from tcomp.ir.expressions import Index, print_index
 
 ARENA = "arena"
 

@@ -17,20 +17,8 @@ from dataclasses import dataclass
 from math import gcd
 
 from tcomp.ir.cascade import Symbol
-from tcomp.ir.expressions import (
-    ONE,
-    ZERO,
-    Atom,
-    Index,
-    Monomial,
-    Quotient,
-    Remainder,
-    Value,
-    Variable,
-    as_index,
-    atom_index,
-    index_variables,
-)
+from tcomp.ir.expressions import ONE, ZERO, Atom, Index, Monomial, Quotient, Remainder, Value, Variable, as_index, atom_index
+from tcomp.ir.walk import index_variables
 
 MOST_STEPS = 400
 """Steps of one proof: real ones take a handful."""

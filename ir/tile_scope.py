@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Index, Load, as_index, loads, variables
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
-from tcomp.ir.tile_text import print_assign
+from tcomp.ir.expressions import Index, Load, as_index
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, print_assign
+from tcomp.ir.walk import loads, variables
 
 Place: TypeAlias = Argument | Buffer | Block
 

@@ -11,17 +11,8 @@ from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import (
-    Expr,
-    Index,
-    Load,
-    Ordinal,
-    as_index,
-    map_loads,
-    substitute,
-    value_index,
-    walk,
-)
+from tcomp.ir.expressions import Expr, Index, Load, Ordinal, as_index
+from tcomp.ir.walk import map_loads, substitute, value_index, walk
 
 
 def parts(einsum: Einsum) -> Iterator[Expr]:

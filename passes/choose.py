@@ -13,29 +13,18 @@ from typing import TypeAlias
 from tcomp.ir.cascade import Einsum, Symbol
 from tcomp.ir.expressions import Cast, Load
 from tcomp.ir.plan import MatrixProduct
-from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Kernel
-from tcomp.passes.bind.arguments import Memory, Operand, bind_arguments, merge_ranks
+from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
 from tcomp.passes.bind.layout import choose_layouts
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.kinds import lower_group
+from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.lower.product import find_product
 from tcomp.passes.schedule.gpu import gpu_candidates
 
 Measure: TypeAlias = Callable[[Kernel, MatrixProduct | None], float]
 """Seconds that a kernel takes, or the library's product in its place; infinite for one that cannot run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to compute a group; with a product, the library computes it and the kernel says what it computes."""
-
-    group: Group
-    schedule: KernelSchedule
-    kernel: Kernel
-    operands: tuple[Operand, ...]
-    product: MatrixProduct | None = None
 
 
 @dataclass(frozen=True, slots=True)

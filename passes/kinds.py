@@ -33,7 +33,8 @@ from tcomp.passes.lower.gpu.scatter import lower_gpu_scatter
 from tcomp.passes.lower.guard import guard_loads
 from tcomp.passes.lower.lowering import Lowering, finish_kernel
 from tcomp.passes.lower.nest import lower_nest
-from tcomp.passes.lower.scan import lower_scan, lower_scatter
+from tcomp.passes.lower.scan import lower_scan
+from tcomp.passes.lower.scatter import lower_scatter
 
 LowerKind: TypeAlias = Callable[[Lowering], tuple[TileStatement, ...]]
 

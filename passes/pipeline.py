@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import Index
-from tcomp.ir.plan import ARENA, MatrixProduct, Place, Plan, Step
+from tcomp.ir.plan import MatrixProduct, Plan
 from tcomp.ir.schedule import KernelSchedule, Schedule
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel, contiguous_strides
@@ -37,13 +37,14 @@ from tcomp.passes.cascade.factors import gather_factors
 from tcomp.passes.cascade.fold import fold_weights
 from tcomp.passes.cascade.inline import inline_views
 from tcomp.passes.cascade.normalise import normalise_ranks
-from tcomp.passes.cascade.operands import prepare_operands, static_tensors
+from tcomp.passes.cascade.operands import prepare_operands
 from tcomp.passes.cascade.order import order_contractions
 from tcomp.passes.cascade.positions import expand_positions
 from tcomp.passes.cascade.reroll.reroll import reroll
 from tcomp.passes.cascade.share import share_einsums
 from tcomp.passes.cascade.simplify import simplify, simplify_strictly
-from tcomp.passes.choose import Candidate, Chooser, Measure
+from tcomp.passes.choose import Chooser, Measure
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.chain import chain_groups
 from tcomp.passes.groups.fuse import fuse
@@ -51,12 +52,15 @@ from tcomp.passes.groups.parts import split_groups
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
 from tcomp.passes.groups.rolling import roll_steps
 from tcomp.passes.groups.rows import split_rows
+from tcomp.passes.groups.scatter import expand_scatters
 from tcomp.passes.groups.sink import sink_maps
 from tcomp.passes.groups.widen import widen_groups
 from tcomp.passes.kinds import lower_group
-from tcomp.passes.lower.gpu.scatter import expand_scatters
+from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.plan.greedy import place_tensors
-from tcomp.passes.plan.in_place import find_lives, write_in_place
+from tcomp.passes.plan.in_place import write_in_place
+from tcomp.passes.plan.lifetimes import find_lives
+from tcomp.passes.plan.plan import make_plan
 from tcomp.passes.schedule.cpu import choose_schedule
 
 CascadePass = Callable[[Cascade], Cascade]
@@ -245,7 +249,7 @@ def build(
         schedules.append(replace(found.schedule, name=name))
         steps.append((name, tuple(_place_of(operand) for operand in found.operands)))
     addresses, arena = place_tensors(find_lives(chosen, memories, external))
-    plan = _plan(cascade, steps, addresses, arena)
+    plan = make_plan(cascade, steps, addresses, arena)
     addresses.update({name: addresses[home] for name, home in homes.items()})
     schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
     observe("schedule", schedule_text)
@@ -315,21 +319,3 @@ def _unique_name(kernel: Kernel, taken: Mapping[str, Kernel]) -> str:
         if name not in taken:
             return name
     raise AssertionError("two kernels with one digest")
-
-
-def _plan(
-    cascade: Cascade,
-    steps: list[tuple[str, tuple[tuple[str, Index], ...]]],
-    addresses: Mapping[str, Index],
-    arena: Index,
-) -> Plan:
-    """The calls, at the addresses of what lies in the arena; everything else is external."""
-    calls = tuple(
-        Step(
-            name,
-            tuple(Place(ARENA, addresses[t] + offset) if t in addresses else Place(t, offset) for t, offset in operands),
-        )
-        for name, operands in steps
-    )
-    names = tuple(dict.fromkeys((*(t.name for t in cascade.inputs), *cascade.outputs)))
-    return Plan(names, arena, calls, cascade.symbols)

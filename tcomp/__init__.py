@@ -19,13 +19,12 @@ from tcomp.ir.errors import (  # noqa: E402 (needs the path above)
     Unsupported,
     VerifyError,
 )
+from tcomp.version import __version__ as __version__  # noqa: E402 (as above)
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tcomp.module.compiled_module import CompiledModule
-
-__version__ = "0.1.0"
 
 if (_root / "pyproject.toml").is_file():
     from tcomp.module.registration import register_checkout
@@ -53,9 +52,9 @@ def load(path: str | Path, module: "nn.Module") -> "CompiledModule":
 
     Raises RecordError for a file that is damaged, of another version or machine, or made for another kind of module.
     """
-    from tcomp.saved.archive import load_programs  # noqa: PLC0415 (imports torch)
+    from tcomp.module.compiler import load_module  # noqa: PLC0415 (imports torch)
 
-    return load_programs(Path(path), module)
+    return load_module(Path(path), module)
 
 
 def explain(compiled: "CompiledModule", *, sources: bool = False) -> str:

@@ -1,12 +1,13 @@
-"""Element types and symbolic sizes of torch, in the IR's terms."""
+"""Element types and symbolic sizes of torch, in the IR's terms, and its operators that leave strides as they find them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy
 import torch
+from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._sympy.functions import CleanDiv, FloorDiv, Max, Min, Mod, ModularIndexing, PythonMod
 from torch.utils._sympy.numbers import int_oo
@@ -16,6 +17,8 @@ from tcomp.ir.dtypes import DType, bf16, boolean, e4m3, e5m2, f16, f32, f64, i8,
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import Bounds, interval
+
+aten = torch.ops.aten
 
 TORCH_DTYPES: dict[DType, torch.dtype] = {
     f64: torch.float64,
@@ -134,3 +137,14 @@ class Symbols:
             raise UnsupportedSize(f"the number {symbol.name} is negative", help="compile with dynamic=False")
         # sys.maxsize - 1 and the like are torch's way to say "any size".
         self.found[symbol.name] = Symbol(symbol.name, low, None if high is not None and high >= 2**62 else high)
+
+
+def _as_strided(x: Tensor, *layout: Any) -> Any:
+    return aten.as_strided.default(x.contiguous(), *layout)
+
+
+# A pure graph may leave other strides than the in-place operators it stands for.
+STRIDE_FREE: Mapping[Any, Callable[..., Any]] = {
+    aten.view.default: aten.reshape.default,
+    aten.as_strided.default: _as_strided,
+}

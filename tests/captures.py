@@ -11,8 +11,9 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from tcomp.capture.capture import capture
-from tcomp.capture.run import STRIDE_FREE, run_captured
+from tcomp.capture.run import run_captured
 from tcomp.capture.types import Captured
+from tcomp.torch_types import STRIDE_FREE
 
 
 class Function(nn.Module):

@@ -7,9 +7,10 @@ from hypothesis import strategies
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Tensor
 from tcomp.ir.dtypes import f32, i64
-from tcomp.ir.expressions import Load, Ordinal, apply, as_index, constant, value_index
+from tcomp.ir.expressions import Load, Ordinal, apply, as_index, constant
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.target import Cpu
+from tcomp.ir.walk import value_index
 
 RANKS = "ijkmn"
 EXTENTS = strategies.sampled_from([1, 2, 3, 4, 6, 8])

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import numpy
 
 from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import ZERO
 from tcomp.ir.parse.cascade import parse_cascade
+from tcomp.ir.parse.schedule import parse_schedule
 from tcomp.ir.plan import Place, Plan, Step
-from tcomp.ir.schedule import Schedule, check_schedule, parse_schedule
+from tcomp.ir.schedule import Schedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks

@@ -6,9 +6,10 @@ from hypothesis import strategies
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol, Tensor
 from tcomp.ir.dtypes import DTYPES
-from tcomp.ir.expressions import Apply, Cast, Load, Ordinal, as_index, constant, value_index
+from tcomp.ir.expressions import Apply, Cast, Load, Ordinal, as_index, constant
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import OPERATORS
+from tcomp.ir.walk import value_index
 
 NAMES = strategies.sampled_from(["i", "j", "m.0", "m.1", "N", "value", "sum"])
 TENSORS = strategies.sampled_from(["X", "Y", "t.3", "inf", "value", "exp"])

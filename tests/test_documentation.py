@@ -78,7 +78,7 @@ def find_reasons():
 
 
 def link_module(function):
-    path = f"passes/{inspect.getmodule(function).__name__.rsplit('.', 1)[1]}.py"
+    path = inspect.getmodule(function).__name__.removeprefix("tcomp.").replace(".", "/") + ".py"
     assert (ROOT / path).is_file()
     return f"[`{function.__name__}`](../{path})"
 

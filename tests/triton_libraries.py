@@ -5,7 +5,7 @@ from tcomp.ir.expressions import ZERO, as_index
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Place, Plan, Step
 from tcomp.machine.gpus import describe_gpu
-from tcomp.program.program import Check
+from tcomp.program.kernels import Check
 from tcomp.stages.gpu_plan import plan_library
 
 SCALE = """

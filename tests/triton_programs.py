@@ -12,7 +12,7 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from tcomp.codegen.c.kernel import instances  # noqa: E402
+from tcomp.codegen.launch import instances  # noqa: E402
 from tcomp.codegen.triton.kernel import TritonOptions, module_source, triton_unit  # noqa: E402
 from tcomp.codegen.triton.module import load_functions  # noqa: E402
 from tcomp.ir.evaluate.arrays import storage  # noqa: E402

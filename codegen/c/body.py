@@ -31,19 +31,12 @@ from tcomp.codegen.c.tree import (
     call,
 )
 from tcomp.codegen.c.types import c_type, storage_of
+from tcomp.codegen.launch import ALIGNMENT, buffer_bytes
 from tcomp.codegen.names import Names
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import interval
 from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, Prefetch, Scan, contiguous_strides
 from tcomp.ir.tile_scope import Place
-
-ALIGNMENT = 64
-
-
-def buffer_bytes(buffer: Buffer) -> int:
-    """Bytes of a buffer, rounded up so that the next one is aligned."""
-    size = prod(buffer.shape) * buffer.dtype.bytes
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,9 @@ from tcomp.codegen.c.types import VECTOR_TYPES, Value, broadcast, c_type, conver
 from tcomp.codegen.checks import FAULT
 from tcomp.codegen.names import Names
 from tcomp.ir.dtypes import DType, boolean, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, index_variables, variables, walk, zero
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, zero
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
+from tcomp.ir.walk import index_variables, variables, walk
 
 LONGEST = 8
 """Operations nested into one C expression before it gets a name."""

@@ -14,22 +14,9 @@ from tcomp.codegen.c.tree import Binary, CExpression, Integer, Name, Unary, add,
 from tcomp.codegen.c.types import Value as CValue
 from tcomp.codegen.c.types import broadcast, convert
 from tcomp.ir.dtypes import DType, i32, i64
-from tcomp.ir.expressions import (
-    ZERO,
-    Atom,
-    Expr,
-    Index,
-    Monomial,
-    Quotient,
-    Remainder,
-    Value,
-    Variable,
-    as_index,
-    atom_index,
-    index_variables,
-    rebuild,
-)
+from tcomp.ir.expressions import ZERO, Atom, Expr, Index, Monomial, Quotient, Remainder, Value, Variable, as_index, atom_index
 from tcomp.ir.index import Bounds, interval, simplify_index
+from tcomp.ir.walk import index_variables, rebuild
 
 LANE = "@"
 NOTHING: Mapping[str, CValue] = MappingProxyType({})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcomp.codegen.c.body import BodyScope, BodyWriter, buffer_bytes
+from tcomp.codegen.c.body import BodyScope, BodyWriter
 from tcomp.codegen.c.expressions import Context
 from tcomp.codegen.c.index import LANE, scalar_code
 from tcomp.codegen.c.layout import plan_layout
@@ -36,12 +36,11 @@ from tcomp.codegen.c.tree import (
 )
 from tcomp.codegen.c.types import storage_of
 from tcomp.codegen.checks import FAULT, find_checks
+from tcomp.codegen.launch import buffer_bytes, parallel_loops, trip_count
 from tcomp.codegen.names import Names, spell
-from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Index, as_index, index_variables
+from tcomp.ir.expressions import as_index, print_index
 from tcomp.ir.index import Bounds
-from tcomp.ir.text import print_index
-from tcomp.ir.tile import Buffer, Kernel, Loop, contiguous_strides, walk_statements
+from tcomp.ir.tile import Buffer, Kernel, contiguous_strides, walk_statements
 
 STACK_BYTES = 256 * 1024
 """Buffers beyond this size together live in the thread's scratch memory instead of on its stack."""
@@ -67,38 +66,6 @@ def print_unit(function: Function, options: COptions, notes: tuple[str, ...] = (
     head: tuple[CStatement, ...] = (Comment(notes),) if notes else ()
     includes = (Directive(f"#define TCOMP_LANES {options.lanes}"), Directive('#include "vector.h"'), Directive(""))
     return print_c((*head, *includes, function))
-
-
-def instances(kernel: Kernel) -> Index:
-    """How many instances the parallel loops of a kernel have."""
-    total = as_index(1)
-    for loop in parallel_loops(kernel):
-        total = total * trip_count(loop)
-    return total
-
-
-def parallel_loops(kernel: Kernel) -> tuple[Loop, ...]:
-    """The nest of parallel loops, outermost first."""
-    found: list[Loop] = []
-    body = kernel.body
-    while len(body) == 1 and isinstance(body[0], Loop) and body[0].kind == "parallel":
-        found.append(body[0])
-        body = body[0].body
-    outer: set[str] = set()
-    for loop in found:
-        if (index_variables(loop.start) | index_variables(loop.stop)) & outer:
-            raise Unsupported(
-                f"the range of the parallel loop {loop.variable} depends on a loop around it",
-                where=f"kernel {kernel.name}",
-                help="parallel loops span a box: give the loop its full range and limit what it does",
-            )
-        outer.add(loop.variable)
-    return tuple(found)
-
-
-def trip_count(loop: Loop) -> Index:
-    """How often a loop runs, if its range is not negative."""
-    return (loop.stop - loop.start + (loop.step - 1)) // loop.step
 
 
 def scratch_bytes(kernel: Kernel) -> int:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tcomp.ir.expressions import Atom, Expr, Index, Quotient, Remainder, Value, Variable, index_variables
+from tcomp.ir.expressions import Atom, Expr, Index, Quotient, Remainder, Value, Variable
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel
 from tcomp.ir.tile_scope import Place, Site, find_sites
+from tcomp.ir.walk import index_variables
 
 Signature = tuple[str, tuple[Index, ...], Expr, Expr | None, tuple[str, ...]]
 

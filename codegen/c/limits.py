@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tcomp.ir.expressions import Index, Variable, index_variables
+from tcomp.ir.expressions import Index, Variable
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.tile import Assign, Axis, Loop, TileStatement
+from tcomp.ir.walk import index_variables
 
 Body = tuple[TileStatement, ...]
 

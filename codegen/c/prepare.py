@@ -21,10 +21,11 @@ from typing import assert_never
 from tcomp.codegen.c.layout import choose_lane_axis
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.errors import Illegal
-from tcomp.ir.expressions import Load, as_index, index_variables
+from tcomp.ir.expressions import Load, as_index
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
 from tcomp.ir.tile_scope import Place, Site
+from tcomp.ir.walk import index_variables
 
 Body = tuple[TileStatement, ...]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tcomp.codegen.c.index import scalar_code
-from tcomp.codegen.c.kernel import DEFAULT, COptions, instances, kernel_function, kernel_parameters, print_unit, scratch_bytes
+from tcomp.codegen.c.kernel import DEFAULT, COptions, kernel_function, kernel_parameters, print_unit, scratch_bytes
 from tcomp.codegen.c.printer import print_c
 from tcomp.codegen.c.tree import (
     Braces,
@@ -31,6 +31,7 @@ from tcomp.codegen.c.tree import (
     call,
 )
 from tcomp.codegen.checks import FAULT, find_checks
+from tcomp.codegen.launch import instances
 from tcomp.codegen.names import spell
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.expressions import Index
@@ -88,28 +89,6 @@ def kernel_units(plan: Plan, kernels: Mapping[str, Kernel], options: COptions) -
             by_kernel[nameless] = by_content.setdefault(unit.content, unit)
         units[step.kernel] = by_kernel[nameless]
     return units
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramCheck:
-    """A check of an index that is data: in which step, and the tensor that is indexed, ARENA if it is in the arena.
-
-    The index must be at least 0 and less than `extent`.
-    """
-
-    step: int
-    tensor: str
-    extent: Index
-
-
-def program_checks(plan: Plan, kernels: Mapping[str, Kernel]) -> tuple[ProgramCheck, ...]:
-    """The checks of a program, in the order in which what `tcomp_run` returns counts them."""
-    found: list[ProgramCheck] = []
-    for number, step in enumerate(plan.steps):
-        kernel = kernels[step.kernel]
-        bases = {argument.name: place.base for argument, place in zip(kernel.arguments, step.places)}
-        found += [ProgramCheck(number, bases.get(c.tensor, ARENA), c.extent) for c in find_checks(kernel)]
-    return tuple(found)
 
 
 def program_source(plan: Plan, kernels: Mapping[str, Kernel], options: COptions = DEFAULT, *, checked: bool = False) -> str:

@@ -42,10 +42,10 @@ from tcomp.codegen.names import Names
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, boolean
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Expr, Load, as_index, loads, walk_index
-from tcomp.ir.tile import Assign, Axis
+from tcomp.ir.expressions import Expr, Load, as_index
+from tcomp.ir.tile import Assign, Axis, print_assign
 from tcomp.ir.tile_scope import Place
-from tcomp.ir.tile_text import print_assign
+from tcomp.ir.walk import loads, walk_index
 
 COMPOUND = {"+": "+=", "*": "*="}
 ACCUMULATORS = 4

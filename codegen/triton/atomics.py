@@ -8,8 +8,7 @@ from tcomp.codegen.triton.tree import Binary, Evaluate, Literal, Name, TExpressi
 from tcomp.codegen.triton.types import Value, operand, retype, settle, triton_type
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.tile import Assign
-from tcomp.ir.tile_text import print_assign
+from tcomp.ir.tile import Assign, print_assign
 
 NATIVE = {
     "sum": ("tl.atomic_add", ("f64", "f32", "f16", "i64", "i32")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tcomp.codegen.c.body import buffer_bytes
+from tcomp.codegen.launch import buffer_bytes
 from tcomp.codegen.triton.dot import Precision
 from tcomp.codegen.triton.hazards import Barriers, Path
 from tcomp.codegen.triton.index import IndexWriter, Space, no_values

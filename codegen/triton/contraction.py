@@ -15,8 +15,9 @@ from functools import reduce
 
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, bf16, boolean, f16, f32, f64, i8, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Expr, apply, variables
+from tcomp.ir.expressions import Apply, Cast, Expr, apply
 from tcomp.ir.tile import Assign, Axis
+from tcomp.ir.walk import variables
 
 TINY = frozenset({"i8", "u8", "bool", "e4m3", "e5m2"})
 """Types all of whose values are values of f16 and of bf16."""

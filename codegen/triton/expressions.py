@@ -19,8 +19,9 @@ from tcomp.codegen.triton.tree import Binary, Literal, Name, TExpression, Tuple,
 from tcomp.codegen.triton.types import Value, convert, literal
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, boolean, e4m3, f32, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index, loads, variables, walk
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index
 from tcomp.ir.tile import Axis
+from tcomp.ir.walk import loads, variables, walk
 
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 KEEPS_ZERO = frozenset({"add", "sub", "mul", "abs", "maximum", "minimum"})

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from tcomp.ir.cascade import Symbol
-from tcomp.ir.expressions import Index, as_index, substitute_index
+from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import Bounds, interval, is_data
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Scan, TileStatement
 from tcomp.ir.tile_scope import Site
+from tcomp.ir.walk import substitute_index
 
 Path: TypeAlias = tuple[int, ...]
 

@@ -13,20 +13,10 @@ from tcomp.codegen.triton.scope import State
 from tcomp.codegen.triton.tree import Binary, Expand, Literal, TExpression, add, call
 from tcomp.codegen.triton.types import Value, convert
 from tcomp.ir.dtypes import i32, i64
-from tcomp.ir.expressions import (
-    ZERO,
-    Atom,
-    Expr,
-    Index,
-    Monomial,
-    Quotient,
-    Remainder,
-    Variable,
-    index_variables,
-    walk_index,
-)
+from tcomp.ir.expressions import ZERO, Atom, Expr, Index, Monomial, Quotient, Remainder, Variable
 from tcomp.ir.expressions import Value as ValueAtom
 from tcomp.ir.index import Bounds, interval, is_below, is_inside
+from tcomp.ir.walk import index_variables, walk_index
 
 LIMIT = 2**31
 NOTHING: Mapping[str, Value] = {}

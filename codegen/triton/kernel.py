@@ -2,7 +2,7 @@
 
     def NAME(X, ..., Y, N, scratch, faults)
 
-is for a grid of one dimension with as many programs as the parallel loops have instances (`tcomp.codegen.c.kernel.instances`),
+is for a grid of one dimension with as many programs as the parallel loops have instances (`tcomp.codegen.launch.instances`),
 counted with the last loop fastest. `scratch`, where a kernel has buffers, is memory of TritonUnit.scratch bytes for each instance;
 `faults`, where it is indexed by data, is an int32 for each check of `tcomp.codegen.checks`, which becomes 1 if the check fails.
 """
@@ -14,8 +14,8 @@ import keyword
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tcomp.codegen.c.kernel import parallel_loops, trip_count
 from tcomp.codegen.checks import find_checks
+from tcomp.codegen.launch import parallel_loops, trip_count
 from tcomp.codegen.names import Names, spell
 from tcomp.codegen.triton.body import SCRATCH, BodyWriter, buffer_offsets
 from tcomp.codegen.triton.dot import Precision
@@ -30,9 +30,8 @@ from tcomp.codegen.triton.sources import find_functions, support_functions
 from tcomp.codegen.triton.tree import Binary, Comment, Function, Literal, Name, Parameter, Set, add, call
 from tcomp.codegen.triton.types import POINTER_TYPES, Value
 from tcomp.ir.dtypes import i32, i64
-from tcomp.ir.expressions import ZERO
+from tcomp.ir.expressions import ZERO, print_index
 from tcomp.ir.index import Bounds
-from tcomp.ir.text import print_index
 from tcomp.ir.tile import Argument, Kernel, Loop, contiguous_strides
 
 PROGRAM = "pid"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tcomp.ir.expressions import Index, Load, index_variables, walk_index
+from tcomp.ir.expressions import Index, Load
 from tcomp.ir.tile import Block, Kernel, Loop, TileStatement
 from tcomp.ir.tile_scope import Place, Site, find_sites
+from tcomp.ir.walk import index_variables, walk_index
 
 
 @dataclass(frozen=True, slots=True)

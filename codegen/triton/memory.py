@@ -17,9 +17,10 @@ from tcomp.codegen.triton.scope import Loaded, Memory, State
 from tcomp.codegen.triton.tree import Binary, Evaluate, Literal, Name, TExpression, add, call, shape
 from tcomp.codegen.triton.types import Value, convert, literal, triton_type
 from tcomp.ir.dtypes import boolean, i32, i64
-from tcomp.ir.expressions import ZERO, Expr, Index, Load, Number, Ordinal, as_index, index_variables, zero
+from tcomp.ir.expressions import ZERO, Expr, Index, Load, Number, Ordinal, as_index, zero
 from tcomp.ir.index import interval, is_data
 from tcomp.ir.tile import Axis
+from tcomp.ir.walk import index_variables
 
 FAULTS = f"{FAULT}s"
 

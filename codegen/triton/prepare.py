@@ -20,24 +20,11 @@ from tcomp.codegen.triton.contraction import find_dot
 from tcomp.codegen.triton.scope import next_power
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype, i64
-from tcomp.ir.expressions import (
-    Cast,
-    Expr,
-    Index,
-    Load,
-    Quotient,
-    Remainder,
-    Variable,
-    apply,
-    as_index,
-    constant,
-    index_variables,
-    loads,
-    variables,
-)
+from tcomp.ir.expressions import Cast, Expr, Index, Load, Quotient, Remainder, Variable, apply, as_index, constant
 from tcomp.ir.monoids import MONOIDS, position_of
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
 from tcomp.ir.tile_scope import Place
+from tcomp.ir.walk import index_variables, loads, variables
 
 MOST_POINTS = 2**17
 """Points of one statement that are held at once; beyond it axes become loops where that is possible."""

@@ -15,9 +15,10 @@ from tcomp.codegen.names import Names
 from tcomp.codegen.triton.tree import Literal, Set, TExpression, TStatement, call, shape
 from tcomp.codegen.triton.types import Value, named, triton_type
 from tcomp.ir.dtypes import DType, i32
-from tcomp.ir.expressions import Index, Number, as_index, substitute_index, zero
+from tcomp.ir.expressions import Index, Number, as_index, zero
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.tile import Argument, Axis, Loop
+from tcomp.ir.walk import substitute_index
 
 LONGEST = 6
 """Operations nested into one expression before it gets a name."""

@@ -18,9 +18,9 @@ from tcomp.codegen.triton.types import Value, literal, operand, retype, settle, 
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import ZERO, Cast, Expr, Index, Load, substitute, substitute_index
-from tcomp.ir.tile import Assign
-from tcomp.ir.tile_text import print_assign
+from tcomp.ir.expressions import ZERO, Cast, Expr, Index, Load
+from tcomp.ir.tile import Assign, print_assign
+from tcomp.ir.walk import substitute, substitute_index
 
 MOST_ELEMENTS = 2**20
 """How many elements a tensor of Triton may have."""

@@ -10,16 +10,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol, Tensor
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol, Tensor, print_einsum, print_rank, print_tensor
 from tcomp.ir.check.types import check_index_dtypes, expression_dtype
 from tcomp.ir.dtypes import DTYPES, DType, boolean
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Expr, Index, Load, Variable, as_index, index_variables, loads, variables, walk_index
+from tcomp.ir.expressions import Expr, Index, Load, Variable, as_index, print_expression, print_index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import TYPE_KINDS
 from tcomp.ir.parse.lexer import RESERVED
-from tcomp.ir.text import print_einsum, print_expression, print_index, print_rank, print_tensor
+from tcomp.ir.walk import index_variables, loads, variables, walk_index
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_0-9]+)*")
 

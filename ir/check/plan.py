@@ -20,10 +20,9 @@ from itertools import combinations
 
 from tcomp.ir.check.tile_bounds import UNBOUNDED_STEP, evaluate_at, find_outside, find_unproved
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import ZERO, Index
+from tcomp.ir.expressions import ZERO, Index, print_expression
 from tcomp.ir.plan import ARENA, MatrixProduct, Plan, Step
 from tcomp.ir.prove import Prover, symbol_ends
-from tcomp.ir.text import print_expression
 from tcomp.ir.tile import Argument, Kernel, span_bytes
 from tcomp.ir.tile_scope import find_sites
 

@@ -6,14 +6,13 @@ from tcomp.ir.check.tile_bounds import check_bounds
 from tcomp.ir.check.types import check_index_dtypes, expression_dtype
 from tcomp.ir.dtypes import DTYPES, boolean
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Index, index_variables, variables, walk_index
+from tcomp.ir.expressions import Index, print_expression, print_index
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import TYPE_KINDS
 from tcomp.ir.parse.lexer import is_name
-from tcomp.ir.text import print_expression, print_index
-from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
+from tcomp.ir.tile import Argument, Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, print_axis, walk_statements
 from tcomp.ir.tile_scope import Site, find_sites, place_shape
-from tcomp.ir.tile_text import print_axis
+from tcomp.ir.walk import index_variables, variables, walk_index
 
 
 def check_kernel(kernel: Kernel) -> None:

@@ -24,14 +24,13 @@ from tcomp.ir.expressions import (
     Value,
     Variable,
     as_index,
-    index_variables,
-    variables,
+    print_expression,
 )
 from tcomp.ir.index import is_data
 from tcomp.ir.prove import Ends, Prover, symbol_ends
-from tcomp.ir.text import print_expression
 from tcomp.ir.tile import Axis, Kernel, Loop
 from tcomp.ir.tile_scope import Site, find_sites, place_shape
+from tcomp.ir.walk import index_variables, variables
 
 Corner: TypeAlias = Mapping[str, int]
 Range: TypeAlias = Symbol | Loop | Axis

@@ -11,9 +11,22 @@ from typing import assert_never
 
 from tcomp.ir.dtypes import DType, boolean
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, Quotient, Remainder, Value
+from tcomp.ir.expressions import (
+    Apply,
+    Cast,
+    Constant,
+    Expr,
+    Index,
+    Load,
+    Number,
+    Ordinal,
+    Quotient,
+    Remainder,
+    Value,
+    print_expression,
+    print_outside,
+)
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
-from tcomp.ir.text import print_expression, print_outside
 
 
 def expression_dtype(expression: Expr, dtypes: Mapping[str, DType], where: str = "") -> DType:

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 
 import numpy
 
-from tcomp.ir.cascade import Cascade, Iteration, Symbol, Tensor
+from tcomp.ir.cascade import Cascade, Iteration, Symbol, Tensor, print_tensor
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.evaluate.arrays import Array, round_float, storage
 from tcomp.ir.evaluate.einsum import EinsumEvaluator
 from tcomp.ir.evaluate.expressions import extent_value
-from tcomp.ir.text import print_tensor
 
 
 def evaluate(

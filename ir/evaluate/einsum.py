@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from tcomp.ir.cascade import Einsum, Iteration, Rank
+from tcomp.ir.cascade import Einsum, Iteration, Rank, print_einsum
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import VerifyError
@@ -28,9 +28,9 @@ from tcomp.ir.evaluate.expressions import (
     read_array,
 )
 from tcomp.ir.evaluate.monoids import State, fold_groups, fold_last_axis, identity_state, merge_states
-from tcomp.ir.expressions import Apply, Expr, Number, as_index, variables
+from tcomp.ir.expressions import Apply, Expr, Number, as_index
 from tcomp.ir.monoids import MONOIDS, position_of
-from tcomp.ir.text import print_einsum
+from tcomp.ir.walk import variables
 
 LARGEST_SPACE = 2**24
 

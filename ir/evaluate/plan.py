@@ -14,10 +14,11 @@ from tcomp.ir.dtypes import DType, bf16, e4m3, e5m2
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.evaluate.arrays import Array, storage
 from tcomp.ir.evaluate.tile import evaluate_kernel
-from tcomp.ir.expressions import Index, index_variables, substitute_index
+from tcomp.ir.expressions import Index
 from tcomp.ir.expressions import as_index as number
 from tcomp.ir.plan import ARENA, Plan
 from tcomp.ir.tile import Argument, Kernel, span_bytes
+from tcomp.ir.walk import index_variables, substitute_index
 
 
 def evaluate_plan(

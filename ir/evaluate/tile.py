@@ -27,8 +27,7 @@ from tcomp.ir.evaluate.monoids import fold_groups, fold_last_axis, merge_states
 from tcomp.ir.expressions import Index, Number
 from tcomp.ir.index import is_data
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement
-from tcomp.ir.tile_text import print_assign
+from tcomp.ir.tile import Assign, Axis, Block, Buffer, Kernel, Loop, Prefetch, Scan, TileStatement, print_assign
 
 
 def evaluate_kernel(

@@ -10,9 +10,10 @@ from difflib import get_close_matches
 from math import inf, nan
 
 from tcomp.ir.dtypes import DTYPES, DType, boolean, f32, i64
-from tcomp.ir.expressions import ZERO, Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index, constant, value_index
+from tcomp.ir.expressions import ZERO, Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, as_index, constant
 from tcomp.ir.operators import OPERATORS, Operator
 from tcomp.ir.parse.lexer import Cursor, Token
+from tcomp.ir.walk import value_index
 
 _INFIX: dict[str, Operator] = {row.infix: row for row in OPERATORS.values() if row.infix and row.arity == 2}
 _PREFIX: dict[str, Operator] = {row.infix: row for row in OPERATORS.values() if row.infix and row.arity == 1}

@@ -18,23 +18,13 @@ from functools import partial
 from itertools import count
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import (
-    ZERO,
-    Expr,
-    Index,
-    Load,
-    Monomial,
-    Ordinal,
-    as_index,
-    index_variables,
-    map_load_indices,
-    walk,
-)
+from tcomp.ir.check.types import expression_dtype
+from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.expressions import ZERO, Expr, Index, Load, Monomial, Ordinal, as_index, print_index
 from tcomp.ir.index import Bounds, interval
-from tcomp.ir.text import print_index
 from tcomp.ir.tile import span_bytes
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
+from tcomp.ir.walk import index_variables, map_load_indices, walk
 from tcomp.passes.einsums.group import Group
 
 
@@ -275,3 +265,17 @@ def variables_of(monomial: Monomial) -> set[str]:
     """Variables of a monomial."""
     return index_variables(Index(((monomial, 1),), 0))
 
+
+def bound_part(part: Group, members: dict[str, Einsum], group: Group) -> Group:
+    """A part over the members as they were bound to arguments, and over the group's ranks if some were merged."""
+    names = {r.name: r for r in (*group.outer, *group.inner)}
+    bound = tuple(members[e.name] for e in part.members)
+    ranks = {r.name: r for e in bound for r in e.ranks} | names
+    return replace(part, members=bound, outer=tuple(ranks[r.name] for r in part.outer if r.name in ranks))
+
+
+def element_dtype(einsum: Einsum, bound: Bound) -> DType:
+    """The type in which a reduction's elements are added up: that of its expression, wide."""
+    dtypes = {name: operand.memory.dtype for name, operand in bound.operands.items()}
+    dtypes.update((name, dtype) for e in bound.group.members for name, dtype in e.targets)
+    return compute_dtype(expression_dtype(einsum.expression, dtypes))

@@ -14,9 +14,10 @@ from dataclasses import replace
 from functools import partial
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, as_index, map_load_indices, substitute_index
+from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, as_index
 from tcomp.ir.index import Bounds, simplify_index
 from tcomp.ir.traverse import map_einsum_loads
+from tcomp.ir.walk import map_load_indices, substitute_index
 from tcomp.passes.bind.arguments import Bound, Memory, Operand
 
 

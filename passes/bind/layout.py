@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from tcomp.ir.cascade import Einsum
-from tcomp.ir.expressions import Index, Load, index_variables, loads
+from tcomp.ir.expressions import Index, Load
 from tcomp.ir.tile import contiguous_strides
+from tcomp.ir.walk import index_variables, loads
 from tcomp.passes.bind.arguments import Memory
-from tcomp.passes.cost.cpu import typical
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.rolling import shape_in_memory

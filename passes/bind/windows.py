@@ -18,9 +18,10 @@ from functools import reduce
 from operator import mul
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import ONE, ZERO, Load, Ordinal, as_index, index_variables, walk
+from tcomp.ir.expressions import ONE, ZERO, Load, Ordinal, as_index
 from tcomp.ir.target import Cpu
 from tcomp.ir.traverse import einsum_loads, parts
+from tcomp.ir.walk import index_variables, walk
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.einsums.group import Group, Window
 from tcomp.passes.groups.iteration import is_held, merge_maps, step_slot, updates_in_place

@@ -20,9 +20,10 @@ from dataclasses import replace
 from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.expressions import Index, Load, as_index, loads
+from tcomp.ir.expressions import Index, Load, as_index
 from tcomp.ir.traverse import rename_ranks
-from tcomp.passes.cost.cpu import typical
+from tcomp.ir.walk import loads
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.rebuild import count_readers
 
 

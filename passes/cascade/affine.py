@@ -21,21 +21,9 @@ from dataclasses import dataclass, replace
 from tcomp.ir.cascade import Cascade, Einsum, Rank, Statement
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import (
-    Apply,
-    Cast,
-    Constant,
-    Expr,
-    Index,
-    Load,
-    apply,
-    as_index,
-    loads,
-    substitute,
-    substitute_index,
-    variables,
-)
-from tcomp.passes.cascade.operands import static_tensors
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, apply, as_index
+from tcomp.ir.walk import loads, substitute, substitute_index, variables
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.rebuild import count_readers, statement_einsums
 
 

@@ -19,7 +19,8 @@ from dataclasses import replace
 from tcomp.ir.cascade import Cascade, Einsum, Statement
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Load, apply, constant, substitute
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Load, apply, constant
+from tcomp.ir.walk import substitute
 
 EXTREMES = {-math.inf: "max", math.inf: "min"}
 """The monoid that has a value as its identity."""

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Statement
 from tcomp.ir.dtypes import f16
-from tcomp.ir.expressions import Apply, Constant, Expr, Load, map_loads, substitute
-from tcomp.passes.cascade.operands import static_tensors
+from tcomp.ir.expressions import Apply, Constant, Expr, Load
+from tcomp.ir.walk import map_loads, substitute
 from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.rebuild import count_readers
 
 LARGEST_FACTOR = 2.0**16

@@ -12,9 +12,10 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement, Tensor
-from tcomp.ir.expressions import Load, as_index, index_variables, variables
+from tcomp.ir.expressions import Load, as_index
+from tcomp.ir.walk import index_variables, variables
 from tcomp.passes.cascade.dead import drop_dead
-from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.rebuild import statement_einsums
 
 

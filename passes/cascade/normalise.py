@@ -15,26 +15,10 @@ from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
 from tcomp.ir.check.types import expression_dtype
-from tcomp.ir.expressions import (
-    ONE,
-    ZERO,
-    Atom,
-    Cast,
-    Expr,
-    Index,
-    Load,
-    Ordinal,
-    Quotient,
-    Remainder,
-    Value,
-    Variable,
-    as_index,
-    map_load_indices,
-    substitute,
-    walk,
-)
+from tcomp.ir.expressions import ONE, ZERO, Atom, Cast, Expr, Index, Load, Ordinal, Quotient, Remainder, Value, Variable, as_index
 from tcomp.ir.index import Bounds, floor_divide, interval, modulo, simplify_indices
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads
+from tcomp.ir.walk import map_load_indices, substitute, walk
 from tcomp.passes.einsums.rebuild import map_expressions
 
 LARGEST_ROUNDS = 8

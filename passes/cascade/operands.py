@@ -6,8 +6,9 @@
     W.pack: f32[k.1:2, r:3, s:3, c:32, k.0:32] = W[k.0 + 32*k.1, c, r, s]
     Y: f32[n:1, k:64, p:56, q:56] = sum(r:3, s:3, c:32) X.pad[n, p + r, q + s, c] * W.pack[k // 32, r, s, c, k % 32]
 
-What is packed from weights alone is computed once (`tcomp.passes.cascade.fold`). An operand computed at run time is packed only if enough rows
-share it, and not at all if its lanes are already adjacent in memory. A map of inputs that nothing else reads is computed as it is packed:
+What is packed from weights alone is computed once (`tcomp.passes.cascade.fold`). An operand computed at run time is packed only if enough
+rows share it, and not at all if its lanes are already adjacent in memory. A map of inputs that nothing else reads is computed as it is
+packed:
 
     B: f32[n:64, k:256] = X[n, k] / norm[n]
     Y: f32[m:16, n:64] = sum(k:256) A[m, k] * B[n, k]
@@ -22,25 +23,16 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement, Tensor
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import (
-    Apply,
-    Cast,
-    Expr,
-    Load,
-    as_index,
-    index_variables,
-    loads,
-    map_load_indices,
-    map_loads,
-    substitute_index,
-)
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, as_index
 from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
 from tcomp.ir.target import Cpu
+from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute_index
 from tcomp.passes.cascade.inline import read_through
 from tcomp.passes.cascade.rules.rule import Context
 from tcomp.passes.cascade.simplify import Simplifier, rules_by_root
 from tcomp.passes.cost.cpu import lane_tile
 from tcomp.passes.einsums.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.rebuild import count_readers
 
 ROWS_WORTH_PACKING = 12
@@ -65,17 +57,6 @@ class _Prepared:
             name = f"{base}{count}"
         self.names.add(name)
         return name
-
-
-def static_tensors(cascade: Cascade) -> dict[str, bool]:
-    """Which tensors depend on weights (or on nothing) alone."""
-    static = {t.name: t.weight for t in cascade.inputs}
-    for statement in cascade.statements:
-        einsums = statement.body if isinstance(statement, Iteration) else (statement,)
-        own = {name for e in einsums for name, _ in e.targets}
-        value = all(static[name] for e in einsums for name in e.reads() if name not in own)
-        static.update(dict.fromkeys(own, value))
-    return static
 
 
 def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[str]]:

@@ -25,8 +25,9 @@ except ImportError:
 from tcomp.ir.cascade import Cascade, Einsum, Statement
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.expressions import Apply, Expr, Load, apply, as_index, loads, variables
-from tcomp.passes.cost.cpu import typical
+from tcomp.ir.expressions import Apply, Expr, Load, apply, as_index
+from tcomp.ir.walk import loads, variables
+from tcomp.passes.cost.sizes import typical
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@
       =>
     Z: f32[i:1024, j:1024] = X[i, j] * exp(f32(i64[i - j]) * rate[0])
 
-if rate depends on nothing either. Without this pass D would be folded once (`tcomp.passes.cascade.fold`) and kept, and every call would read it
-from memory. What stays folded is what is costly, what a contraction reads, and what is no larger than what it is made of.
+if rate depends on nothing either. Without this pass D would be folded once (`tcomp.passes.cascade.fold`) and kept, and every call would
+read it from memory. What stays folded is what is costly, what a contraction reads, and what is no larger than what it is made of.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
-from tcomp.ir.expressions import Expr, Load, loads, map_load_indices, map_loads
+from tcomp.ir.expressions import Expr, Load
 from tcomp.ir.index import Bounds, is_data
+from tcomp.ir.walk import loads, map_load_indices, map_loads
 from tcomp.passes.cascade.inline import keeps_checks, read_through
-from tcomp.passes.cost.cpu import typical
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.facts import cost
 from tcomp.passes.einsums.rebuild import map_expressions, statement_einsums
-from tcomp.passes.lower.lowering import cost
 
 MOST_COST = 48
 """Arithmetic of one element, in instructions: reading 64 bytes from memory takes about as long as this for a vector of elements."""

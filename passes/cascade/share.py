@@ -14,8 +14,9 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.expressions import Expr, Load, map_load_indices
+from tcomp.ir.expressions import Expr, Load
 from tcomp.ir.traverse import map_einsum_loads, rename_ranks
+from tcomp.ir.walk import map_load_indices
 
 
 def share_einsums(cascade: Cascade) -> Cascade:

@@ -13,26 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.expressions import (
-    Apply,
-    Atom,
-    Cast,
-    Constant,
-    Expr,
-    Index,
-    Load,
-    Ordinal,
-    Quotient,
-    Remainder,
-    Value,
-    Variable,
-    atom_index,
-    rebuild,
-    value_index,
-    walk_index,
-)
+from tcomp.ir.expressions import Apply, Atom, Cast, Constant, Expr, Index, Load, Ordinal, Quotient, Remainder, Value, Variable, atom_index
 from tcomp.ir.index import Bounds
 from tcomp.ir.operators import OPERATORS
+from tcomp.ir.walk import rebuild, value_index, walk_index
 from tcomp.passes.cascade.rules.arithmetic import ARITHMETIC
 from tcomp.passes.cascade.rules.logic import LOGIC
 from tcomp.passes.cascade.rules.position import POSITION

@@ -10,9 +10,8 @@ from __future__ import annotations
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import Index
-from tcomp.ir.index import Bounds, interval
 from tcomp.ir.target import Cpu
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import Contraction
 
 FMA_LATENCY = 4
@@ -20,9 +19,6 @@ FMA_PORTS = 2
 LOAD_PORTS = 2
 PANEL_CYCLES = 0.25
 """Cycles lost for each vector of the right operand, which comes from the second-level cache (measured: 8x48 beats 4x96 by 13 to 30 %)."""
-
-UNKNOWN_EXTENT = 128
-"""What a symbolic extent without an upper bound is taken to be when tiles are chosen."""
 
 LOAD_WEIGHT = 0.2
 """Relative cost of one load for each multiply-add; with PANEL_CYCLES it orders nine tiles over seven shapes as measured."""
@@ -38,14 +34,6 @@ SHORTEST_SUM = 24
 
 VECTOR_COUNTS = (1, 2, 3, 4, 6, 8)
 LARGEST_ROWS = 16
-
-
-def typical(extent: Index) -> int:
-    """A size to plan with: the extent if static, else a guess within its range."""
-    low, high = interval(extent, Bounds())
-    if low is not None and low == high:
-        return max(low, 1)
-    return UNKNOWN_EXTENT if high is None else min(high, UNKNOWN_EXTENT)
 
 
 def fits_registers(rows: int, vectors: int, target: Cpu) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, Remainder, as_index, index_variables
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, Remainder, as_index
 from tcomp.ir.index import interval
+from tcomp.ir.walk import index_variables
 
 SMALLEST_LANES = 4
 """A right operand with a shorter lane rank than this is not worth vectorising over if the other operand has a longer one."""

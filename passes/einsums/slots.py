@@ -22,22 +22,11 @@ from dataclasses import replace
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import compute_dtype, i64
-from tcomp.ir.expressions import (
-    Cast,
-    Expr,
-    Index,
-    Load,
-    Ordinal,
-    apply,
-    constant,
-    map_load_indices,
-    map_loads,
-    value_index,
-    zero,
-)
+from tcomp.ir.expressions import Cast, Expr, Index, Load, Ordinal, apply, constant, zero
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.traverse import map_einsum, move_slots
+from tcomp.ir.walk import map_load_indices, map_loads, value_index
 
 
 def replace_slots(einsum: Einsum, slots: tuple[Index, ...], cascade: Cascade, tensors: Mapping[str, Tensor]) -> Einsum:

@@ -20,10 +20,11 @@ from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.expressions import loads
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.traverse import rename_ranks
-from tcomp.passes.cost.cpu import LARGEST_ROWS, fits_registers, typical
+from tcomp.ir.walk import loads
+from tcomp.passes.cost.cpu import LARGEST_ROWS, fits_registers
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import Contraction, find_contraction, panel_of
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.one_pass.derive import find_one_pass

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum, Iteration, Rank, Symbol
-from tcomp.ir.expressions import ONE, Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute
+from tcomp.ir.expressions import ONE, Expr, Load, as_index
 from tcomp.ir.traverse import rename_ranks
+from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute
+from tcomp.passes.einsums.facts import cost
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.lower.lowering import cost
 
 LARGEST_HELD = 1 << 12
 """Elements of a tensor, at one step and for one point of the outer ranks, that are kept close to the core."""

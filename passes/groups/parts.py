@@ -22,26 +22,15 @@ from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.expressions import (
-    Expr,
-    Index,
-    Load,
-    apply,
-    as_index,
-    index_variables,
-    loads,
-    map_load_indices,
-    map_loads,
-    substitute,
-    substitute_index,
-)
+from tcomp.ir.expressions import Expr, Index, Load, apply, as_index
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.target import Gpu
-from tcomp.passes.cost.cpu import typical
+from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute, substitute_index
 from tcomp.passes.cost.gpu import Problem, choose_tiles, cycles
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction, operand_load
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.lower.gpu.scatter import is_concurrent
+from tcomp.passes.groups.scatter import is_concurrent
 
 PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 

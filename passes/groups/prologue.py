@@ -5,9 +5,9 @@
       =>
     one group (W, Y): W is an expression of the products, and P is what memory is read of
 
-Without this pass W would be folded once (`tcomp.passes.cascade.fold`), and every call would read eight times as many bytes. A map qualifies if it
-depends on weights alone, takes more bytes than all it is made of, and is read by contractions of every call only: what such a contraction
-makes of weights alone is computed once.
+Without this pass W would be folded once (`tcomp.passes.cascade.fold`), and every call would read eight times as many bytes. A map
+qualifies if it depends on weights alone, takes more bytes than all it is made of, and is read by contractions of every call only: what
+such a contraction makes of weights alone is computed once.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dataclasses import replace
 from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
-from tcomp.ir.expressions import Expr, Load, loads, map_load_indices, map_loads, substitute
+from tcomp.ir.expressions import Expr, Load
 from tcomp.ir.index import is_data
 from tcomp.ir.traverse import rename_ranks
-from tcomp.passes.cascade.operands import static_tensors
-from tcomp.passes.cost.cpu import typical
+from tcomp.ir.walk import loads, map_load_indices, map_loads, substitute
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.facts import cost, static_tensors
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.einsums.rebuild import statement_einsums
-from tcomp.passes.lower.lowering import cost
 
 MOST_COST = 48
 """Arithmetic of one expanded weight, in instructions: more would outlast the memory traffic it saves."""

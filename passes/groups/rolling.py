@@ -21,9 +21,10 @@ from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import Expr, Index, Load, Ordinal, as_index, loads, map_load_indices
+from tcomp.ir.expressions import Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.target import Gpu, Target
 from tcomp.ir.traverse import map_einsum_loads
+from tcomp.ir.walk import loads, map_load_indices
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.iteration import is_held, merge_maps, own_ranks, step_slot, updates_in_place
 

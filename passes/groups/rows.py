@@ -26,9 +26,10 @@ from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype, f64
-from tcomp.ir.expressions import Cast, Expr, Index, Load, apply, as_index, map_load_indices, map_loads, substitute
+from tcomp.ir.expressions import Cast, Expr, Index, Load, apply, as_index
 from tcomp.ir.monoids import MONOIDS
-from tcomp.passes.bind.partial_sums import is_long_sum
+from tcomp.ir.walk import map_load_indices, map_loads, substitute
+from tcomp.passes.einsums.facts import is_long_sum
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.parts import fresh, walks_rows
 

@@ -18,10 +18,11 @@ from itertools import accumulate
 from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
-from tcomp.ir.expressions import ONE, Expr, Load, as_index, index_variables, loads, map_load_indices, map_loads, substitute, walk
+from tcomp.ir.expressions import ONE, Expr, Load, as_index
 from tcomp.ir.index import simplify_indices
+from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute, walk
 from tcomp.passes.cascade.inline import keeps_checks, read_through
-from tcomp.passes.cost.cpu import typical
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.group import Group
 
 LARGEST_EXPRESSION = 512

@@ -15,8 +15,9 @@ from dataclasses import replace
 from tcomp.ir.cascade import Cascade, Einsum
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, bf16, f16, f32
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, loads
+from tcomp.ir.expressions import Apply, Cast, Expr, Load
 from tcomp.ir.traverse import map_einsum, parts
+from tcomp.ir.walk import loads
 from tcomp.passes.einsums.group import Group
 
 

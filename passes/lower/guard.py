@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum, Symbol
-from tcomp.ir.expressions import Expr, Load, map_load_indices, map_loads, zero
+from tcomp.ir.expressions import Expr, Load, zero
 from tcomp.ir.index import is_inside
+from tcomp.ir.walk import map_load_indices, map_loads
 from tcomp.passes.bind.arguments import Bound, Operand
 from tcomp.passes.einsums.slots import held_inside
 

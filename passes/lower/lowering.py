@@ -7,30 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Einsum, Rank, Symbol
-from tcomp.ir.dtypes import DType, compute_dtype, i64
-from tcomp.ir.expressions import (
-    ZERO,
-    Apply,
-    Cast,
-    Constant,
-    Expr,
-    Index,
-    Load,
-    Ordinal,
-    as_index,
-    index_variables,
-    map_load_indices,
-    map_loads,
-    substitute,
-    substitute_index,
-    variables,
-    walk,
-)
+from tcomp.ir.dtypes import DType, i64
+from tcomp.ir.expressions import ZERO, Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.index import Bounds, simplify_index, simplify_indices
-from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
+from tcomp.ir.walk import index_variables, map_load_indices, map_loads, substitute, substitute_index, variables, walk
 from tcomp.passes.bind.arguments import Bound
 from tcomp.passes.bind.axes import joint_rank
 
@@ -231,35 +213,6 @@ def parallel_nest(lowering: Lowering, order: Iterable[str], body: tuple[TileStat
     for variable, trips in reversed(parallel):
         body = (Loop("parallel", variable, trips, body),)
     return body
-
-
-def cost(expression: Expr) -> int:
-    """Arithmetic cost of an expression in vector instructions."""
-    return sum(OPERATORS[e.operator].cost for e in walk(expression) if isinstance(e, Apply))
-
-
-def identity_of(einsum: Einsum) -> tuple[Constant, ...]:
-    """The state of an empty reduction of an einsum."""
-    assert einsum.reduce is not None
-    return MONOIDS[einsum.reduce].identity(einsum.dtype)
-
-
-def initial_of(einsum: Einsum) -> Expr:
-    """What a scatter starts from, in the type of its target."""
-    if einsum.initial is not None:
-        return einsum.initial
-    (identity,) = identity_of(einsum)
-    return narrow(identity, identity.dtype, einsum.dtype)
-
-
-def narrow(value: Expr, held: DType, wanted: DType) -> Expr:
-    """Convert an accumulated value to the type of its tensor."""
-    return value if held == wanted else Cast(wanted, value)
-
-
-def accumulator_dtype(einsum: Einsum) -> DType:
-    """The type in which a reduction's first component is folded."""
-    return compute_dtype(einsum.dtype)
 
 
 def short_name(name: str) -> str:

@@ -17,22 +17,15 @@ from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType, f64
-from tcomp.ir.expressions import Expr, Index, Load, as_index, constant, loads
+from tcomp.ir.expressions import Expr, Index, Load, as_index, constant
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
-from tcomp.passes.bind.partial_sums import as_f64, element_dtype, is_cut, nest_sums
-from tcomp.passes.lower.cpu.contract import count_uses
-from tcomp.passes.lower.lowering import (
-    Lowering,
-    accumulator_dtype,
-    bare,
-    cost,
-    identity_of,
-    narrow,
-    nest_loops,
-    parallel_nest,
-    short_name,
-)
+from tcomp.ir.walk import loads
+from tcomp.passes.bind.arguments import element_dtype
+from tcomp.passes.einsums.facts import accumulator_dtype, cost, identity_of, narrow
+from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
+from tcomp.passes.lower.maps import count_uses
+from tcomp.passes.lower.partial_sums import as_f64, is_cut, nest_sums
 from tcomp.passes.lower.states import lower_states
 
 CHEAP = 4

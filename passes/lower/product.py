@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from tcomp.ir.cascade import Rank
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import ONE, ZERO, Cast, Expr, Index, Load, loads
+from tcomp.ir.expressions import ONE, ZERO, Cast, Expr, Index, Load
 from tcomp.ir.plan import Matrix, MatrixProduct
+from tcomp.ir.walk import loads
 from tcomp.passes.bind.arguments import Bound, Memory
 from tcomp.passes.einsums.contraction import find_contraction
 

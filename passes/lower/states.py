@@ -14,7 +14,8 @@ from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import Expr, Load, as_index
 from tcomp.ir.monoids import MONOIDS, position_of
 from tcomp.ir.tile import Assign, Axis, Block, TileStatement
-from tcomp.passes.lower.lowering import Lowering, bare, narrow, short_name
+from tcomp.passes.einsums.facts import narrow
+from tcomp.passes.lower.lowering import Lowering, bare, short_name
 
 
 def lower_states(

@@ -28,8 +28,9 @@ from tcomp.ir.cascade import Einsum
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, loads, map_load_indices, map_loads, variables
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.walk import loads, map_load_indices, map_loads, variables
 from tcomp.passes.cascade.rules.rule import is_literal
 from tcomp.passes.einsums.group import Group
 

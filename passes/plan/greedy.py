@@ -7,27 +7,8 @@ after another, an earlier one's place being taken over by a later tensor of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tcomp.ir.expressions import ZERO, Index, as_index
-
-ALIGNMENT = 64
-"""Bytes: a cache line, and a 512-bit vector."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetime:
-    """A tensor of `size` bytes alive during steps first..last, both included."""
-
-    name: str
-    size: Index
-    first: int
-    last: int
-
-
-def align(size: int) -> int:
-    """Round up to the alignment."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+from tcomp.ir.expressions import Index, as_index
+from tcomp.passes.plan.lifetimes import Lifetime, align, overlap, symbolic_align
 
 
 def place_tensors(lifetimes: tuple[Lifetime, ...]) -> tuple[dict[str, Index], Index]:
@@ -39,7 +20,7 @@ def place_tensors(lifetimes: tuple[Lifetime, ...]) -> tuple[dict[str, Index], In
     for tensor in static:
         size = align(tensor.size.constant)
         offset = 0
-        for low, high, _ in sorted((p for p in placed if _overlap(p[2], tensor)), key=lambda p: p[:2]):
+        for low, high, _ in sorted((p for p in placed if overlap(p[2], tensor)), key=lambda p: p[:2]):
             if low >= offset + size:
                 break
             offset = max(offset, high)
@@ -59,12 +40,3 @@ def place_tensors(lifetimes: tuple[Lifetime, ...]) -> tuple[dict[str, Index], In
         slots.append((total, tensor.size, tensor.last))
         total = total + symbolic_align(tensor.size)
     return offsets, total
-
-
-def symbolic_align(size: Index) -> Index:
-    """A symbolic size rounded up to the alignment."""
-    return ((size + (ALIGNMENT - 1)) // ALIGNMENT) * ALIGNMENT if size != ZERO else size
-
-
-def _overlap(a: Lifetime, b: Lifetime) -> bool:
-    return a.first <= b.last and b.first <= a.last

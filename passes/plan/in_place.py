@@ -14,8 +14,9 @@ from dataclasses import replace
 
 from tcomp.ir.expressions import ZERO
 from tcomp.passes.bind.arguments import Memory
-from tcomp.passes.choose import Candidate
-from tcomp.passes.plan.greedy import Lifetime, align, place_tensors
+from tcomp.passes.lower.candidate import Candidate
+from tcomp.passes.plan.greedy import place_tensors
+from tcomp.passes.plan.lifetimes import Lifetime, align, find_lives
 from tcomp.passes.plan.tile_reuse import may_overwrite, overwrite
 
 
@@ -40,18 +41,6 @@ def write_in_place(
         lives = tuple(replace(life, last=last) if life.name == old else life for life in lives if life.name != new)
     saves_enough = homes and (place_tensors(apart)[1] - place_tensors(lives)[1]).constant >= enough
     return (found, homes) if saves_enough else (list(kernels), {})
-
-
-def find_lives(kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: Collection[str]) -> tuple[Lifetime, ...]:
-    """The tensors of the arena, in order of their first use."""
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    for position, kernel in enumerate(kernels):
-        for operand in kernel.operands:
-            if operand.tensor not in external:
-                first.setdefault(operand.tensor, position)
-                last[operand.tensor] = position
-    return tuple(Lifetime(name, memories[name].bytes, first[name], last[name]) for name in first)
 
 
 def _find_pair(

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tcomp.ir.check.tile_bounds import site_ends
-from tcomp.ir.expressions import ZERO, Index, Load, Variable, as_index, index_variables
+from tcomp.ir.expressions import ZERO, Index, Load, Variable, as_index
 from tcomp.ir.index import is_data
 from tcomp.ir.prove import Prover
 from tcomp.ir.tile import Argument, Assign, Kernel, Loop, Prefetch, TileStatement, contiguous_strides
 from tcomp.ir.tile_scope import Site, find_sites
+from tcomp.ir.walk import index_variables
 
 
 def may_overwrite(kernel: Kernel, read: str, written: str) -> bool:

@@ -10,18 +10,20 @@ from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype
-from tcomp.ir.expressions import Index, Load, index_variables, walk
+from tcomp.ir.expressions import Index, Load
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Cpu
-from tcomp.passes.bind.arguments import Bound, stride_along
-from tcomp.passes.bind.partial_sums import cut_sums, element_dtype, is_long_sum
-from tcomp.passes.cost.cpu import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile, typical
+from tcomp.ir.walk import index_variables, walk
+from tcomp.passes.bind.arguments import Bound, bound_part, element_dtype, stride_along
+from tcomp.passes.cost.cpu import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction, panel_of
+from tcomp.passes.einsums.facts import is_long_sum
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.chain import row_of
-from tcomp.passes.lower.cpu.chain import bound_part
 from tcomp.passes.schedule.cpu_iteration import needs_own_lanes, tile_members
+from tcomp.passes.schedule.partial_sums import cut_sums
 
 VECTORS = 4
 """Vectors of one block in an elementwise loop or a reduction: enough independent accumulators to hide latency."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.expressions import Index, loads
+from tcomp.ir.expressions import Index
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.walk import loads
 from tcomp.passes.bind.arguments import Bound, stride_along
-from tcomp.passes.cost.cpu import typical
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.iteration import merge_maps, own_ranks
 

@@ -11,19 +11,19 @@ from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import DType, f32
-from tcomp.ir.expressions import Load, index_variables, loads, walk
+from tcomp.ir.expressions import Load
 from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Gpu
-from tcomp.passes.bind.arguments import Bound, stride_along
-from tcomp.passes.bind.partial_sums import cut_sums
-from tcomp.passes.cost.cpu import typical
+from tcomp.ir.walk import index_variables, loads, walk
+from tcomp.passes.bind.arguments import Bound, bound_part, stride_along
 from tcomp.passes.cost.gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction, operand_load
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.lower.cpu.chain import bound_part
-from tcomp.passes.lower.gpu.scan import find_prefix
-from tcomp.passes.lower.gpu.scatter import is_concurrent
+from tcomp.passes.groups.prefix import find_prefix
+from tcomp.passes.groups.scatter import is_concurrent
+from tcomp.passes.schedule.partial_sums import cut_sums
 
 ELEMENTS = 1024
 """Points of a map that one instance computes."""

@@ -21,6 +21,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
+from tcomp.capture.assertions import is_assertion
 from tcomp.capture.record import PLAIN_TENSORS, DependsOnValues, Recorder
 from tcomp.capture.source import SourceTracker, run_module
 from tcomp.capture.symbols import SizeNodes, find_guards, make_symbolic
@@ -40,7 +41,6 @@ from tcomp.capture.types import (
 )
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.overlap import find_overlaps
-from tcomp.stages.partition import is_assertion
 
 
 class ModuleFailed(TcompError):  # noqa: N818 (says what happened)

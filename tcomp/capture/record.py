@@ -21,6 +21,7 @@ from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tcomp.capture.alias import Functional, Storage, Value, find_functional, undo_view
+from tcomp.capture.assertions import ASSERTIONS
 from tcomp.capture.decompositions.checked import require
 from tcomp.capture.decompositions.table import decompositions
 from tcomp.capture.fakes import SYMBOLIC, describe, make_template, rebuild
@@ -28,7 +29,6 @@ from tcomp.capture.source import SourceTracker
 from tcomp.capture.symbols import SizeNodes
 from tcomp.capture.types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
 from tcomp.ir.errors import Unsupported
-from tcomp.stages.partition import ASSERTIONS
 
 aten = torch.ops.aten
 

@@ -1,6 +1,6 @@
 """Run a captured graph with eager operators: the fallback executor, and the oracle of tests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -23,6 +23,7 @@ from tcomp.capture.types import (
     ViewStep,
 )
 from tcomp.ir.errors import Unsupported
+from tcomp.torch_types import STRIDE_FREE
 
 aten = torch.ops.aten
 
@@ -98,17 +99,6 @@ def run_graph(captured: Captured, tensors: Sequence[Tensor]) -> list[Tensor]:
         else:
             return [values[argument] for argument in node.args[0]]
     raise AssertionError("a graph ends in its output node")
-
-
-def _as_strided(x: Tensor, *layout: Any) -> Any:
-    return aten.as_strided.default(x.contiguous(), *layout)
-
-
-# A pure graph may leave other strides than the in-place operators it stands for.
-STRIDE_FREE: Mapping[Any, Callable[..., Any]] = {
-    aten.view.default: aten.reshape.default,
-    aten.as_strided.default: _as_strided,
-}
 
 
 def _own(

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tcomp.ir.dtypes import DType, boolean, i64
-from tcomp.ir.expressions import Cast, Constant, Expr, Index, Number, Ordinal, apply, constant, value_index
+from tcomp.ir.expressions import Cast, Constant, Expr, Index, Number, Ordinal, apply, constant
 from tcomp.ir.operators import OPERATORS
+from tcomp.ir.walk import value_index
 
 Like: TypeAlias = "Scalar | Number"
 

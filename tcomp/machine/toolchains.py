@@ -8,7 +8,8 @@ from dataclasses import replace
 from tcomp.codegen.c.machine import detect_target
 from tcomp.codegen.c.toolchain import Toolchain, find_toolchain
 from tcomp.ir.errors import TcompError
-from tcomp.ir.target import Cpu, parse_target
+from tcomp.ir.parse.target import parse_target
+from tcomp.ir.target import Cpu
 
 LANES = (4, 8, 16)
 """f32 elements in the vectors that the headers of generated code know."""

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.machine.gpus import find_triton_version
-from tcomp.module.dispatch import Fallback, Memory, Mode, Programs, Variant, list_fallbacks
+from tcomp.module.dispatch import Memory, Mode, Programs, Variant
 from tcomp.options import Options
-from tcomp.program.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program, StageReport, TritonLibrary
+from tcomp.program.kernels import LibraryStep, TritonLibrary
+from tcomp.program.program import CompiledStage, Fallback, Program, list_fallbacks
+from tcomp.program.reports import KernelReport, KernelUse, StageReport
+from tcomp.saved.archive import SavedProgram, find_lifted, save_programs
 
 
 class CompiledModule(nn.Module):
@@ -150,9 +153,12 @@ class CompiledModule(nn.Module):
 
         Raises Unsupported if operators are left to PyTorch, TcompError if nothing has been compiled or the file cannot be written.
         """
-        from tcomp.saved.archive import save_programs  # noqa: PLC0415 (reads and makes compiled modules)
-
-        save_programs(self, Path(path))
+        saved = []
+        for variant in self.variants:
+            tensors = variant.execution.weights.tensors()
+            lifted = {name: tensors[name] for name in find_lifted(self.original, variant.program)}
+            saved.append(SavedProgram(variant.program, lifted, variant.mode, variant.is_dynamic))
+        save_programs(saved, self.original, self.options, Path(path))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
         return CompiledModule(copy.deepcopy(self.original, memo), self.options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule
 
 from tcomp.capture.specialise import Signed, Specialised, find_signed
-from tcomp.ir.errors import IndexOutOfRange, TcompError, Unsupported
+from tcomp.ir.errors import IndexOutOfRange, RecordError, TcompError, Unsupported
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import Options, make_options
+from tcomp.runtime.binding.weights import Stale
 from tcomp.runtime.execution import Execution
+from tcomp.saved.archive import load_programs
 from tcomp.settings import read_settings
 from tcomp.stages.faults import Fault, contain
 from tcomp.stages.graph import compile_functional
@@ -53,6 +56,23 @@ def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Map
                 where="tcomp.compile",
                 help="pass the positional arguments of one call: tcomp.compile(module, (x, y))",
             )
+    return compiled
+
+
+def load_module(path: Path, module: nn.Module) -> CompiledModule:
+    """Bind saved programs to a module of the kind they were made from; this is `tcomp.load`.
+
+    Raises RecordError for a file that is damaged, of another version, for another machine or another module.
+    """
+    if isinstance(module, CompiledModule):
+        module = module.original
+    options, programs = load_programs(path, module)
+    compiled = CompiledModule(module, options)
+    for saved in programs:
+        try:
+            compiled.add(saved.program, saved.lifted, saved.mode, is_dynamic=saved.is_dynamic)
+        except Stale as error:
+            raise RecordError(f"the weight {error} does not fit the program", where=str(path)) from error
     return compiled
 
 

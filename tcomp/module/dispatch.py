@@ -19,7 +19,7 @@ from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import IndexOutOfRange, InvalidData, TcompError
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.options import Options
-from tcomp.program.program import CompiledStage, EagerStage, Operand, Owned, Program, Returned, Slot
+from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
 from tcomp.runtime.binding.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
 from tcomp.runtime.binding.weights import ModuleState, Stale
@@ -35,17 +35,6 @@ Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 the rest of PyTorch's state."""
 MOST_KEYS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fallback:
-    """An operator left to PyTorch: how often it is called, where it comes from, why, and its share of the time if measured."""
-
-    operator: str
-    count: int
-    sources: tuple[str, ...]
-    reason: str
-    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,16 +381,3 @@ def count_between(program: Program) -> int:
     made = [made for stage in program.stages if isinstance(stage, CompiledStage) for made in stage.results]
     sizes = (count_bytes(spec) for _, slot, spec in made if Slot(slot) not in returned)
     return sum(size.constant for size in sizes if size.is_constant)
-
-
-def list_fallbacks(program: Program) -> tuple[Fallback, ...]:
-    """The operators that a program leaves to PyTorch."""
-    found: dict[str, Fallback] = {}
-    for stage in program.stages:
-        for call in stage.calls if isinstance(stage, EagerStage) else ():
-            if not call.reason:
-                continue
-            before = found.get(call.name)
-            sources = (*before.sources, call.source) if before else (call.source,)
-            found[call.name] = Fallback(call.name, before.count + 1 if before else 1, sources, call.reason)
-    return tuple(found.values())

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.module.dispatch import Fallback
-from tcomp.program.program import CompiledStage, KernelReport, KernelUse, LibraryStep, Program
+from tcomp.program.kernels import LibraryStep
+from tcomp.program.program import CompiledStage, Fallback, Program
+from tcomp.program.reports import KernelReport, KernelUse
 from tcomp.program.sizes import TensorSpec
 
 MOST_SOURCES = 5

@@ -13,18 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch.utils._pytree import TreeSpec
 
-from tcomp.codegen.triton.files import Resources
-from tcomp.codegen.triton.kernel import TritonUnit
-from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import Index
-from tcomp.ir.plan import Place
-from tcomp.ir.target import Gpu
+from tcomp.program.kernels import AnyLibrary
+from tcomp.program.reports import StageReport
 from tcomp.program.sizes import Condition, TensorSpec
 
 
@@ -43,146 +38,6 @@ class Constant:
 
 
 Operand: TypeAlias = Slot | Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """An index that is data and must be at least 0 and less than `extent`: what it is an index into, and where in the model."""
-
-    into: str
-    where: str
-    extent: Index
-
-
-@dataclass(frozen=True, slots=True)
-class Library:
-    """A built plan: its shared library, and what the library expects."""
-
-    path: Path
-    externals: tuple[str, ...]
-    symbols: tuple[str, ...]
-    arena: Index
-    """Bytes."""
-    most_threads: int | None
-    """How many threads find work in any of its kernels; None if that depends on symbols."""
-    checks: tuple[Check, ...]
-    """What `tcomp_run` found outside its range: it returns the number of the check, counted from 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class TritonKernel:
-    """A kernel for a GPU: the names that the plan has for it, and the Python module that holds its function."""
-
-    names: tuple[str, ...]
-    unit: TritonUnit
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class KernelStep:
-    """Start the kernel of that number in `grid` instances; places in the order of its arguments."""
-
-    kernel: int
-    places: tuple[Place, ...]
-    grid: Index
-    first_check: int
-    """Its first check's number among those of the library."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorPlace:
-    """A tensor somewhere in an external tensor or the arena; strides are in elements."""
-
-    place: Place
-    dtype: DType
-    shape: tuple[Index, ...]
-    strides: tuple[Index, ...]
-
-
-LibraryOperation: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm"]
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryStep:
-    """Have PyTorch's libraries compute: torch.OPERATION(*operands, out=out), at the precision that PyTorch has been told to use.
-
-    `name` is what the plan calls it.
-    """
-
-    name: str
-    operation: LibraryOperation
-    operands: tuple[TensorPlace, ...]
-    out: TensorPlace
-
-
-TritonStep: TypeAlias = KernelStep | LibraryStep
-
-
-@dataclass(frozen=True, slots=True)
-class TritonLibrary:
-    """A plan for a GPU: its kernels, as source, and what runs in which order on which memory."""
-
-    kernels: tuple[TritonKernel, ...]
-    steps: tuple[TritonStep, ...]
-    externals: tuple[str, ...]
-    symbols: tuple[str, ...]
-    arena: Index
-    """Bytes."""
-    checks: tuple[Check, ...]
-    """A failed check stores 1 at its number in the array of faults."""
-    target: Gpu
-    precision: str
-    """How f32 matrices are multiplied, as in TritonOptions."""
-
-
-AnyLibrary: TypeAlias = Library | TritonLibrary
-
-
-@dataclass(frozen=True, slots=True)
-class KernelReport:
-    """One kernel: its source, the einsums it computes at its first call, why they are one kernel, and how often it is called."""
-
-    name: str
-    kind: str
-    source: str
-    einsums: tuple[tuple[str, str], ...]
-    """(name, text)."""
-    origins: tuple[str, ...]
-    """Module paths and lines that the einsums come from."""
-    why: str
-    loops: str
-    """The schedule: tiles, order of loops, parallel ranks, lanes."""
-    calls: int
-    is_prelude: bool
-    """Whether it runs when weights change, not at every call."""
-
-
-@dataclass(frozen=True, slots=True)
-class KernelUse:
-    """What a kernel uses of a GPU when it runs: `instances` of so many warps, several of which share a multiprocessor."""
-
-    resources: Resources
-    instances: str
-    """A number, or an index over symbols."""
-    warps: int
-    stages: int
-    occupancy: float
-    """The share of a multiprocessor's warps that are in use."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageReport:
-    """What a compiled stage was made from, as text."""
-
-    cascade: str
-    """As captured; comments tell where the einsums come from."""
-    optimised: str
-    """After all passes: what runs when weights change, if anything does, and what runs on every call."""
-    einsums: tuple[int, int]
-    """How many were captured, and how many are left."""
-    schedule: str
-    plan: str
-    kernels: tuple[KernelReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,3 +174,27 @@ class Program:
     """(what is written, its new value)."""
     results: tuple[Result, ...]
     slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """An operator left to PyTorch: how often it is called, where it comes from, why, and its share of the time if measured."""
+
+    operator: str
+    count: int
+    sources: tuple[str, ...]
+    reason: str
+    share: float | None = None
+
+
+def list_fallbacks(program: Program) -> tuple[Fallback, ...]:
+    """The operators that a program leaves to PyTorch."""
+    found: dict[str, Fallback] = {}
+    for stage in program.stages:
+        for call in stage.calls if isinstance(stage, EagerStage) else ():
+            if not call.reason:
+                continue
+            before = found.get(call.name)
+            sources = (*before.sources, call.source) if before else (call.source,)
+            found[call.name] = Fallback(call.name, before.count + 1 if before else 1, sources, call.reason)
+    return tuple(found.values())

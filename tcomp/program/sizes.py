@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Index, as_index, substitute_index
-from tcomp.ir.text import print_index
+from tcomp.ir.expressions import Index, as_index, print_index
 from tcomp.ir.tile import span_elements
+from tcomp.ir.walk import substitute_index
 from tcomp.torch_types import Symbols
 
 Evaluator: TypeAlias = Callable[[Sequence[int]], tuple[int, ...]]

@@ -15,14 +15,13 @@ from tcomp.ir.expressions import Index
 from tcomp.machine.devices import CPU, find_obstacle, is_number, place_tensor
 from tcomp.options import Options
 from tcomp.overlap import find_overlaps
+from tcomp.program.kernels import AnyLibrary, Library, TritonLibrary
 from tcomp.program.program import (
-    AnyLibrary,
     Assertion,
     CompiledStage,
     Constant,
     EagerStage,
     Given,
-    Library,
     Operand,
     Owned,
     Program,
@@ -31,23 +30,12 @@ from tcomp.program.program import (
     Returned,
     Slot,
     Stage,
-    TritonLibrary,
     View,
 )
 from tcomp.program.sizes import TensorSpec, make_evaluator, make_predicate
+from tcomp.runtime.binding.call import Allocator, Bindings, CallSettings, Clock, Runner, Sizes
 from tcomp.runtime.binding.weights import Snapshot, Weights
-from tcomp.runtime.runners import (
-    Allocator,
-    Bindings,
-    CallSettings,
-    Clock,
-    CompiledRunner,
-    EagerRunner,
-    ObstructedRunner,
-    Runner,
-    Sizes,
-    run_prelude,
-)
+from tcomp.runtime.runners import CompiledRunner, EagerRunner, ObstructedRunner, run_prelude
 
 if TYPE_CHECKING:
     from tcomp.runtime.gpu.runner import TritonPrelude

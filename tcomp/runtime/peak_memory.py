@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten
 
 from tcomp.ir.errors import Unsupported
 from tcomp.program.program import Given, Program
-from tcomp.runtime.runners import Allocator
+from tcomp.runtime.binding.call import Allocator
 from tcomp.settings import override_environment
 
 _ALLOCATION = "[memory]"

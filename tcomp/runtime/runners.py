@@ -9,80 +9,22 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx.node import map_aggregate
 
-from tcomp.capture.run import STRIDE_FREE
 from tcomp.codegen.c.build import RunFunction, load_program
-from tcomp.ir.errors import IndexOutOfRange
 from tcomp.ir.expressions import Index, as_index
-from tcomp.machine.devices import CPU, find_obstacle, is_number
-from tcomp.program.program import Check, CompiledStage, Constant, EagerCall, EagerStage, Library, Slot, Stage
-from tcomp.program.sizes import TensorSpec, make_evaluator
+from tcomp.machine.devices import CPU, find_obstacle
+from tcomp.program.kernels import Library
+from tcomp.program.program import CompiledStage, Constant, EagerCall, EagerStage, Slot
+from tcomp.program.sizes import make_evaluator
+from tcomp.runtime.binding.call import ALIGNMENT, Bindings, CallSettings, Clock, Sizes, make_fault
 from tcomp.runtime.binding.weights import Snapshot
-
-ALIGNMENT = 64
-
-# What Inductor's own wrappers call: past the dispatcher, less than half the time of torch.empty_strided.
-_empty_on_cpu: Callable[[Sizes, Sizes, torch.dtype], Tensor] = torch._C._dynamo.guards._empty_strided_cpu  # type: ignore[attr-defined]  # not in the stubs
-
-Sizes: TypeAlias = tuple[int, ...]
-Clock: TypeAlias = Callable[[str, float], None]
-"""Called with the operator (empty for a compiled stage) and seconds, when a run is measured."""
-
-
-class CallSettings:
-    """How libraries are called: those of C with threads, those of Triton interpreted or not."""
-
-    def __init__(self, threads: int | None, flush_denormals: int, *, interpret: bool) -> None:
-        self.count_threads: Callable[[], int] = torch.get_num_threads if threads is None else lambda: threads
-        self.flush_denormals = flush_denormals
-        self.interpret = interpret
-
-
-class Runner(Protocol):
-    """A stage that is loaded."""
-
-    @property
-    def stage(self) -> Stage:
-        """What it runs."""
-
-    @property
-    def arena_bytes(self) -> int:
-        """The arena that it needs; of symbolic sizes, has needed so far."""
-
-    def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
-        """Compute the stage's results into `values`."""
-
-    def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
-        """Run, and tell the time."""
-
-
-class Bindings:
-    """Where the externals of a stage, which are numbered, come from and go to; slots from `trusted` on are not known to fit."""
-
-    def __init__(self, stage: CompiledStage, symbols: Sequence[str], trusted: int, device: torch.device) -> None:
-        assert stage.main is not None
-        places = {name: position for position, name in enumerate(stage.main.externals)}
-        self.count = len(places)
-        slots = {name: source.index for name, source in stage.sources.items() if isinstance(source, Slot)}
-        self.inputs = [(places[name], slot) for name, slot in slots.items() if name in places]
-        unchecked = {
-            slot: stage.specs[name]
-            for name, slot in slots.items()
-            # Single numbers may be on the CPU, wherever the others are.
-            if name in places and (slot >= trusted or (device != CPU and not stage.specs[name].shape))
-        }
-        self.unchecked = [(slot, Allocator(spec, symbols, device)) for slot, spec in unchecked.items()]
-        self.constants = [
-            (places[name], source.name) for name, source in stage.sources.items() if isinstance(source, Constant) and name in places
-        ]
-        self.folded = [(places[name], name) for name in stage.folded if name in places]
-        self.results = [(places.get(name), slot, Allocator(spec, symbols, device)) for name, slot, spec in stage.results]
+from tcomp.torch_types import STRIDE_FREE
 
 
 class _Frame:
@@ -246,42 +188,6 @@ class ObstructedRunner:
         self.run(values, sizes, snapshot)
 
 
-class Allocator:
-    """Makes tensors of a spec."""
-
-    def __init__(self, spec: TensorSpec, symbols: Sequence[str], device: torch.device) -> None:
-        self._device = device
-        self._rank = len(spec.shape)
-        self._sizes = make_evaluator(symbols, (*spec.shape, *spec.strides))
-        self._dtype = spec.dtype
-        if spec.is_static:
-            numbers = self._sizes(())
-            self._static: tuple[Sizes, Sizes] | None = numbers[: self._rank], numbers[self._rank :]
-        else:
-            self._static = None
-
-    def read(self, sizes: Sizes) -> tuple[Sizes, Sizes]:
-        """Shape and strides."""
-        if self._static is not None:
-            return self._static
-        numbers = self._sizes(sizes)
-        return numbers[: self._rank], numbers[self._rank :]
-
-    def make(self, sizes: Sizes) -> Tensor:
-        """An uninitialised tensor."""
-        shape, strides = self._static or self.read(sizes)
-        if self._device == CPU:
-            return _empty_on_cpu(shape, strides, self._dtype)
-        return torch.empty_strided(shape, strides, dtype=self._dtype, device=self._device)
-
-    def fit(self, tensor: Tensor, sizes: Sizes) -> Tensor:
-        """The tensor itself if its elements lie as the spec says, on the right device, else a copy for which that holds."""
-        shape, strides = self.read(sizes)
-        if tensor.stride() == strides and not tensor.is_neg() and not (self._device != CPU and is_number(tensor)):
-            return tensor
-        return torch.empty_strided(shape, strides, dtype=self._dtype, device=self._device).copy_(tensor.detach())
-
-
 def run_prelude(library: Library, tensors: Mapping[str, Tensor], settings: CallSettings) -> None:
     """Fold weights: run a prelude on its externals."""
     table = (ctypes.c_void_p * len(library.externals))(*(tensors[name].data_ptr() for name in library.externals))
@@ -292,12 +198,3 @@ def run_prelude(library: Library, tensors: Mapping[str, Tensor], settings: CallS
     if fault:
         check = library.checks[fault - 1]
         raise make_fault(check, check.extent.constant)
-
-
-def make_fault(check: Check, extent: int) -> IndexOutOfRange:
-    """The error for an index that is data and was outside its range."""
-    return IndexOutOfRange(
-        f"an index into {check.into} is outside the range 0 to {extent - 1}" if extent else f"an index into {check.into}, which is empty",
-        where=check.where,
-        help="check the indices that are passed in",
-    )

@@ -17,43 +17,53 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tcomp import __version__
 from tcomp.codegen.c.machine import detect_target
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Cpu
 from tcomp.machine.devices import CPU, find_device, list_tensors
 from tcomp.machine.gpus import detect_gpu
-from tcomp.module.compiled_module import CompiledModule
-from tcomp.module.dispatch import list_fallbacks
-from tcomp.options import make_options
-from tcomp.program.program import CompiledStage, KernelReport, Program, StageReport, TritonLibrary
+from tcomp.options import Options, make_options
+from tcomp.program.kernels import TritonLibrary
+from tcomp.program.program import CompiledStage, Program, list_fallbacks
+from tcomp.program.reports import KernelReport, StageReport
 from tcomp.program.sizes import TensorSpec, make_evaluator
-from tcomp.runtime.binding.weights import Stale, has_spec
+from tcomp.runtime.binding.weights import has_spec
 from tcomp.saved.libraries import LibraryReader, LibraryWriter
 from tcomp.saved.values import Json, read_program, read_value, write_program, write_value
 from tcomp.settings import read_settings
+from tcomp.version import __version__
 
 FORMAT = 5
 
 
-def save_programs(compiled: CompiledModule, path: Path) -> None:
-    """Write all programs of a compiled module; the file appears whole or not at all.
+@dataclass(frozen=True, slots=True)
+class SavedProgram:
+    """A program with what it was compiled for, and the tensors that the module made and no name in it reaches."""
+
+    program: Program
+    lifted: Mapping[str, Tensor]
+    mode: Any
+    is_dynamic: bool
+
+
+def save_programs(saved: Sequence[SavedProgram], module: nn.Module, options: Options, path: Path) -> None:
+    """Write the programs of a module; the file appears whole or not at all.
 
     Raises TcompError if there is no program yet or the file cannot be written, Unsupported for operators left to PyTorch.
     """
-    variants = compiled.variants
     where = f"saving to {path}"
-    if not variants:
+    if not saved:
         raise TcompError("nothing has been compiled yet", where=where, help="pass example_inputs to tcomp.compile, or call it once")
-    for variant in variants:
-        left = list_fallbacks(variant.program)
+    for each in saved:
+        left = list_fallbacks(each.program)
         if left:
             raise Unsupported(
                 f"the program leaves operators to PyTorch: {', '.join(f'{f.operator} ({f.sources[0]})' for f in left)}",
@@ -63,32 +73,28 @@ def save_programs(compiled: CompiledModule, path: Path) -> None:
     libraries = LibraryWriter()
     files = libraries.files
     programs, reports = [], []
-    for number, variant in enumerate(variants):
-        lifted = {}
-        for name in find_lifted(compiled.original, variant.program):
-            files[f"{number}.{name}.tensor"] = _to_bytes(variant.execution.weights.tensors()[name])
-            lifted[name] = f"{number}.{name}.tensor"
-        entry = write_program(variant.program, libraries.write)
-        programs.append({**entry, "mode": write_value(variant.mode), "dynamic": variant.is_dynamic, "lifted": lifted})
-        reports.append([asdict(stage.report()) for stage in variant.program.stages if isinstance(stage, CompiledStage)])
+    for number, each in enumerate(saved):
+        lifted = {name: f"{number}.{name}.tensor" for name in each.lifted}
+        files.update((file, _to_bytes(each.lifted[name])) for name, file in lifted.items())
+        entry = write_program(each.program, libraries.write)
+        programs.append({**entry, "mode": write_value(each.mode), "dynamic": each.is_dynamic, "lifted": lifted})
+        reports.append([asdict(stage.report()) for stage in each.program.stages if isinstance(stage, CompiledStage)])
     manifest = {
         "format": FORMAT,
         "tcomp": __version__,
         "isa": detect_target().isa if any(name.endswith(".so") for name in files) else "",
-        "module": describe_module(compiled.original),
-        "options": asdict(compiled.options),
+        "module": describe_module(module),
+        "options": asdict(options),
         "programs": programs,
     }
     _write(path, {"manifest.json": json.dumps(manifest).encode(), "report.json": json.dumps(reports).encode(), **files})
 
 
-def load_programs(path: Path, module: nn.Module) -> CompiledModule:
-    """Bind saved programs to a module of the kind they were made from; this is `tcomp.load`.
+def load_programs(path: Path, module: nn.Module) -> tuple[Options, list[SavedProgram]]:
+    """Read the programs of a module of the kind that they were made from, and the options of their compilation.
 
     Raises RecordError for a file that is damaged, of another version, for another machine or another module.
     """
-    if isinstance(module, CompiledModule):
-        module = module.original
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(path, archive, module)
@@ -100,12 +106,12 @@ def load_programs(path: Path, module: nn.Module) -> CompiledModule:
         ) from error
 
 
-def _read_archive(path: Path, archive: zipfile.ZipFile, module: nn.Module) -> CompiledModule:
+def _read_archive(path: Path, archive: zipfile.ZipFile, module: nn.Module) -> tuple[Options, list[SavedProgram]]:
     manifest = json.loads(archive.read("manifest.json"))
     _check_fits(manifest, module, path)
     options = make_options(manifest["options"])
     report_text = archive.read("report.json")
-    compiled = CompiledModule(module, options)
+    programs: list[SavedProgram] = []
     libraries = LibraryReader(archive, read_settings().cache_dir / "kernels")
     for number, data in enumerate(manifest["programs"]):
         reports: list[Callable[[], StageReport]] = [
@@ -116,11 +122,8 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, module: nn.Module) -> Co
         _check_constants(program, module, data["lifted"], path)
         places = {name: CPU if name in program.moved else program.device for name in data["lifted"]}
         lifted = {name: _from_bytes(archive.read(file), program.constants[name], places[name]) for name, file in data["lifted"].items()}
-        try:
-            compiled.add(program, lifted, read_value(data["mode"]), is_dynamic=data["dynamic"])
-        except Stale as error:
-            raise RecordError(f"the weight {error} does not fit the program", where=str(path)) from error
-    return compiled
+        programs.append(SavedProgram(program, lifted, read_value(data["mode"]), data["dynamic"]))
+    return options, programs
 
 
 def _check_fits(manifest: Json, module: nn.Module, path: Path) -> None:

@@ -18,21 +18,12 @@ from tcomp.codegen.triton.files import keep_module
 from tcomp.codegen.triton.kernel import TritonParameter, TritonUnit
 from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.errors import RecordError
+from tcomp.ir.expressions import print_index
+from tcomp.ir.parse.target import parse_target
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Place
-from tcomp.ir.target import Gpu, parse_target
-from tcomp.ir.text import print_index
-from tcomp.program.program import (
-    AnyLibrary,
-    Check,
-    KernelStep,
-    Library,
-    LibraryStep,
-    TensorPlace,
-    TritonKernel,
-    TritonLibrary,
-    TritonStep,
-)
+from tcomp.ir.target import Gpu
+from tcomp.program.kernels import AnyLibrary, Check, KernelStep, Library, LibraryStep, TensorPlace, TritonKernel, TritonLibrary, TritonStep
 from tcomp.saved.sizes import read_size, write_size
 
 Json = Any

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.expressions import Index, as_index, print_index
 from tcomp.ir.parse.expressions import read_index
 from tcomp.ir.parse.lexer import Cursor
-from tcomp.ir.text import print_index
 
 
 def write_size(size: Index) -> Any:

@@ -13,10 +13,9 @@ from torch._ops import OpOverload
 from torch.utils._pytree import treespec_dumps, treespec_loads
 
 from tcomp.ir.errors import RecordError, Unsupported
-from tcomp.ir.expressions import Index
-from tcomp.ir.text import print_index
+from tcomp.ir.expressions import Index, print_index
+from tcomp.program.kernels import AnyLibrary
 from tcomp.program.program import (
-    AnyLibrary,
     Assertion,
     CompiledStage,
     Constant,
@@ -28,10 +27,10 @@ from tcomp.program.program import (
     Result,
     Returned,
     Slot,
-    StageReport,
     SymbolSource,
     View,
 )
+from tcomp.program.reports import StageReport
 from tcomp.program.sizes import Combination, Comparison, Condition, TensorSpec
 from tcomp.saved.sizes import read_size, write_size
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tcomp.codegen.c.program import program_checks
+from tcomp.codegen.checks import program_checks
 from tcomp.codegen.triton.build import Launcher
 from tcomp.codegen.triton.kernel import TritonOptions
 from tcomp.ir.errors import TcompError
@@ -19,7 +19,7 @@ from tcomp.ir.plan import MatrixProduct, Place, Plan, Step
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Argument, Kernel, span_elements
 from tcomp.machine.cuda import Cuda
-from tcomp.program.program import Check, TritonLibrary
+from tcomp.program.kernels import Check, TritonLibrary
 from tcomp.program.sizes import make_evaluator
 from tcomp.progress import report_progress
 from tcomp.runtime.gpu.device import DeviceProgram, Loader

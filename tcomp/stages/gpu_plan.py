@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from tcomp.codegen.c.kernel import instances
 from tcomp.codegen.checks import find_checks
+from tcomp.codegen.launch import instances
 from tcomp.codegen.triton.files import build_module
 from tcomp.codegen.triton.kernel import TritonOptions, TritonUnit, triton_unit
 from tcomp.ir.expressions import ONE
@@ -18,7 +18,7 @@ from tcomp.ir.plan import Matrix, MatrixProduct, Plan, Step
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Kernel
 from tcomp.options import Precision
-from tcomp.program.program import Check, KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary, TritonStep
+from tcomp.program.kernels import Check, KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary, TritonStep
 
 _PRINTING = threading.Lock()
 

@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_aggregate
 
+from tcomp.capture.assertions import is_assertion
 from tcomp.capture.types import (
     AliasOutput,
     Captured,
@@ -51,16 +52,7 @@ from tcomp.settings import read_settings
 from tcomp.stages.faults import Fault, contain, describe_place, report_fault
 from tcomp.stages.layouts import find_unsure_layouts
 from tcomp.stages.lower_graph import find_unsupported
-from tcomp.stages.partition import (
-    Part,
-    extract_part,
-    find_crossing,
-    find_freed,
-    is_assertion,
-    is_part_of_result,
-    is_size,
-    partition_graph,
-)
+from tcomp.stages.partition import Part, extract_part, find_crossing, find_freed, is_part_of_result, is_size, partition_graph
 from tcomp.stages.stage import StageInput, StageOutput, compile_stage
 from tcomp.torch_types import Symbols, UnsupportedSize
 

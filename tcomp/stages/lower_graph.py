@@ -15,13 +15,13 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 
+from tcomp.capture.assertions import is_assertion
 from tcomp.capture.types import Source as CapturedSource
 from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index
 from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
 from tcomp.lowerings.table import Lowering, find_floats
-from tcomp.stages.partition import is_assertion
 from tcomp.torch_types import UnsupportedSize
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from tcomp.codegen.c.build import build_program
-from tcomp.codegen.c.kernel import COptions, instances
+from tcomp.codegen.c.kernel import COptions
 from tcomp.codegen.c.program import kernel_unit
+from tcomp.codegen.launch import instances
 from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.target import Gpu, Target
 from tcomp.ir.tile import Kernel
@@ -22,7 +23,7 @@ from tcomp.machine.toolchains import find_machine
 from tcomp.options import Options
 from tcomp.passes.choose import Measure
 from tcomp.passes.pipeline import Program as Kernels
-from tcomp.program.program import Check, Library, TritonLibrary
+from tcomp.program.kernels import Check, Library, TritonLibrary
 from tcomp.settings import Settings
 from tcomp.stages.gpu_plan import choose_options, plan_library
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from tcomp.capture.assertions import is_assertion
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -53,14 +55,6 @@ def partition_graph(graph: Graph, refused: Collection[Node]) -> tuple[Part, ...]
 def is_size(node: Node) -> bool:
     """Whether a node's value is a number and not a tensor."""
     return isinstance(node.meta.get("val"), (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool))
-
-
-def is_assertion(node: Node) -> bool:
-    """Whether a node only raises an error where its argument is false: the runtime looks at that when all is computed."""
-    return node.target in ASSERTIONS
-
-
-ASSERTIONS = (torch.ops.aten._assert_async.default, torch.ops.aten._assert_async.msg)
 
 
 def is_part_of_result(node: Node) -> bool:

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
-from tcomp.ir.cascade import Cascade
-from tcomp.ir.text import print_cascade, print_einsum
+from tcomp.ir.cascade import Cascade, print_cascade, print_einsum
 from tcomp.ir.tile import Kernel
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.pipeline import Compiled
-from tcomp.program.program import KernelReport, StageReport
+from tcomp.program.reports import KernelReport, StageReport
 
 
 def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> StageReport:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.fx import GraphModule, Node
 
-from tcomp.codegen.c.program import program_checks
-from tcomp.codegen.checks import indexes_by_data
+from tcomp.codegen.checks import indexes_by_data, program_checks
 from tcomp.debug import Dump
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError, Unsupported
@@ -23,7 +22,8 @@ from tcomp.options import Options
 from tcomp.passes.check import check_program
 from tcomp.passes.pipeline import Compiled, compile_cascade
 from tcomp.passes.pipeline import Program as Kernels
-from tcomp.program.program import AnyLibrary, Check, CompiledStage, Constant, Operand, Slot
+from tcomp.program.kernels import AnyLibrary, Check
+from tcomp.program.program import CompiledStage, Constant, Operand, Slot
 from tcomp.program.sizes import TensorSpec, count_bytes
 from tcomp.settings import Settings
 from tcomp.stages.faults import Fault, contain

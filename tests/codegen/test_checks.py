@@ -6,8 +6,7 @@ from c_programs import Run, run_compiled
 from tile_programs import read_kernel
 
 from tcomp.codegen.c.kernel import kernel_source
-from tcomp.codegen.c.program import ProgramCheck, program_checks
-from tcomp.codegen.checks import IndexCheck, find_checks
+from tcomp.codegen.checks import IndexCheck, ProgramCheck, find_checks, program_checks
 from tcomp.ir.evaluate.arrays import storage
 from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.expressions import as_index

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tcomp.ir.errors import TcompError
-from tcomp.program.program import KernelReport, KernelUse
+from tcomp.program.reports import KernelReport, KernelUse
 from tcomp.reference import list_tensors, run_reference
 from tests.gpu.case import Inputs
 from tests.gpu.check import Bed, judge

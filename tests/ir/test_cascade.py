@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tcomp.ir.cascade import Cascade, Iteration, Source
+from tcomp.ir.cascade import Cascade, Iteration, Source, print_cascade
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_cascade
 
 
 def make_random(*shape, seed=0):

@@ -3,21 +3,9 @@
 import pytest
 
 from tcomp.ir.dtypes import f32
-from tcomp.ir.expressions import (
-    Load,
-    as_index,
-    constant,
-    divide_exactly,
-    load,
-    loads,
-    map_load_indices,
-    map_loads,
-    substitute,
-    variables,
-    walk,
-)
+from tcomp.ir.expressions import Load, as_index, constant, divide_exactly, load, print_expression
 from tcomp.ir.parse.cascade import parse_expression, parse_index
-from tcomp.ir.text import print_expression
+from tcomp.ir.walk import loads, map_load_indices, map_loads, substitute, variables, walk
 
 GATHER = parse_expression("f32(X[2*I[i] + j, k // N]) + (Y[i - 1] else 0.0) * f32[m % 3]")
 

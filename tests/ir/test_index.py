@@ -7,21 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ir_strategies import indices
 
-from tcomp.ir.expressions import (
-    ONE,
-    ZERO,
-    Quotient,
-    Remainder,
-    Variable,
-    as_index,
-    atom_index,
-    load,
-    substitute_index,
-    value_index,
-)
+from tcomp.ir.expressions import ONE, ZERO, Quotient, Remainder, Variable, as_index, atom_index, load, print_expression
 from tcomp.ir.index import Bounds, interval, is_below, is_inside, largest, simplify_index, simplify_indices
 from tcomp.ir.parse.cascade import parse_expression, parse_index
-from tcomp.ir.text import print_expression
+from tcomp.ir.walk import substitute_index, value_index
 
 RANKS = ("i", "j", "k")
 LEAVES = st.integers(-8, 8).map(as_index) | st.sampled_from([*RANKS, "N"]).map(as_index)

@@ -12,11 +12,11 @@ from tcomp.ir.dtypes import bf16, boolean, f32, f64, i8, i32, i64, u8
 from tcomp.ir.evaluate.arrays import storage
 from tcomp.ir.evaluate.monoids import fold_groups, fold_last_axis, identity_state, lift_state, merge_states
 from tcomp.ir.evaluate.tile import evaluate_kernel
-from tcomp.ir.expressions import Load, as_index, loads
+from tcomp.ir.expressions import Load, as_index, print_expression
 from tcomp.ir.monoids import MONOIDS, position_of
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
-from tcomp.ir.text import print_expression
 from tcomp.ir.tile import Argument, Assign, Axis, Kernel
+from tcomp.ir.walk import loads
 
 VALUES = {
     "float": [0.0, -1.5, 2.0, 2.0, numpy.nan, numpy.inf, -numpy.inf, 300.25],

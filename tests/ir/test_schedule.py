@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from ir_strategies import NAMES, TENSORS, indices
 
 from tcomp.ir import schedule as module
+from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.errors import ParseError, VerifyError
 from tcomp.ir.expressions import as_index
-from tcomp.ir.schedule import KERNEL_KINDS, KernelSchedule, Schedule, check_schedule, parse_schedule
+from tcomp.ir.parse.schedule import parse_schedule
+from tcomp.ir.schedule import KERNEL_KINDS, KernelSchedule, Schedule
 
 EXAMPLE = textwrap.dedent(module.__doc__[module.__doc__.index('    schedule for "') :]).strip()
 GPU_EXAMPLE = """\
@@ -85,8 +87,8 @@ def test_a_schedule_of_a_gpu_is_its_own_printed_form():
 
 
 def test_the_digest_is_that_of_the_text_in_any_process():
-    program = f"from tcomp.ir.schedule import parse_schedule; print(parse_schedule({EXAMPLE!r}).digest())"
-    root = Path(__file__).resolve().parent.parent
+    program = f"from tcomp.ir.parse.schedule import parse_schedule; print(parse_schedule({EXAMPLE!r}).digest())"
+    root = Path(__file__).resolve().parents[2]
     for seed in "01":
         command = [sys.executable, "-c", program]
         result = subprocess.run(command, cwd=root, env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True)

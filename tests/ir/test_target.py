@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tcomp.ir import target as module
 from tcomp.ir.dtypes import bf16, f32, f64, i8
 from tcomp.ir.errors import ParseError
-from tcomp.ir.target import Cpu, Gpu, parse_target
+from tcomp.ir.parse.target import parse_target
+from tcomp.ir.target import Cpu, Gpu
 
 EXAMPLE, GPU = (
     textwrap.dedent(text).strip().replace("3.1e+11", "310000000000.0")

@@ -2,11 +2,12 @@
 
 import pytest
 
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import Load, Ordinal, as_index, map_load_indices
+from tcomp.ir.expressions import Load, Ordinal, as_index, print_expression
 from tcomp.ir.parse.cascade import parse_einsum
-from tcomp.ir.text import print_einsum, print_expression
 from tcomp.ir.traverse import einsum_loads, map_einsum, map_einsum_loads, move_slots, parts, rename_ranks
+from tcomp.ir.walk import map_load_indices
 
 SCATTER = parse_einsum("Y: f32[b:4, I[n, C[n]]:9] = sum(n:N) X[b, n] where M[n] from T[b, _1]")
 

@@ -6,17 +6,17 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_lower_gpu import shrink_tiles
 
+from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.dtypes import bf16
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.schedule import check_schedule
-from tcomp.passes.cascade.operands import static_tensors
 from tcomp.passes.choose import Chooser
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.schedule.gpu import gpu_candidates
 from tests.cascade_strategies import programs
 from tests.gpu_groups import HOPPER, SMALL, bind, place_tensors, read_cascade, run_kernels
+from tests.passes.lower.gpu.test_lower_gpu import shrink_tiles
 from tests.program_runner import check_compiled, random_inputs
 
 INPUTS = "X: f32[3, 150, 40], W: f32[3, 40, 70], C: f32[70]"

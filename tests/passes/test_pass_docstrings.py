@@ -8,9 +8,10 @@ import pytest
 from tcomp.ir.cascade import Cascade, Iteration, Symbol, Tensor
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.dtypes import f32
-from tcomp.ir.expressions import ONE, Load, index_variables, substitute_index, walk
+from tcomp.ir.expressions import ONE, Load
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import contiguous_strides
+from tcomp.ir.walk import index_variables, substitute_index, walk
 from tcomp.passes.cascade.dead import drop_dead
 from tcomp.passes.cascade.normalise import normalise_ranks
 from tcomp.passes.cascade.operands import prepare_operands

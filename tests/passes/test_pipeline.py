@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.expressions import as_index
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.parse.plan import parse_plan
-from tcomp.ir.schedule import check_schedule, parse_schedule
+from tcomp.ir.parse.schedule import parse_schedule
 from tcomp.passes import pipeline
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.stages.lower_graph import lower_graph

@@ -13,26 +13,8 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Einsum, Iteration, Rank, Statement
 from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import (
-    ZERO,
-    Apply,
-    Cast,
-    Constant,
-    Expr,
-    Index,
-    Load,
-    Ordinal,
-    apply,
-    as_index,
-    constant,
-    index_variables,
-    loads,
-    map_load_indices,
-    map_loads,
-    substitute,
-    substitute_index,
-    variables,
-)
+from tcomp.ir.expressions import ZERO, Apply, Cast, Constant, Expr, Index, Load, Ordinal, apply, as_index, constant
+from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute, substitute_index, variables
 from tcomp.passes.cascade.reroll.repeats import Filling, Trace, fill_einsum
 
 

@@ -26,12 +26,13 @@ from math import prod
 from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
-from tcomp.ir.expressions import Expr, Index, Load, as_index, map_load_indices, map_loads, variables
+from tcomp.ir.expressions import Expr, Index, Load, as_index
 from tcomp.ir.traverse import map_einsum
+from tcomp.ir.walk import map_load_indices, map_loads, variables
 from tcomp.passes.cascade.reroll.body import Body, Column, Producer, roll_body
 from tcomp.passes.cascade.reroll.repeats import FEWEST_ALIKE, FEWEST_COPIES, Stretch, Trace, find_stretches, trace_einsum
 from tcomp.passes.cascade.reroll.selects import join_selects
-from tcomp.passes.cost.cpu import typical
+from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.rebuild import statement_einsums
 
 LARGEST_STEP = 1 << 18

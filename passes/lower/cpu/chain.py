@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tcomp.ir.cascade import Einsum
 from tcomp.ir.expressions import Index, Load, as_index
 from tcomp.ir.tile import Buffer, Loop, TileStatement
-from tcomp.passes.bind.arguments import Bound
+from tcomp.passes.bind.arguments import Bound, bound_part
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.lower.cpu.contract import contract_tile
 from tcomp.passes.lower.lowering import Lowering, Split, nest_loops, parallel_nest, short_name
@@ -59,14 +58,6 @@ def _kept(buffer: Buffer, row: str, inner: str) -> Load:
     """An element of the buffer: its row within the tile, its place along the walked rank."""
     index: tuple[Index, ...] = (as_index(f"{row}.0"), as_index(inner))
     return Load(buffer.name, index)
-
-
-def bound_part(part: Group, members: dict[str, Einsum], group: Group) -> Group:
-    """A part over the members as they were bound to arguments, and over the group's ranks if some were merged."""
-    names = {r.name: r for r in (*group.outer, *group.inner)}
-    bound = tuple(members[e.name] for e in part.members)
-    ranks = {r.name: r for e in bound for r in e.ranks} | names
-    return replace(part, members=bound, outer=tuple(ranks[r.name] for r in part.outer if r.name in ranks))
 
 
 def _part(

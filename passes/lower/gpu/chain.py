@@ -13,8 +13,8 @@
       Z_out = Z[i.0, d.0] / D[i.0]
     }
 
-Which reductions there are, what corrects them and what is left to the end is derived in `tcomp.passes.one_pass.derive`. A row of nothing but
--inf so far has no maximum to subtract: zero stands for it, and if that is so at the end, what it was subtracted from is NaN.
+Which reductions there are, what corrects them and what is left to the end is derived in `tcomp.passes.one_pass.derive`. A row of nothing
+but -inf so far has no maximum to subtract: zero stands for it, and if that is so at the end, what it was subtracted from is NaN.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from dataclasses import dataclass, replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, as_index, constant, loads, map_loads
+from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, as_index, constant
 from tcomp.ir.tile import Assign, Axis, Block, TileStatement
-from tcomp.passes.bind.arguments import Bound
+from tcomp.ir.walk import loads, map_loads
+from tcomp.passes.bind.arguments import Bound, bound_part
+from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.lower.cpu.chain import bound_part
-from tcomp.passes.lower.cpu.contract import lower_maps
-from tcomp.passes.lower.lowering import Lowering, accumulator_dtype, bare, identity_of, narrow, nest_loops, parallel_nest, short_name
+from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
+from tcomp.passes.lower.maps import lower_maps
 from tcomp.passes.one_pass.derive import Running, find_one_pass
 
 

@@ -15,11 +15,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tcomp.ir.errors import Illegal
-from tcomp.ir.expressions import ONE, ZERO, Index, Load, as_index, substitute_index
+from tcomp.ir.expressions import ONE, ZERO, Index, Load, as_index
 from tcomp.ir.index import simplify_index
 from tcomp.ir.tile import Assign, Block, Loop, TileStatement
-from tcomp.passes.lower.cpu.contract import lower_maps
-from tcomp.passes.lower.lowering import Lowering, Split, accumulator_dtype, bare, identity_of, narrow, nest_loops
+from tcomp.ir.walk import substitute_index
+from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
+from tcomp.passes.lower.lowering import Lowering, Split, bare, nest_loops
+from tcomp.passes.lower.maps import lower_maps
 
 
 def lower_gpu_contract(lowering: Lowering) -> tuple[TileStatement, ...]:

@@ -16,8 +16,9 @@ from __future__ import annotations
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, TileStatement
-from tcomp.passes.lower.cpu.contract import count_uses
-from tcomp.passes.lower.lowering import Lowering, accumulator_dtype, narrow, parallel_nest
+from tcomp.passes.einsums.facts import accumulator_dtype, narrow
+from tcomp.passes.lower.lowering import Lowering, parallel_nest
+from tcomp.passes.lower.maps import count_uses
 from tcomp.passes.lower.nest import lower_phases, walks_inner
 from tcomp.passes.lower.states import lower_states
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from tcomp.machine.devices import CPU, place_tensor
-from tcomp.program.program import AnyLibrary, CompiledStage, Constant, Program
+from tcomp.program.kernels import AnyLibrary
+from tcomp.program.program import CompiledStage, Constant, Program
 from tcomp.program.sizes import TensorSpec, spec_of
 from tcomp.runtime.binding.ambient import reads_grad_mode
 

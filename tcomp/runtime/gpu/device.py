@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tcomp.codegen.triton.build import Launcher
 from tcomp.machine.cuda import Cuda, FaultReporter, RecordingError
-from tcomp.program.program import TritonLibrary
+from tcomp.program.kernels import TritonLibrary
 from tcomp.runtime.binding.weights import Snapshot
 from tcomp.runtime.gpu.graphs import Bound, Recordings
 from tcomp.runtime.gpu.layout import ARENA, Address, KernelCall, Layout, LibraryCall, allocate, call_library

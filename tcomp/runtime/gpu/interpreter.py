@@ -11,7 +11,7 @@ from torch import Tensor
 from tcomp.codegen.triton.build import TRITON_LOCK
 from tcomp.codegen.triton.module import load_functions
 from tcomp.machine.devices import CPU
-from tcomp.program.program import TritonKernel, TritonLibrary
+from tcomp.program.kernels import TritonKernel, TritonLibrary
 from tcomp.runtime.binding.weights import Snapshot
 from tcomp.runtime.gpu.graphs import Bound
 from tcomp.runtime.gpu.layout import ARENA, KernelCall, Layout, allocate, call_library, view_memory

@@ -16,7 +16,7 @@ from torch import Tensor
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.plan import ARENA as ARENA_NAME
 from tcomp.ir.plan import Place
-from tcomp.program.program import KernelStep, LibraryOperation, LibraryStep, TensorPlace, TritonLibrary
+from tcomp.program.kernels import KernelStep, LibraryOperation, LibraryStep, TensorPlace, TritonLibrary
 from tcomp.program.sizes import make_evaluator
 from tcomp.torch_types import TORCH_DTYPES
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 
-from tcomp.codegen.c.kernel import instances
+from tcomp.codegen.launch import instances
 from tcomp.codegen.triton.build import read_resources
 from tcomp.codegen.triton.files import measure_occupancy
 from tcomp.codegen.triton.module import load_functions
 from tcomp.ir.errors import ToolchainError
-from tcomp.ir.text import print_index
-from tcomp.program.program import KernelUse, TritonLibrary
+from tcomp.ir.expressions import print_index
+from tcomp.program.kernels import TritonLibrary
+from tcomp.program.reports import KernelUse
 from tcomp.runtime.gpu.variants import compile_variants, list_variants
 
 MOST_LIBRARIES = 64

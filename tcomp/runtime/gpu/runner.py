@@ -14,15 +14,16 @@ from tcomp.codegen.triton.module import load_functions
 from tcomp.ir.errors import ToolchainError
 from tcomp.machine.cuda import Cuda
 from tcomp.machine.devices import CPU
-from tcomp.program.program import CompiledStage, TritonLibrary
+from tcomp.program.kernels import TritonLibrary
+from tcomp.program.program import CompiledStage
 from tcomp.program.sizes import make_evaluator
+from tcomp.runtime.binding.call import Bindings, Clock, Sizes, make_fault
 from tcomp.runtime.binding.weights import Snapshot
 from tcomp.runtime.gpu.device import DeviceProgram, Loader
 from tcomp.runtime.gpu.graphs import Bound
 from tcomp.runtime.gpu.interpreter import InterpretedProgram
 from tcomp.runtime.gpu.layout import Layout, Layouts
 from tcomp.runtime.gpu.variants import Variant, compile_variants, find_cache
-from tcomp.runtime.runners import Bindings, Clock, Sizes, make_fault
 
 
 class LoadedProgram(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from tcomp.codegen.triton.build import compile_all
 from tcomp.ir.errors import ToolchainError
-from tcomp.program.program import KernelStep, TritonLibrary
+from tcomp.program.kernels import KernelStep, TritonLibrary
 from tcomp.progress import report_progress
 from tcomp.runtime.gpu.layout import is_multiple
 

@@ -140,7 +140,7 @@ def test_flushing_denormals_is_on_only_during_the_run(tmp_path):
 def test_every_source_that_decides_what_c_comes_out_is_hashed():
     """All that building a program imports of ours, as the interpreter has it, wherever it lies."""
     code = """import json, sys
-from tcomp.codegen import build
+from tcomp.codegen.c import build
 used = [module.__file__ for name, module in sys.modules.items() if name.startswith(("tcomp.ir", "tcomp.codegen"))]
 print(json.dumps([used, [str(path) for path in build.list_generator()]]))"""
     used, hashed = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
@@ -168,7 +168,7 @@ def test_the_support_headers_are_hashed(tmp_path, monkeypatch):
 PRINT = """
 import sys
 from dataclasses import replace
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/codegen/c"]
 from test_build import KERNELS, PLAN
 from tile_programs import NAMES, read_kernel
 from tcomp.codegen.c.kernel import kernel_source
@@ -180,7 +180,7 @@ for name in NAMES:
 
 
 def test_two_hash_seeds_give_the_same_bytes():
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[3]
     texts = [
         subprocess.run(
             [sys.executable, "-c", PRINT],

@@ -8,13 +8,14 @@ import pytest
 from c_programs import Run, run_compiled
 from tile_programs import CASES, read_kernel
 
-from tcomp.codegen.c.kernel import COptions, instances, kernel_source, scratch_bytes
+from tcomp.codegen.c.kernel import COptions, kernel_source, scratch_bytes
 from tcomp.codegen.c.toolchain import Compilation, compile_objects, find_toolchain
+from tcomp.codegen.launch import instances
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.evaluate.arrays import round_float, storage
 from tcomp.ir.evaluate.tile import evaluate_kernel
+from tcomp.ir.expressions import print_index
 from tcomp.ir.parse.tile import parse_kernel
-from tcomp.ir.text import print_index
 
 
 @pytest.mark.parametrize(("name", "make"), CASES)

@@ -6,7 +6,7 @@ import platform
 import pytest
 
 from tcomp.codegen.c.machine import SMALL_CACHES, classify, count_cores, detect_target, read_caches, read_flags, read_quota
-from tcomp.ir.target import parse_target
+from tcomp.ir.parse.target import parse_target
 
 X86 = "processor\t: 0\nmodel name\t: A CPU\nflags\t\t: fpu sse2 fma avx2 avx512f\n\nprocessor\t: 1\nflags\t\t: fpu\n"
 

@@ -1,4 +1,4 @@
-"""The vector functions of codegen/support keep the errors stated in vector.h; special values and scalar forms are right."""
+"""The vector functions of codegen/c/support keep the errors stated in vector.h; special values and scalar forms are right."""
 
 import ctypes
 import re

@@ -1,4 +1,4 @@
-"""Loads, stores, conversions, reductions, comparisons and integer operations of codegen/support agree with numpy and torch."""
+"""Loads, stores, conversions, reductions, comparisons and integer operations of codegen/c/support agree with numpy and torch."""
 
 import ctypes
 import mmap

@@ -2,7 +2,7 @@
 
 import numpy
 import pytest
-from test_triton_statements import check, make_array
+from triton_statements import check, make_array
 
 from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.dtypes import DTYPES

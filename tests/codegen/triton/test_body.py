@@ -2,7 +2,7 @@
 
 import re
 
-from test_triton_statements import check
+from triton_statements import check
 
 from tcomp.codegen.triton.body import buffer_offsets
 from tcomp.codegen.triton.kernel import TritonOptions, triton_unit

@@ -4,8 +4,8 @@ import pytest
 
 from tcomp.codegen.triton.contraction import find_dot
 from tcomp.codegen.triton.padding import plan_padding
+from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.tile import parse_kernel
-from tcomp.ir.text import print_expression
 from tcomp.ir.tile_scope import find_sites
 
 

@@ -2,7 +2,7 @@
 
 import numpy
 import pytest
-from test_triton_statements import check
+from triton_statements import check
 
 from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.parse.tile import parse_kernel

@@ -1,15 +1,12 @@
 """The functions of ours as text."""
 
 import ast
-from pathlib import Path
 
-from tcomp.codegen.triton import sources as triton_sources
-from tcomp.codegen.triton.sources import FILES, find_functions, read_support, support_functions
+from tcomp.codegen.triton.sources import FILES, SUPPORT, find_functions, read_support, support_functions
 
 
 def test_all_support_files_are_read():
-    folder = Path(triton_sources.__file__).parent
-    trees = [ast.parse((folder / file).read_text()) for file in FILES]
+    trees = [ast.parse((SUPPORT / file).read_text()) for file in FILES]
     functions = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert find_functions() == functions and {"maximum", "power", "atomic_max", "tanh_single"} <= functions
 

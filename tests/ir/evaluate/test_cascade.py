@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate.cascade import einsum as evaluate_einsum
+from tcomp.ir.evaluate import einsum as evaluate_einsum
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.parse.cascade import parse_cascade
 

@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given, settings
 from ir_strategies import cascades, einsums, expressions
 
-from tcomp.ir.cascade import Source
+from tcomp.ir.cascade import Source, print_einsum
 from tcomp.ir.errors import ParseError
-from tcomp.ir.expressions import Constant, Load
+from tcomp.ir.expressions import Constant, Load, print_expression, print_index
 from tcomp.ir.parse.cascade import parse_cascade, parse_einsum, parse_expression, parse_index
-from tcomp.ir.text import print_einsum, print_expression, print_index
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,10 +8,10 @@ from tcomp.ir import expressions as expressions_module
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.dtypes import DTYPES, boolean, f32, i64
 from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.expressions import print_expression
 from tcomp.ir.monoids import MONOIDS, state_names
 from tcomp.ir.operators import OPERATORS, TYPE_KINDS
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_expression
 from tests.documentation import ROOT, fill_sections, find_blocks, find_example, make_table
 
 PAGE = (ROOT / "docs/grammar.md").read_text()

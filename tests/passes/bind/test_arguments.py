@@ -2,10 +2,10 @@
 
 import pytest
 
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.check.cascade import check_cascade
-from tcomp.ir.expressions import as_index
+from tcomp.ir.expressions import as_index, print_index
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_einsum, print_index
 from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks, stride_along
 from tcomp.passes.groups.fuse import fuse

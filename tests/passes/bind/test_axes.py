@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcomp.ir.cascade import Rank
+from tcomp.ir.cascade import Rank, print_einsum
 from tcomp.ir.check.tile_bounds import evaluate_at
-from tcomp.ir.expressions import as_index, index_variables, loads
-from tcomp.ir.text import print_einsum, print_expression, print_index
+from tcomp.ir.expressions import as_index, print_expression, print_index
+from tcomp.ir.walk import index_variables, loads
 from tcomp.passes.bind import axes as joining
 from tcomp.passes.bind.arguments import bind_arguments
 from tcomp.passes.bind.axes import join_arguments, joint_rank

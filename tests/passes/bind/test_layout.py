@@ -3,13 +3,12 @@
 import pytest
 
 from tcomp.ir.check.cascade import check_cascade
-from tcomp.ir.expressions import as_index
+from tcomp.ir.expressions import as_index, print_index
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_index
 from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.bind.layout import choose_layouts, dense_strides, permuted_strides
-from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.groups.fuse import fuse
 
 INPUTS = "X: f32[2, 8, 9], weight W: f32[16, 8], T: f32[8, 6], I: i64[4]"

@@ -6,9 +6,8 @@ import pytest
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.dtypes import f32
 from tcomp.ir.evaluate.cascade import evaluate
-from tcomp.ir.expressions import Load
+from tcomp.ir.expressions import Load, print_expression
 from tcomp.ir.parse.cascade import parse_cascade, parse_expression
-from tcomp.ir.text import print_expression
 from tcomp.passes.cascade.affine import Known, find_affine, fold_affine
 from tests.program_runner import check_compiled, random_inputs
 

@@ -4,11 +4,12 @@ import pytest
 
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_expression
 from tcomp.passes.cascade.dead import drop_dead
-from tcomp.passes.cascade.operands import ROWS_WORTH_PACKING, prepare_operands, static_tensors
+from tcomp.passes.cascade.operands import ROWS_WORTH_PACKING, prepare_operands
 from tcomp.passes.check import describe_difference
+from tcomp.passes.einsums.facts import static_tensors
 from tests.program_runner import check_compiled, random_inputs, small_target
 
 

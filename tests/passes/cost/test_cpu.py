@@ -10,7 +10,6 @@ from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.cost.cpu import (
     FMA_LATENCY,
     PANEL_CYCLES,
-    UNKNOWN_EXTENT,
     choose_tile,
     fits_registers,
     lane_tile,
@@ -18,8 +17,8 @@ from tcomp.passes.cost.cpu import (
     row_extent,
     step_cycles,
     sweep_cycles,
-    typical,
 )
+from tcomp.passes.cost.sizes import UNKNOWN_EXTENT, typical
 from tcomp.passes.einsums.contraction import find_contraction
 from tests.program_runner import small_target
 

@@ -5,10 +5,10 @@ import inspect
 import numpy
 import pytest
 
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_einsum
 from tcomp.passes.cascade.dead import drop_dead
 from tcomp.passes.cascade.inline import inline_views
 from tcomp.passes.cascade.simplify import simplify

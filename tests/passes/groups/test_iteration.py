@@ -2,8 +2,8 @@
 
 import pytest
 
+from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_expression
 from tcomp.passes.groups.iteration import is_held, merge_maps, own_ranks, scan_group
 
 

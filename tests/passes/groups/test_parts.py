@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_einsum
 from tcomp.passes.bind.arguments import bind_arguments
 from tcomp.passes.bind.layout import choose_layouts
-from tcomp.passes.cascade.operands import static_tensors
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.groups import parts as module
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.parts import split_groups

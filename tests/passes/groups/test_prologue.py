@@ -4,17 +4,17 @@ import inspect
 from dataclasses import replace
 
 import pytest
-from tests.test_lower_gpu import GPU
 
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_einsum
 from tcomp.passes.cascade.fold import fold_weights
 from tcomp.passes.groups import prologue
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
 from tests.documentation import find_example
 from tests.gpu_groups import read_cascade
+from tests.passes.lower.gpu.test_lower_gpu import GPU
 from tests.program_runner import check_compiled, random_inputs
 
 INPUTS = "X: f32[6, 64], weight P: u8[8, 32], weight s: f32[8, 2], weight F: f32[8, 64], weight t: f32[64]"

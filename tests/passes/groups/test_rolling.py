@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_runner import check_compiled, random_inputs, small_target
 
+from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.target import Cpu
-from tcomp.ir.text import print_expression
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.rolling import roll_steps, shape_in_memory
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcomp
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_einsum
 from tcomp.passes.groups import rows as module
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.rows import find_cut, split_rows

@@ -5,8 +5,8 @@ import inspect
 import pytest
 from program_runner import check_compiled, random_inputs
 
+from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_expression
 from tcomp.passes.groups import sink
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.sink import peak_bytes, sink_maps

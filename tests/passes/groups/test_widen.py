@@ -2,8 +2,8 @@
 
 import pytest
 
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_einsum
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.widen import widen_groups
 from tcomp.passes.pipeline import compile_cascade

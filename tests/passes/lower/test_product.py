@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import as_index
 from tcomp.ir.plan import Matrix, MatrixProduct
-from tcomp.passes.kinds import product
+from tcomp.passes.lower import product
 from tcomp.passes.lower.product import find_product
 from tests.documentation import find_example
 from tests.gpu_groups import bind, read_cascade

@@ -6,7 +6,7 @@ import re
 import numpy
 import pytest
 
-from tcomp.passes.kinds import states as lower_states
+from tcomp.passes.lower import states as lower_states
 from tests.documentation import find_example
 from tests.gpu_groups import bind, lower, read_cascade, read_kernel_schedule, run_kernels
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.expressions import as_index
-from tcomp.passes.plan.greedy import ALIGNMENT, Lifetime, align, place_tensors
+from tcomp.passes.plan.greedy import place_tensors
+from tcomp.passes.plan.lifetimes import ALIGNMENT, Lifetime, align
 
 SIZES = st.integers(0, 1000).map(as_index) | st.integers(1, 9).map(lambda n: as_index("N") * n) | st.just(as_index("N") * as_index("M"))
 

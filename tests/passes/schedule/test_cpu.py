@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 
 from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.errors import Illegal
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.schedule import Schedule, check_schedule
+from tcomp.ir.schedule import Schedule
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.passes.schedule import cpu as tiling
 from tests.cascade_strategies import machines, programs

@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcomp.ir.schedule import Schedule, check_schedule, parse_schedule
+from tcomp.ir.check.schedule import check_schedule
+from tcomp.ir.parse.schedule import parse_schedule
+from tcomp.ir.schedule import Schedule
 from tcomp.passes import choose
 from tcomp.passes.cost.gpu import power_above
 from tcomp.passes.groups.chain import chain_groups
 from tcomp.passes.groups.fuse import fuse
-from tcomp.passes.lower.gpu.scatter import expand_scatters
+from tcomp.passes.groups.scatter import expand_scatters
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.passes.schedule.gpu import ELEMENTS, LANES, LARGEST_ROW, ROW_ELEMENTS, SHORT_ROW, SIDE, gpu_candidates
 from tests.cascade_strategies import programs

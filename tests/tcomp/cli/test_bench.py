@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tcomp
+from tcomp.cli import bench as bench_module
 from tcomp.cli.bench import (
     Spread,
     bench_model,
@@ -16,7 +17,6 @@ from tcomp.cli.bench import (
     measure_ratio,
     measure_spread,
 )
-from tcomp.cli.main import bench as bench_module
 from tcomp.cli.peers import make_tcomp, prepare_eager
 from tests.compiled import Function
 

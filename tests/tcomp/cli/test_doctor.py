@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tcomp.cli.main import doctor
+from tcomp.cli import doctor
 from tcomp.settings import read_settings
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tcomp import ToolchainError
+from tcomp.cli import doctor_gpu
 from tcomp.cli.doctor_gpu import check_device, check_gpu_parts, check_kernel, check_triton
-from tcomp.cli.main import doctor_gpu
 
 
 def play(monkeypatch, capability):

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 import tcomp
+from tcomp.cli import main as cli
 from tcomp.cli.doctor_check import Check
-from tcomp.cli.main import main as cli
 from tcomp.progress import report_progress
 
 

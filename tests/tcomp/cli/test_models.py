@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tcomp import TcompError
-from tcomp.cli.main import models
+from tcomp.cli import models
 from tcomp.cli.models import expand_specs, load_model
 from tcomp.zoo import NAMES
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tcomp
-from tcomp.cli.main import peers
+from tcomp.cli import peers
 from tcomp.cli.peers import PEERS, empty_caches, find_peers, make_tcomp
 from tcomp.reference import list_tensors
 from tcomp.settings import read_settings

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from tests.test_lowerings_pointwise import example
 
 from tests.lowering_support import capture, check, execute
+from tests.tcomp.lowerings.test_pointwise import example
 
 aten = torch.ops.aten
 EDGES = (0.0, -0.0, 3.0, -3.0, 1.0, -1.0, 6.0, 25.0, -25.0, 88.0, -90.0, math.nan, math.inf, -math.inf)

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from tcomp.ir.cascade import Source
+from tcomp.ir.cascade import Source, print_einsum
 from tcomp.ir.dtypes import DTYPES, bf16, boolean, f32, f64, i32, i64, u8
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import as_index
-from tcomp.ir.text import print_einsum
 from tcomp.lowerings import LOWERINGS, MODULES, Array, Builder, Program, Result, lowers
 from tcomp.lowerings.builder import common_dtype
 from tcomp.torch_types import IR_DTYPES, TORCH_DTYPES, dtype_of

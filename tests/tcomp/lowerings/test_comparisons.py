@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from tests.test_lowerings_pointwise import FLOATS, INTEGERS, SPECIALS, example, special_pairs
 
 from tests.lowering_support import check
+from tests.tcomp.lowerings.test_pointwise import FLOATS, INTEGERS, SPECIALS, example, special_pairs
 
 aten = torch.ops.aten
 COMPARISONS = [torch.eq, torch.ne, torch.lt, torch.le, torch.gt, torch.ge]

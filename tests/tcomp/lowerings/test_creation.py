@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.test_lowerings_pointwise import example
 
 from tcomp.stages.lower_graph import find_unsupported
 from tests.lowering_support import capture, check, execute
+from tests.tcomp.lowerings.test_pointwise import example
 
 aten = torch.ops.aten
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)

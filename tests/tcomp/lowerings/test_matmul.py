@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.test_lowerings_pointwise import example
 
 import tcomp
 from tcomp.ir.dtypes import f32
 from tcomp.stages.lower_graph import find_unsupported
 from tests.compiled import Function
 from tests.lowering_support import capture, check, execute, find_mismatch
+from tests.tcomp.lowerings.test_pointwise import example
 
 aten = torch.ops.aten
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16, torch.int64)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from tcomp.ir.expressions import Apply, walk
+from tcomp.ir.expressions import Apply
+from tcomp.ir.walk import walk
 from tests.lowering_support import check
 
 aten = torch.ops.aten

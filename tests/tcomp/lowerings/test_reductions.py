@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tests.test_lowerings_pointwise import example
 
 from tcomp.ir.dtypes import f32
 from tests.lowering_support import capture, check, execute, find_mismatch
+from tests.tcomp.lowerings.test_pointwise import example
 
 aten = torch.ops.aten
 NAN, INF = math.nan, math.inf

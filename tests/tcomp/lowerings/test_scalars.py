@@ -3,8 +3,7 @@
 import pytest
 
 from tcomp.ir.dtypes import DType, bf16, boolean, f32, i64, u8
-from tcomp.ir.expressions import as_index, load
-from tcomp.ir.text import print_expression, print_index
+from tcomp.ir.expressions import as_index, load, print_expression, print_index
 from tcomp.lowerings.scalars import Scalar, absolute, copysign, exp, literal, ordinal, select
 
 X = Scalar(load("X", "i"), f32)

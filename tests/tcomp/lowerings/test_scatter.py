@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.test_lowerings_indexing import INDICES, signed, unsigned
 
 from tcomp.ir.errors import Unsupported
 from tcomp.stages.lower_graph import lower_graph
 from tests.lowering_support import capture, check
+from tests.tcomp.lowerings.test_indexing import INDICES, signed, unsigned
 
 aten = torch.ops.aten
 DTYPES = [torch.float32, torch.bfloat16, torch.int64]

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from tests.test_lowerings_pointwise import example
 
 from tests.lowering_support import capture, check, execute, find_mismatch
+from tests.tcomp.lowerings.test_pointwise import example
 
 aten = torch.ops.aten
 FLOATS = (torch.float32, torch.bfloat16, torch.float64)

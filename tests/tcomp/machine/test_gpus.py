@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tcomp
-from tcomp.ir.target import parse_target
+from tcomp.ir.parse.target import parse_target
 from tcomp.machine import gpus
 from tcomp.machine.devices import CPU
 from tcomp.machine.gpus import DEFAULT, DESCRIBED, describe_gpu, detect_gpu, find_gpu, find_triton_version

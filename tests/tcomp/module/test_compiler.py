@@ -14,7 +14,7 @@ from tcomp.ir.tile import contiguous_strides, span_bytes
 from tcomp.options import Options
 from tcomp.passes import pipeline
 from tcomp.passes.bind.arguments import Memory
-from tcomp.runtime.execution import runners as runtime_stages
+from tcomp.runtime import runners as runtime_stages
 from tcomp.stages import stage as compile_stage
 
 

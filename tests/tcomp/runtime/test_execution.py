@@ -18,8 +18,8 @@ from tcomp.machine.toolchains import find_machine
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.program.program import Given
 from tcomp.program.sizes import spec_of
+from tcomp.runtime.binding.call import ALIGNMENT
 from tcomp.runtime.execution import make_matcher
-from tcomp.runtime.runners import ALIGNMENT
 from tcomp.settings import read_settings
 from tcomp.stages.lower_graph import lower_graph
 

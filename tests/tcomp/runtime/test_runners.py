@@ -11,7 +11,8 @@ import tcomp
 from tcomp.machine.devices import CPU
 from tcomp.program.program import EagerCall, EagerStage, Slot
 from tcomp.program.sizes import spec_of
-from tcomp.runtime.runners import Allocator, Bindings, EagerRunner
+from tcomp.runtime.binding.call import Allocator, Bindings
+from tcomp.runtime.runners import EagerRunner
 
 
 class Lookup(nn.Module):
@@ -72,7 +73,7 @@ def test_embedding_counts_nothing_from_the_end():
     compiled, _, _, _ = compile_case("embedding")
     with pytest.raises(IndexError, match=r"an index into words\.weight is outside the range 0 to 49") as caught:
         compiled(torch.tensor([0, -1, 3]))
-    assert "test_runtime_stages.py" in caught.value.where
+    assert "test_runners.py" in caught.value.where
 
 
 def test_indices_that_stay_inside_by_themselves_pass():

@@ -4,18 +4,17 @@ import copy
 import json
 import subprocess
 import sys
-import zipfile
 
 import pytest
 import torch
 from compiled import Function, check, check_same, make_linear, random
+from saved_files import forbid_compiling, rewrite
 from torch import nn
 
 import tcomp
 from tcomp.ir.expressions import as_index
-from tcomp.module import dispatch
 from tcomp.program.sizes import Combination, Comparison
-from tcomp.saved.archive import archive as saved
+from tcomp.saved import archive as saved
 from tcomp.saved.values import read_condition, read_result, read_value, write_condition, write_value
 
 
@@ -26,14 +25,6 @@ def path(tmp_path):
 
 def save(module, path, *inputs, **options):
     tcomp.compile(module, inputs, **options).save(path)
-
-
-def forbid_compiling(monkeypatch):
-    def fail(*arguments, **options):
-        raise AssertionError("loading traced the module")
-
-    monkeypatch.setattr(dispatch, "capture", fail)
-    monkeypatch.setattr(dispatch, "compile_captured", fail)
 
 
 @pytest.mark.parametrize(
@@ -104,17 +95,6 @@ def test_modules_of_another_kind_are_refused(path):
         with pytest.raises(tcomp.RecordError, match=what) as caught:
             tcomp.load(path, module)
         assert str(path) in caught.value.where
-
-
-def rewrite(path, change):
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    manifest = json.loads(files["manifest.json"])
-    change(manifest, files)
-    files["manifest.json"] = json.dumps(manifest).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
 
 
 def set_version(manifest, files):

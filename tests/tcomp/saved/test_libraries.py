@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import torch
 from compiled import check, make_linear, random
-from test_saved import forbid_compiling, rewrite
+from saved_files import forbid_compiling, rewrite
 from torch import nn
 
 import tcomp
@@ -19,8 +19,8 @@ from tcomp.ir.plan import Matrix, MatrixProduct, Place, Plan, Step
 from tcomp.machine.devices import CPU
 from tcomp.machine.gpus import describe_gpu
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.program.program import Check
-from tcomp.saved.archive import archive as saved
+from tcomp.program.kernels import Check
+from tcomp.saved import archive as saved
 from tcomp.saved.libraries import LibraryReader, LibraryWriter
 from tcomp.stages.gpu_plan import plan_library
 

@@ -15,8 +15,8 @@ from tcomp.ir.errors import BudgetError, CacheError, Illegal, TcompError, Toolch
 from tcomp.lowerings import LOWERINGS
 from tcomp.passes import pipeline
 from tcomp.program.program import CompiledStage, EagerStage
-from tcomp.runtime.execution import runners as runtime_stages
-from tcomp.runtime.execution.gpu import runner as triton_runtime
+from tcomp.runtime import runners as runtime_stages
+from tcomp.runtime.gpu import runner as triton_runtime
 from tcomp.settings import read_settings
 from tcomp.stages import graph as compile_graph
 from tcomp.stages import makers

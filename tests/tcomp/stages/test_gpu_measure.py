@@ -17,7 +17,7 @@ from tcomp.ir.plan import Matrix, MatrixProduct
 from tcomp.machine.devices import CPU
 from tcomp.machine.gpus import describe_gpu
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.program.program import LibraryStep
+from tcomp.program.kernels import LibraryStep
 from tcomp.stages import makers
 from tcomp.stages.gpu_measure import TYPICAL_SIZE, Measurer, time_kernel
 

@@ -10,7 +10,7 @@ from tcomp.ir.expressions import ONE, ZERO, as_index
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Matrix, MatrixProduct, Place, Plan, Step
 from tcomp.machine.gpus import describe_gpu
-from tcomp.program.program import KernelStep, LibraryStep
+from tcomp.program.kernels import KernelStep, LibraryStep
 from tcomp.stages.gpu_plan import choose_options, plan_library
 
 N = as_index("n")

@@ -14,7 +14,8 @@ from tcomp.ir.target import Cpu
 from tcomp.machine.devices import CPU
 from tcomp.machine.gpus import describe_gpu
 from tcomp.options import make_options
-from tcomp.program.program import CompiledStage, EagerStage, TritonLibrary
+from tcomp.program.kernels import TritonLibrary
+from tcomp.program.program import CompiledStage, EagerStage
 from tcomp.settings import read_settings
 from tcomp.stages import makers
 from tcomp.stages import stage as compile_stage

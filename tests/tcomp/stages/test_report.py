@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from tests.test_lower_gpu import ATTENTION
 
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.stages.report import explain_group
 from tests.gpu_targets import HOPPER
+from tests.passes.lower.gpu.test_lower_gpu import ATTENTION
 from tests.program_runner import small_target
 
 CASES = {

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tcomp.ir.expressions import print_expression
 from tcomp.ir.index import simplify_indices
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.text import print_expression
 from tcomp.passes.cascade.reroll.selects import join_selects
 
 

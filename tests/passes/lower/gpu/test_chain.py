@@ -7,15 +7,15 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_lower_gpu import shrink_tiles
 
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import Assign, Block, Loop, walk_statements
 from tcomp.passes.groups.chain import LARGEST_HEAD, chain_groups
 from tcomp.passes.groups.fuse import fuse
-from tcomp.passes.kinds.gpu import chain as lower_gpu_chain
+from tcomp.passes.lower.gpu import chain as lower_gpu_chain
 from tests.documentation import find_example
 from tests.gpu_groups import HOPPER, SMALL, bind, lower, read_cascade, read_kernel_schedule, run_kernels
+from tests.passes.lower.gpu.test_lower_gpu import shrink_tiles
 from tests.program_runner import check_compiled, random_inputs
 
 INPUTS = "Q: f32[3, 20, 8], K: f32[3, 30, 8], V: f32[3, 30, 4], M: f32[20, 30], B: f32[30]"

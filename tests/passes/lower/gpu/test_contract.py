@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from tcomp.ir.check.tile_bounds import evaluate_at
 from tcomp.ir.errors import Illegal
-from tcomp.ir.expressions import Apply, index_variables
+from tcomp.ir.expressions import Apply
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Assign, Block, Loop, walk_statements
+from tcomp.ir.walk import index_variables
 from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
-from tcomp.passes.kinds.gpu import contract as lower_gpu_contract
+from tcomp.passes.lower.gpu import contract as lower_gpu_contract
 from tests.documentation import find_example
 from tests.gpu_groups import bind, check_group, lower, read_cascade, read_kernel_schedule, run_kernels
 

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.parse.plan import parse_plan
-from tcomp.ir.schedule import check_schedule, parse_schedule
+from tcomp.ir.parse.schedule import parse_schedule
 from tcomp.ir.target import Gpu
 from tcomp.passes.cost import gpu as tiles_gpu
 from tcomp.passes.schedule import gpu as tiling_gpu

@@ -8,7 +8,7 @@ import pytest
 
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Assign, Block, Buffer, Loop, walk_statements
-from tcomp.passes.kinds.gpu import nest as lower_gpu_nest
+from tcomp.passes.lower.gpu import nest as lower_gpu_nest
 from tests.documentation import find_example
 from tests.gpu_groups import check_group, read_cascade
 

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from tests.test_lower_gpu import GPU, shrink_tiles
 
 from tcomp.ir.parse.cascade import parse_cascade
+from tests.passes.lower.gpu.test_lower_gpu import GPU, shrink_tiles
 from tests.program_runner import check_compiled, random_inputs
 
 INPUTS = "X: f32[9, 5], A: f32[9, 5], V: f32[5], B: bool[9, 5]"

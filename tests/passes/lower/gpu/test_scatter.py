@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcomp.ir.cascade import print_einsum
 from tcomp.ir.dtypes import DTYPES
-from tcomp.ir.text import print_einsum
 from tcomp.ir.tile import Assign, Loop, walk_statements
 from tcomp.passes.groups.fuse import fuse
-from tcomp.passes.kinds.gpu import scatter as lower_gpu_scatter
-from tcomp.passes.lower.gpu.scatter import can_merge, expand_scatters, is_concurrent, names_points
+from tcomp.passes.groups.scatter import can_merge, expand_scatters, is_concurrent, names_points
+from tcomp.passes.lower.gpu import scatter as lower_gpu_scatter
 from tests.documentation import find_example
 from tests.gpu_groups import SMALL, bind, lower, read_cascade, read_kernel_schedule, run_kernels
 from tests.program_runner import check_compiled, random_inputs, small_target

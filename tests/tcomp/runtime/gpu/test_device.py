@@ -13,7 +13,7 @@ from torch import nn
 
 import tcomp
 from tcomp.machine.cuda import RecordingError
-from tcomp.runtime.execution.gpu import runner as triton_runtime
+from tcomp.runtime.gpu import runner as triton_runtime
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import torch
 from triton_libraries import GATHER, SCALE, make_library
 
 from tcomp.ir.expressions import as_index
-from tcomp.program.program import KernelStep
+from tcomp.program.kernels import KernelStep
 from tcomp.runtime.gpu.interpreter import InterpretedProgram
 from tcomp.runtime.gpu.layout import Layouts
 

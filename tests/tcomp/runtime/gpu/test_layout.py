@@ -11,7 +11,7 @@ from tcomp.ir.expressions import ZERO, as_index
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.plan import Place
 from tcomp.machine.gpus import describe_gpu
-from tcomp.program.program import KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary
+from tcomp.program.kernels import KernelStep, LibraryStep, TensorPlace, TritonKernel, TritonLibrary
 from tcomp.runtime.gpu.layout import (
     ARENA,
     MOST_LAYOUTS,

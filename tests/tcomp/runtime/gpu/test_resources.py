@@ -8,8 +8,8 @@ from triton_libraries import GATHER, SCALE, make_library
 
 import tcomp
 from tcomp.module import compiled_module
-from tcomp.program.program import KernelUse
-from tcomp.runtime.execution.gpu import resources as kernel_resources
+from tcomp.program.reports import KernelUse
+from tcomp.runtime.gpu import resources as kernel_resources
 from tcomp.runtime.gpu.resources import find_uses
 
 

@@ -15,8 +15,9 @@ from tcomp.capture.capture import capture
 from tcomp.machine.cuda import Cuda
 from tcomp.machine.devices import CPU
 from tcomp.options import make_options
-from tcomp.program.program import CompiledStage, TritonLibrary
-from tcomp.runtime.execution.gpu import runner as triton_runtime
+from tcomp.program.kernels import TritonLibrary
+from tcomp.program.program import CompiledStage
+from tcomp.runtime.gpu import runner as triton_runtime
 from tcomp.runtime.gpu.runner import TritonPrelude, make_loader
 from tcomp.stages.graph import compile_captured
 

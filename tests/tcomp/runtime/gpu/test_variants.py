@@ -5,7 +5,7 @@ from triton_libraries import GATHER, SCALE, make_library
 from tcomp import ToolchainError
 from tcomp.codegen.triton.module import load_functions
 from tcomp.progress import watch_progress
-from tcomp.runtime.execution.gpu import variants as triton_variants
+from tcomp.runtime.gpu import variants as triton_variants
 from tcomp.runtime.gpu.variants import compile_variants, list_variants, make_variant
 
 

@@ -3,12 +3,13 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_tiling import only
 
 from tcomp.ir.check.tile_bounds import evaluate_at
 from tcomp.ir.expressions import as_index
 from tcomp.ir.tile import Loop, walk_statements
-from tcomp.passes.bind.partial_sums import find_part, nest_parts
+from tcomp.passes.lower.partial_sums import nest_parts
+from tcomp.passes.schedule.partial_sums import find_part
+from tests.passes.schedule.test_cpu import only
 
 
 def loops(*trips):

@@ -1,18 +1,4 @@
-"""Long sums in partial sums: what one accumulator adds up stays short, and what it held then goes into one of f64.
-
-    schedule ... order (i, k) partial (k:64)
-      =>
-    for k in 0 .. 1000 { part[i.0] sum= X[k, i] }
-
-    for k.part in 0 .. 16 {
-      part[i.0] = 0.0
-      for k in 1000*k.part // 16 .. (1000*k.part + 1000) // 16 { part[i.0] sum= X[k, i] }
-      total[i.0] sum= f64(part[i.0])
-    }
-
-Rounding errors of a sum in one accumulator grow with its length; here they are those of the partial sums, which are as even as their
-number allows, whatever the length is divisible by. Their order follows from sizes alone.
-"""
+"""Where long sums are cut into partial sums, which `tcomp.passes.lower.partial_sums` writes out."""
 
 from __future__ import annotations
 
@@ -21,15 +7,13 @@ from dataclasses import replace
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.check.types import expression_dtype
-from tcomp.ir.dtypes import DType, compute_dtype, f32, f64
-from tcomp.ir.expressions import Cast, Expr, Index, as_index
+from tcomp.ir.dtypes import f32
+from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import Bounds, simplify_index
 from tcomp.ir.schedule import KernelSchedule
-from tcomp.ir.tile import Loop, TileStatement
-from tcomp.passes.bind.arguments import Bound
-from tcomp.passes.cost.cpu import typical
-from tcomp.passes.lower.lowering import Lowering
+from tcomp.passes.bind.arguments import Bound, element_dtype
+from tcomp.passes.cost.sizes import typical
+from tcomp.passes.einsums.facts import is_long_sum
 
 LONGEST = 16
 """Steps of a partial sum: folding it costs a fifth of the additions in the first-level cache, and nothing beyond it.
@@ -55,18 +39,6 @@ SHORT = 32
 
 LONG = 1 << 16
 """Steps in all that wait for memory: each is a partial sum."""
-
-
-def is_long_sum(einsum: Einsum) -> bool:
-    """Whether an einsum is a sum of floats, whose error grows with its length."""
-    return einsum.reduce == "sum" and compute_dtype(einsum.dtype).is_float
-
-
-def element_dtype(einsum: Einsum, bound: Bound) -> DType:
-    """The type in which a reduction's elements are added up: that of its expression, wide."""
-    dtypes = {name: operand.memory.dtype for name, operand in bound.operands.items()}
-    dtypes.update((name, dtype) for e in bound.group.members for name, dtype in e.targets)
-    return compute_dtype(expression_dtype(einsum.expression, dtypes))
 
 
 def cut_sums(schedule: KernelSchedule, bound: Bound, sums: Iterable[Einsum]) -> KernelSchedule:
@@ -127,47 +99,3 @@ def _loops(schedule: KernelSchedule, ranks: Sequence[Rank]) -> list[tuple[str, I
         if trips != as_index(1):
             found.append((name, trips))
     return found
-
-
-def is_cut(lowering: Lowering, einsum: Einsum) -> bool:
-    """Whether the schedule cuts an einsum into partial sums."""
-    steps = dict(lowering.schedule.partial)
-    return is_long_sum(einsum) and any(r.name in steps for r in einsum.reduced)
-
-
-def as_f64(value: Expr, dtype: DType) -> Expr:
-    """A partial sum of a type as it goes into a total."""
-    return value if dtype == f64 else Cast(f64, value)
-
-
-def nest_sums(
-    lowering: Lowering,
-    names: Sequence[str],
-    start: Sequence[TileStatement],
-    inside: Sequence[TileStatement],
-    fold: Sequence[TileStatement],
-) -> tuple[TileStatement, ...]:
-    """The loops of ranks around `inside`; before each partial sum comes `start` and after it `fold`."""
-    steps = dict(lowering.schedule.partial)
-    body = tuple(inside)
-    for name in reversed(names):
-        for variable, trips in reversed(lowering.splits[name].loops):
-            if name not in steps:
-                body = (Loop("for", variable, trips, body),)
-            elif steps[name] == 1:
-                body = (Loop("for", variable, trips, (*start, *body, *fold)),)
-            else:
-                body = nest_parts(variable, trips, steps[name], (start, body, fold))
-    return body
-
-
-def nest_parts(
-    variable: str, trips: Index, steps: int, parts: tuple[Sequence[TileStatement], tuple[TileStatement, ...], Sequence[TileStatement]]
-) -> tuple[TileStatement, ...]:
-    """A loop in even parts of at most so many steps, around what is done before, in and after each."""
-    start, body, fold = parts
-    # One part more than needed where the number of steps is not known: it must not be 0.
-    count = as_index(-(-trips.constant // steps)) if trips.is_constant else simplify_index(trips // steps, Bounds()) + 1
-    number = as_index(f"{variable}.part")
-    first, last = (simplify_index(i * trips // count, Bounds()) for i in (number, number + 1))
-    return (Loop("for", f"{variable}.part", count, (*start, Loop("for", variable, last, body, first), *fold)),)

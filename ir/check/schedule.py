@@ -1,0 +1,73 @@
+"""What must hold of a schedule, whatever the cascade."""
+
+from __future__ import annotations
+
+from tcomp.ir.errors import VerifyError
+from tcomp.ir.schedule import KernelSchedule, Schedule
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Check what can be known without the cascade: names, ranks, sizes and permutations; raises VerifyError."""
+    for names, what in (
+        ([einsum for kernel in schedule.kernels if kernel.kind != "fill" for einsum in kernel.einsums], "einsum"),
+        ([tensor for tensor, _ in schedule.layouts], "layout of"),
+        ([tensor for tensor, _ in schedule.addresses], "address of"),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                raise VerifyError(f"the {what} {name} is given twice", where="schedule", help="keep one of them")
+    for kernel in schedule.kernels:
+        _check_kernel(kernel)
+    for tensor, dimensions in schedule.layouts:
+        if sorted(dimensions) != list(range(len(dimensions))):
+            raise VerifyError(
+                f"the layout of {tensor} is no permutation: {list(dimensions)}",
+                where="schedule",
+                help="name each dimension once, counted from 0, outermost first",
+            )
+
+
+def _check_kernel(kernel: KernelSchedule) -> None:
+    if not kernel.einsums:
+        raise VerifyError("the kernel computes no einsum", where=str(kernel), help="name its einsums, the root last")
+    together = [rank for _, ranks in kernel.joined for rank in ranks]
+    names = [name for name, _ in kernel.joined]
+    for name in names:
+        if name in kernel.order or names.count(name) > 1:
+            raise VerifyError(f"the joint rank {name} has the name of another rank", where=str(kernel), help="choose a new name")
+    for _, ranks in kernel.joined:
+        if len(ranks) < 2 or any(together.count(rank) > 1 or rank not in kernel.order for rank in ranks):
+            raise VerifyError(
+                f"the ranks {', '.join(ranks)} cannot be joined",
+                where=str(kernel),
+                help="join two ranks or more of those in the order, and each rank once",
+            )
+    lanes = () if kernel.lanes is None else (kernel.lanes,)
+    for ranks, what in (
+        (tuple(dict.fromkeys(rank for rank, _ in kernel.tiles)), "tiled"),
+        (tuple(rank for rank, _ in kernel.partial), "cut into partial sums"),
+        (kernel.order, "ordered"),
+        (kernel.parallel, "parallel"),
+        (lanes, "on lanes"),
+    ):
+        for rank in ranks:
+            if ranks.count(rank) > 1:
+                raise VerifyError(f"rank {rank} is {what} twice", where=str(kernel), help="name it once")
+            if rank not in (*kernel.order, *(name for name, _ in kernel.joined)):
+                raise VerifyError(f"rank {rank} is {what} and not in the order", where=str(kernel), help="add it to `order`")
+    for position, (rank, size) in enumerate(kernel.tiles):
+        larger = [other for name, other in kernel.tiles[:position] if name == rank]
+        if larger and larger[-1] <= size:
+            raise VerifyError(
+                f"rank {rank} is tiled twice, by {larger[-1]} and then by {size}",
+                where=str(kernel),
+                help="a tile may be cut again into smaller ones: list the larger first",
+            )
+        _check_size(kernel, f"the tile of {rank}", size)
+    for rank, steps in kernel.partial:
+        _check_size(kernel, f"the partial sum of {rank}", steps)
+
+
+def _check_size(kernel: KernelSchedule, what: str, size: int) -> None:
+    if size < 1:
+        raise VerifyError(f"{what} is {size}", where=str(kernel), help="it has to be at least 1")

@@ -1,0 +1,54 @@
+"""What is told of a stage: its cascade, its schedule, its kernels, and what they use of a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcomp.codegen.triton.files import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReport:
+    """One kernel: its source, the einsums it computes at its first call, why they are one kernel, and how often it is called."""
+
+    name: str
+    kind: str
+    source: str
+    einsums: tuple[tuple[str, str], ...]
+    """(name, text)."""
+    origins: tuple[str, ...]
+    """Module paths and lines that the einsums come from."""
+    why: str
+    loops: str
+    """The schedule: tiles, order of loops, parallel ranks, lanes."""
+    calls: int
+    is_prelude: bool
+    """Whether it runs when weights change, not at every call."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelUse:
+    """What a kernel uses of a GPU when it runs: `instances` of so many warps, several of which share a multiprocessor."""
+
+    resources: Resources
+    instances: str
+    """A number, or an index over symbols."""
+    warps: int
+    stages: int
+    occupancy: float
+    """The share of a multiprocessor's warps that are in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What a compiled stage was made from, as text."""
+
+    cascade: str
+    """As captured; comments tell where the einsums come from."""
+    optimised: str
+    """After all passes: what runs when weights change, if anything does, and what runs on every call."""
+    einsums: tuple[int, int]
+    """How many were captured, and how many are left."""
+    schedule: str
+    plan: str
+    kernels: tuple[KernelReport, ...]
