@@ -47,7 +47,7 @@ def gather_factors(cascade: Cascade) -> Cascade:
         if not isinstance(statement, Einsum):
             continue
         found = _find_scaled(statement)
-        if found is not None and counts[statement.name] == 1:
+        if found is not None and counts.get(statement.name) == 1:
             scaled[statement.name] = found
         contraction = find_contraction(statement, static, packs=True)
         if contraction is None or contraction.left.tensor == contraction.right.tensor or contraction.left.outside is not None:

@@ -75,10 +75,12 @@ def find_cut(group: Group) -> Cut | None:
     if not all(r.extent.is_constant for r in (*group.outer, *group.inner)):
         return None
     results = prod(r.extent.constant for r in group.outer)
+    if not results:
+        return None
     length = prod(r.extent.constant for r in group.inner)
     beside = 1 if walks_rows(reductions[0]) else min(results, LANES)
     instances = -(-results // beside)
-    most = min(MOST_INSTANCES // max(instances, 1), length * beside // SHORTEST_PART)
+    most = min(MOST_INSTANCES // instances, length * beside // SHORTEST_PART)
     rank = next((r for r in group.inner if r.extent.constant >= most), max(group.inner, key=lambda r: r.extent.constant))
     most = min(most, rank.extent.constant)
     if most < 2:

@@ -39,6 +39,7 @@ STAYS = {
     "one factor": ("B: f32[j:6, e:8] = K[j, e] * 0.25\nZ: f32[i:4, j:6] = sum(e:8) Q[i, e] * B[j, e]", "Z", "f32"),
     "read elsewhere too": (SCALED + PRODUCT + "\nY: f32[i:4, e:8] = exp(A[i, e])", "Z, Y", "f32"),
     "an output": (SCALED + PRODUCT, "Z, A", "f32"),
+    "read by nobody": (SCALED + "Z: f32[i:4, j:6] = sum(e:8) Q[i, e] * K[j, e]", "Z", "f32"),
     "a shift": (SCALED.replace("* 0.5", "+ 0.5") + PRODUCT, "Z", "f32"),
     "one operand twice": ("A: f32[i:4, e:8] = Q[i, e] * 0.5\nZ: f32[i:4, j:4] = sum(e:8) A[i, e] * A[j, e]", "Z", "f32"),
     "a factor that could overflow": (SCALED.replace("0.5", "1e6") + PRODUCT, "Z", "f32"),

@@ -98,6 +98,7 @@ WHOLE = {
     "a short row": ("Z: f32[p:2] = sum(m:5) X[p, m]", "X: f32[2, 5]", ""),
     "enough results": ("Z: f32[p:3] = sum(m:64) X[p, m]", "X: f32[3, 64]", ""),
     "enough columns": ("Z: f32[p:5] = sum(m:64) X[m, p]", "X: f32[64, 5]", ""),
+    "no results": ("Z: f32[p:0] = sum(m:64) X[m, p]", "X: f32[64, 0]", ""),
     "a contraction": ("Z: f32[m:2, n:2] = sum(k:64) X[m, k] * Y[k, n]", "X: f32[2, 64], Y: f32[64, 2]", ""),
 }
 
