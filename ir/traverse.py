@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
 from tcomp.ir.dtypes import i64
 from tcomp.ir.expressions import Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.walk import map_loads, substitute, value_index, walk
@@ -46,6 +46,16 @@ def map_einsum(einsum: Einsum, change: Callable[[Expr], Expr]) -> Einsum:
     if expression is einsum.expression and where is einsum.where and initial is einsum.initial and index == einsum.index:
         return einsum
     return replace(einsum, expression=expression, where=where, initial=initial, index=index)
+
+
+def map_values(einsum: Einsum, change: Callable[[Expr], Expr]) -> Einsum:
+    """Apply `change` to what is evaluated at every point, the expression and `where`; the same einsum if nothing changed.
+
+    For what makes an einsum over other points or of other tensors, and so gives it slots and `from` of its own.
+    """
+    expression = change(einsum.expression)
+    where = None if einsum.where is None else change(einsum.where)
+    return einsum if expression is einsum.expression and where is einsum.where else replace(einsum, expression=expression, where=where)
 
 
 def _map_slot(index: Index, change: Callable[[Expr], Expr]) -> Index:
@@ -87,3 +97,21 @@ def move_slots(einsum: Einsum, index: tuple[Index, ...], shape: tuple[Index, ...
     names = {old[before].name: as_index(slot.name) for slot, before in zip(new.slot_ranks, origin)}
     changes = {name: there for name, there in names.items() if there.as_variable != name}
     return replace(new, initial=substitute(einsum.initial, changes)) if changes else new
+
+
+def map_einsums(cascade: Cascade, change: Callable[[Einsum], Einsum]) -> Cascade:
+    """Apply `change` to every einsum; the same cascade if nothing changed."""
+    statements: list[Statement] = []
+    for statement in cascade.statements:
+        if isinstance(statement, Iteration):
+            body = tuple(change(e) for e in statement.body)
+            same = all(a is b for a, b in zip(body, statement.body))
+            statements.append(statement if same else replace(statement, body=body))
+        else:
+            statements.append(change(statement))
+    return cascade.with_statements(tuple(statements))
+
+
+def statement_einsums(statement: Statement) -> tuple[Einsum, ...]:
+    """The einsums of a statement."""
+    return statement.body if isinstance(statement, Iteration) else (statement,)

@@ -16,6 +16,7 @@ from functools import partial
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, as_index
 from tcomp.ir.index import Bounds, simplify_index
+from tcomp.ir.names import counted, first_free
 from tcomp.ir.traverse import map_einsum_loads
 from tcomp.ir.walk import map_load_indices, substitute_index
 from tcomp.passes.bind.arguments import Bound, Memory, Operand
@@ -91,10 +92,7 @@ class _Joining:
     def _name(self, operand: Operand, wanted: str) -> str:
         """The argument of a view; a second view of what was one argument gets a name of its own."""
         if operand not in self.names:
-            name, count = wanted, 1
-            while name in self.operands or (name in self.bound.operands and name != wanted):
-                count += 1
-                name = f"{wanted}_{count}"
+            name = first_free(counted(wanted, "_"), self.operands, self.bound.operands.keys() - {wanted})
             self.names[operand] = name
             self.operands[name] = operand
         return self.names[operand]

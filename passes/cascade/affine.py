@@ -22,9 +22,11 @@ from tcomp.ir.cascade import Cascade, Einsum, Rank, Statement
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, apply, as_index
+from tcomp.ir.names import fresh
+from tcomp.ir.traverse import statement_einsums
 from tcomp.ir.walk import loads, substitute, substitute_index, variables
 from tcomp.passes.einsums.facts import static_tensors
-from tcomp.passes.einsums.rebuild import count_readers, statement_einsums
+from tcomp.passes.einsums.rebuild import count_readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,7 @@ def _emit(contraction: Einsum, weight: Load, chain: _Chain, cascade: Cascade, ta
     elif shift is not None:
         names = variables(shift)
         ranks_left = tuple(rank for rank in last.free if rank.name in names)
-        name = _fresh(f"{last.name}.shift", taken)
+        name = fresh(f"{last.name}.shift", taken)
         made.append(_static_map(name, wide, ranks_left, shift, last))
         value = apply("add", value, Load(name, tuple(as_index(rank.name) for rank in ranks_left)))
     return *made, folded, replace(last, expression=value if last.dtype == wide else Cast(last.dtype, value))
@@ -280,7 +282,7 @@ def _scale_weight(contraction: Einsum, weight: Load, scale: Expr, cascade: Casca
     if tensor.dtype != contraction.dtype:
         element = Cast(contraction.dtype, element)
     value = apply("mul", element, substitute(scale, mapping))
-    return _static_map(_fresh(f"{weight.tensor}.scaled", taken), contraction.dtype, ranks, value, contraction)
+    return _static_map(fresh(f"{weight.tensor}.scaled", taken), contraction.dtype, ranks, value, contraction)
 
 
 def _static_map(name: str, dtype: DType, ranks: tuple[Rank, ...], value: Expr, origin: Einsum) -> Einsum:
@@ -297,12 +299,3 @@ def _with_factor(expression: Expr, weight: Load, new: Load) -> Expr:
             return apply("mul", a, _with_factor(b, weight, new))
         case _:
             return new
-
-
-def _fresh(base: str, taken: set[str]) -> str:
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}{count}"
-    taken.add(name)
-    return name

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement, Tensor
 from tcomp.ir.expressions import Load, as_index
+from tcomp.ir.traverse import statement_einsums
 from tcomp.ir.walk import index_variables, variables
 from tcomp.passes.cascade.dead import drop_dead
 from tcomp.passes.einsums.facts import static_tensors
-from tcomp.passes.einsums.rebuild import statement_einsums
 
 
 def fold_weights(cascade: Cascade, late: Collection[str] = ()) -> tuple[Cascade, Cascade]:

@@ -17,9 +17,10 @@ from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.dtypes import boolean, i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Number, Ordinal, apply, constant
 from tcomp.ir.index import Bounds, is_data, is_inside, simplify_indices
+from tcomp.ir.traverse import map_einsums
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute, value_index, walk
 from tcomp.passes.einsums.facts import cost
-from tcomp.passes.einsums.rebuild import map_einsums, map_expressions
+from tcomp.passes.einsums.rebuild import map_expressions
 from tcomp.passes.einsums.slots import held_inside, read_inside, replace_slots
 
 LARGEST_INDEX_MAP = 8

@@ -25,6 +25,7 @@ from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement, Tensor
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, as_index
 from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
+from tcomp.ir.names import fresh
 from tcomp.ir.target import Cpu
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute_index
 from tcomp.passes.cascade.inline import read_through
@@ -49,14 +50,6 @@ class _Prepared:
     names: set[str]
     maps: Mapping[str, Einsum]
     """Maps that are computed where they are packed."""
-
-    def fresh(self, base: str) -> str:
-        name, count = base, 1
-        while name in self.names:
-            count += 1
-            name = f"{base}{count}"
-        self.names.add(name)
-        return name
 
 
 def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[str]]:
@@ -138,7 +131,7 @@ def _padded(
     key = ("pad", load.tensor, repr(load.outside), tuple(margins), tuple(order))
     name = prepared.made.get(key)
     if name is None:
-        name = prepared.made[key] = prepared.fresh(f"{load.tensor}.pad")
+        name = prepared.made[key] = fresh(f"{load.tensor}.pad", prepared.names)
         ranks = [f"d{d}" for d in range(len(shape))]
         inner = Load(load.tensor, tuple(as_index(r) - low for r, (low, _) in zip(ranks, margins)), load.outside)
         extents = [extent + (low + high) for extent, (low, high) in zip(shape, margins)]
@@ -201,7 +194,7 @@ def _pack_right(
     key = ("pack", body, tuple((r.name, r.extent) for r in ranks))
     name = prepared.made.get(key)
     if name is None:
-        name = prepared.made[key] = prepared.fresh(f"{right.tensor}.pack")
+        name = prepared.made[key] = fresh(f"{right.tensor}.pack", prepared.names)
         prepared.statements.append(
             Einsum(
                 ((name, stored),),
@@ -246,7 +239,7 @@ def _turn_static(einsum: Einsum, static: Mapping[str, bool], tensors: Mapping[st
         tensor = tensors[load.tensor]
         name = prepared.made.get(key)
         if name is None:
-            name = prepared.made[key] = prepared.fresh(f"{load.tensor}.turn")
+            name = prepared.made[key] = fresh(f"{load.tensor}.turn", prepared.names)
             ranks = tuple(as_index(f"d{d}") for d in range(len(order)))
             index, shape = tuple(ranks[d] for d in order), tuple(tensor.shape[d] for d in order)
             prepared.statements.append(

@@ -26,6 +26,7 @@ from tcomp.ir.cascade import Cascade, Einsum, Statement
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import Apply, Expr, Load, apply, as_index
+from tcomp.ir.names import numbered, take
 from tcomp.ir.walk import loads, variables
 from tcomp.passes.cost.sizes import typical
 
@@ -73,7 +74,7 @@ def split_contraction(einsum: Einsum, dtypes: Mapping[str, DType], taken: set[st
             continue
         joined = [factors[p] for p in pair]
         factors = [f for p, f in enumerate(factors) if p not in pair]
-        made.append(_contract_pair(einsum, joined, factors, _fresh(einsum.name, taken), dtype))
+        made.append(_contract_pair(einsum, joined, factors, take(numbered(einsum.name), taken), dtype))
         index = tuple(as_index(rank.name) for rank in made[-1].free)
         factors.append(_Factor(Load(made[-1].name, index), frozenset(rank.name for rank in made[-1].free)))
     present = frozenset[str]().union(*(f.ranks for f in factors))
@@ -146,12 +147,3 @@ def _factors(expression: Expr) -> list[Expr]:
             return [*_factors(a), *_factors(b)]
         case _:
             return [expression]
-
-
-def _fresh(base: str, taken: set[str]) -> str:
-    count = 1
-    while f"{base}.{count}" in taken:
-        count += 1
-    taken.add(f"{base}.{count}")
-    return f"{base}.{count}"
-

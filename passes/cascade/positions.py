@@ -17,12 +17,13 @@ from math import prod
 from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
 from tcomp.ir.expressions import Expr, Load
 from tcomp.ir.index import Bounds, is_data
+from tcomp.ir.traverse import statement_einsums
 from tcomp.ir.walk import loads, map_load_indices, map_loads
 from tcomp.passes.cascade.inline import keeps_checks, read_through
 from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.facts import cost
-from tcomp.passes.einsums.rebuild import map_expressions, statement_einsums
+from tcomp.passes.einsums.rebuild import map_expressions
 
 MOST_COST = 48
 """Arithmetic of one element, in instructions: reading 64 bytes from memory takes about as long as this for a vector of elements."""

@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
+from tcomp.ir.cascade import Cascade, Einsum
 from tcomp.ir.expressions import Expr
 from tcomp.ir.index import Bounds
-
-
-def map_einsums(cascade: Cascade, change: Callable[[Einsum], Einsum]) -> Cascade:
-    """Apply `change` to every einsum; the same cascade if nothing changed."""
-    statements: list[Statement] = []
-    for statement in cascade.statements:
-        if isinstance(statement, Iteration):
-            body = tuple(change(e) for e in statement.body)
-            same = all(a is b for a, b in zip(body, statement.body))
-            statements.append(statement if same else replace(statement, body=body))
-        else:
-            statements.append(change(statement))
-    return cascade.with_statements(tuple(statements))
+from tcomp.ir.traverse import statement_einsums
 
 
 def map_expressions(einsum: Einsum, change: Callable[[Expr, Bounds], Expr], bounds: Bounds) -> Einsum:
@@ -46,8 +34,3 @@ def count_readers(cascade: Cascade) -> dict[str, int]:
     for name in cascade.outputs:
         counts[name] = counts.get(name, 0) + 1
     return counts
-
-
-def statement_einsums(statement: Statement) -> tuple[Einsum, ...]:
-    """The einsums of a statement."""
-    return statement.body if isinstance(statement, Iteration) else (statement,)

@@ -20,6 +20,7 @@ from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.traverse import rename_ranks
 from tcomp.ir.walk import loads
@@ -181,10 +182,7 @@ def _renamed(group: Group, names: dict[str, str], taken: set[str]) -> Group:
     mapping = dict(names)
     for name in dict.fromkeys(r.name for e in group.members for r in e.ranks):
         if name not in mapping:
-            new = name
-            while new in taken or new in mapping.values():
-                new += "x"
-            mapping[name] = new
+            mapping[name] = first_free(lengthened(name), taken, mapping.values())
     return replace(
         group,
         members=tuple(rename_ranks(e, mapping) for e in group.members),

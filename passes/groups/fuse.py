@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.expressions import Load
-from tcomp.ir.traverse import rename_ranks
+from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.ir.walk import loads
 from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.einsums.rebuild import count_readers, statement_einsums
+from tcomp.passes.einsums.rebuild import count_readers
 from tcomp.passes.groups.iteration import is_held, merge_maps, scan_group
 
 LARGEST_GROUP = 48

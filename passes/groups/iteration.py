@@ -13,11 +13,11 @@ finds them where this one left them, and only Y leaves the kernel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum, Iteration, Rank, Symbol
 from tcomp.ir.expressions import ONE, Expr, Load, as_index
-from tcomp.ir.traverse import rename_ranks
+from tcomp.ir.names import counted, take
+from tcomp.ir.traverse import map_values, rename_ranks
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute
 from tcomp.passes.einsums.facts import cost
 from tcomp.passes.einsums.group import Group
@@ -47,8 +47,7 @@ def scan_group(iteration: Iteration, symbols: Iterable[Symbol] = ()) -> Group:
             root = classes.get((number, rank.name))
             name = shared.get(root) if root is not None else None
             if name is None:
-                name = _unique(rank.name, taken)
-                taken.add(name)
+                name = take(counted(rank.name, "_"), taken)
                 if root is not None:
                     shared[root] = name
             mapping[rank.name] = name
@@ -56,14 +55,6 @@ def scan_group(iteration: Iteration, symbols: Iterable[Symbol] = ()) -> Group:
     members = tuple(rename_ranks(e, m) for e, m in zip(iteration.body, mappings))
     outer = tuple(r for r in members[0].free if r.name != t and all(r in e.free for e in members) and r.name in shared.values())
     return Group("scan", members, outer, iterative=iteration.rank)
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    count, result = 1, name
-    while result in taken:
-        count += 1
-        result = f"{name}_{count}"
-    return result
 
 
 def _find_classes(iteration: Iteration) -> dict[_Node, _Node]:
@@ -171,8 +162,7 @@ def _merge_into(
         merged.add(maker.name)
         return substitute(maker.expression, {str(s.as_variable): i for s, i in zip(maker.index, load.index)})
 
-    where = None if einsum.where is None else map_loads(einsum.where, read)
-    return replace(einsum, expression=map_loads(einsum.expression, read), where=where)
+    return map_values(einsum, lambda value: map_loads(value, read))
 
 
 def updates_in_place(members: tuple[Einsum, ...], einsum: Einsum, iterative: str) -> bool:

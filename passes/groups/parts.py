@@ -24,7 +24,9 @@ from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.expressions import Expr, Index, Load, apply, as_index
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.names import fresh
 from tcomp.ir.target import Gpu
+from tcomp.ir.traverse import map_values
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute, substitute_index
 from tcomp.passes.cost.gpu import Problem, choose_tiles, cycles
 from tcomp.passes.cost.sizes import typical
@@ -111,8 +113,7 @@ def _only_reduction(group: Group) -> Einsum | None:
         made = before.get(load.tensor)
         return load if made is None else map_loads(made.expression, read)
 
-    where = None if root.where is None else map_loads(root.where, read)
-    return replace(root, expression=map_loads(root.expression, read), where=where)
+    return map_values(root, lambda part: map_loads(part, read))
 
 
 def _split(group: Group, einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list[Group]:
@@ -190,15 +191,13 @@ def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list
     name = fresh(f"{einsum.name}.part", taken)
     wide = compute_dtype(einsum.dtype)
     reduced = tuple(Rank(r.name, length) if r == rank else r for r in einsum.reduced)
-    parts = Einsum(
-        ((name, wide),),
-        (as_index(part), *(substitute_index(i, place) for i in einsum.index)),
-        (as_index(count), *einsum.shape),
-        substitute(einsum.expression, place),
-        einsum.reduce,
-        reduced,
-        None if einsum.where is None else substitute(einsum.where, place),
-        source=einsum.source,
+    parts = replace(
+        map_values(einsum, lambda value: substitute(value, place)),
+        targets=((name, wide),),
+        index=(as_index(part), *(substitute_index(i, place) for i in einsum.index)),
+        shape=(as_index(count), *einsum.shape),
+        reduced=reduced,
+        initial=None,
     )
     free: tuple[Index, ...] = tuple(as_index(rank.name) for rank in einsum.slot_ranks)
     if einsum.initial is None:
@@ -218,13 +217,3 @@ def _join(einsum: Einsum, total: Expr) -> Expr:
     operator = MONOIDS[einsum.reduce].operator
     assert operator is not None
     return apply(operator, einsum.initial, total)
-
-
-def fresh(base: str, taken: set[str]) -> str:
-    """A name that is not taken yet; it is from now on."""
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}{count}"
-    taken.add(name)
-    return name

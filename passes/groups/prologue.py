@@ -19,13 +19,13 @@ from math import prod
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import Expr, Load
 from tcomp.ir.index import is_data
-from tcomp.ir.traverse import rename_ranks
+from tcomp.ir.names import first_free, lengthened
+from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.ir.walk import loads, map_load_indices, map_loads, substitute
 from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.facts import cost, static_tensors
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.einsums.rebuild import statement_einsums
 
 MOST_COST = 48
 """Arithmetic of one expanded weight, in instructions: more would outlast the memory traffic it saves."""
@@ -108,14 +108,7 @@ def _attach(group: Group, prologues: Mapping[str, Einsum]) -> Group:
 
 def _unnamed(einsum: Einsum, taken: set[str]) -> Einsum:
     """The map over ranks that have none of the names which they will be given."""
-    names: dict[str, str] = {}
-    for slot in einsum.index:
-        name = str(slot.as_variable)
-        new = name
-        while new in taken:
-            new += "x"
-        names[name] = new
-    return rename_ranks(einsum, names)
+    return rename_ranks(einsum, {rank.name: first_free(lengthened(rank.name), taken) for rank in einsum.free})
 
 
 def without(cascade: Cascade, prologues: Mapping[str, Einsum]) -> Cascade:

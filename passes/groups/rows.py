@@ -28,10 +28,12 @@ from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype, f64
 from tcomp.ir.expressions import Cast, Expr, Index, Load, apply, as_index
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.names import fresh
+from tcomp.ir.traverse import map_values
 from tcomp.ir.walk import map_load_indices, map_loads, substitute
 from tcomp.passes.einsums.facts import is_long_sum
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.groups.parts import fresh, walks_rows
+from tcomp.passes.groups.parts import walks_rows
 
 MOST_INSTANCES = 32
 """Instances of a nest, its parts included: enough for the threads of one machine, few enough to fold quickly."""
@@ -178,11 +180,8 @@ class _Split:
             made = self.maps.get(load.tensor)
             return load if made is None else map_loads(made.expression, read)
 
-        value = map_loads(einsum.expression, read)
-        where = None if einsum.where is None else map_loads(einsum.where, read)
-        if not is_long_sum(einsum):
-            return replace(einsum, targets=((einsum.name, compute_dtype(einsum.dtype)),), expression=value, where=where)
-        return replace(einsum, targets=((einsum.name, f64),), expression=value, where=where)
+        dtype = f64 if is_long_sum(einsum) else compute_dtype(einsum.dtype)
+        return replace(map_values(einsum, lambda value: map_loads(value, read)), targets=((einsum.name, dtype),))
 
     def _make_part(self, einsum: Einsum, start: Index, length: Index, suffix: str) -> Einsum:
         """The reduction of a stretch of the row; one that starts at the number of a part makes all parts."""
@@ -190,13 +189,11 @@ class _Split:
         place = {name: start + as_index(name)}
         is_many = suffix == "part"
         return replace(
-            einsum,
+            map_values(einsum, lambda value: substitute(value, place)),
             targets=((fresh(f"{einsum.name}.{suffix}", self.taken), einsum.dtype),),
             index=(*((as_index(self.part.name),) if is_many else ()), *einsum.index),
             shape=(*((self.part.extent,) if is_many else ()), *einsum.shape),
-            expression=substitute(einsum.expression, place),
             reduced=tuple(Rank(r.name, length) if r.name == name else r for r in einsum.reduced),
-            where=None if einsum.where is None else substitute(einsum.where, place),
         )
 
     def _fold(self, old: Einsum, part: Einsum, rest: Einsum | None) -> list[Einsum]:

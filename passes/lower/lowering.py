@@ -10,6 +10,7 @@ from tcomp.ir.cascade import Einsum, Rank, Symbol
 from tcomp.ir.dtypes import DType, i64
 from tcomp.ir.expressions import ZERO, Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.index import Bounds, simplify_index, simplify_indices
+from tcomp.ir.names import counted, first_free
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
 from tcomp.ir.walk import index_variables, map_load_indices, map_loads, substitute, substitute_index, variables, walk
@@ -155,12 +156,13 @@ class Lowering:
 
         return map_loads(expression, read)
 
+    def condition(self, einsum: Einsum) -> Expr | None:
+        """Where a reduction folds a point, as `expression` gives it; None if everywhere."""
+        return None if einsum.where is None else self.expression(einsum.where)
+
     def fresh(self, base: str) -> str:
         """A name not used in this kernel yet."""
-        name, count = base, 1
-        while name in self.names or name in self.bound.operands:
-            count += 1
-            name = f"{base}_{count}"
+        name = first_free(counted(base, "_"), self.names, self.bound.operands)
         self.names.add(name)
         return name
 

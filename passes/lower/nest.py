@@ -265,7 +265,7 @@ def _lower_reduction(
     partial = Block(name, dtype, bare(inner_axes))
     index = tuple(as_index(a.name) for a in inner_axes)
     value = lowering.expression(einsum.expression)
-    where = None if einsum.where is None else lowering.expression(einsum.where)
+    where = lowering.condition(einsum)
     begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, dtype) if cut else identity_of(einsum)[0])
     stages.inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
     if cut:

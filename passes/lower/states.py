@@ -38,7 +38,7 @@ def lower_states(
     lifted = monoid.lift(einsum.expression, position, einsum.dtype)
     element = [Block(lowering.fresh("element"), t, bare(points)) for t in dtypes]
     merged = [Block(lowering.fresh("merged"), t, bare(points)) for t in dtypes]
-    where = None if einsum.where is None else lowering.expression(einsum.where)
+    where = lowering.condition(einsum)
     for block, identity in zip(state, monoid.identity(einsum.dtype)):
         before += [block, Assign(block.name, index, bare(points), identity)]
     for block, value in zip(element, lifted):

@@ -12,6 +12,7 @@ from math import prod
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import DType, f32
 from tcomp.ir.expressions import Load
+from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import KernelSchedule
 from tcomp.ir.target import Gpu
@@ -79,9 +80,7 @@ def _head(group: Group, ranks: tuple[Rank, ...]) -> str:
     """The rank that stands for all: the only one, or the one that joins them, which has a name of its own."""
     name = "_".join(r.name for r in ranks)
     taken = {r.name for e in group.members for r in e.ranks} if len(ranks) > 1 else set()
-    while name in taken:
-        name += "x"
-    return name
+    return first_free(lengthened(name), taken)
 
 
 def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...]:

@@ -13,6 +13,7 @@ from tcomp.ir.dtypes import DTYPES, DType, boolean, compute_dtype, f32, i64
 from tcomp.ir.expressions import Expr, Index, Load, Number, as_index
 from tcomp.ir.index import Bounds, simplify_index, simplify_indices
 from tcomp.ir.monoids import MONOIDS
+from tcomp.ir.names import counted, first_free
 from tcomp.lowerings.scalars import Scalar, literal, ordinal
 from tcomp.torch_types import TORCH_DTYPES, Symbols, dtype_of
 
@@ -70,9 +71,7 @@ class Program:
 
     def fresh(self, wanted: str) -> str:
         """A tensor name not used yet, `wanted` if that is free."""
-        name, count = wanted, 1
-        while name in self.names or name in RESERVED:
-            name, count = f"{wanted}_{count}", count + 1
+        name = first_free(counted(wanted, "_", start=1), self.names, RESERVED)
         self.names.add(name)
         return name
 

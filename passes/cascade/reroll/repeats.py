@@ -10,12 +10,13 @@ What may differ between copies is taken out of an einsum by `trace`, in the orde
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index
+from tcomp.ir.traverse import map_values
 
 FEWEST_COPIES = 4
 """Copies worth rolling up; fewer are as good as they stand."""
@@ -114,9 +115,7 @@ def _trace(expression: Expr, fixed: Collection[str], key: list[object], holes: l
 def fill_einsum(einsum: Einsum, fixed: Collection[str], fillings: Iterable[Filling]) -> Einsum:
     """Put other names and indices where `trace_einsum` took them out."""
     source = iter(fillings)
-    expression = fill_expression(einsum.expression, source, fixed)
-    where = None if einsum.where is None else fill_expression(einsum.where, source, fixed)
-    return replace(einsum, expression=expression, where=where)
+    return map_values(einsum, lambda value: fill_expression(value, source, fixed))
 
 
 def fill_expression(expression: Expr, fillings: Iterator[Filling], fixed: Collection[str] = ()) -> Expr:

@@ -27,13 +27,13 @@ from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
 from tcomp.ir.expressions import Expr, Index, Load, as_index
-from tcomp.ir.traverse import map_einsum
+from tcomp.ir.names import counted, first_free, numbered, take
+from tcomp.ir.traverse import map_einsum, statement_einsums
 from tcomp.ir.walk import map_load_indices, map_loads, variables
 from tcomp.passes.cascade.reroll.body import Body, Column, Producer, roll_body
 from tcomp.passes.cascade.reroll.repeats import FEWEST_ALIKE, FEWEST_COPIES, Stretch, Trace, find_stretches, trace_einsum
 from tcomp.passes.cascade.reroll.selects import join_selects
 from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.rebuild import statement_einsums
 
 LARGEST_STEP = 1 << 18
 """Elements of a tensor that copies make apart from one another and a loop would keep for all of them at once: larger ones fill a
@@ -196,7 +196,7 @@ class _Roller:
         second = zip(einsums[period:], self.traces[start + period :], phase.holes)
         columns = tuple(Column(einsum, trace, holes) for einsum, trace, holes in second if trace is not None)
         rank = Rank(self._free_rank(einsums[: 2 * period]), as_index((stop - start) // period))
-        names = tuple(tuple(self._fresh(name) for name, _ in e.targets) for e in einsums[:period])
+        names = tuple(tuple(take(numbered(name, start=0), self.names) for name, _ in e.targets) for e in einsums[:period])
         body = Body(columns, phase.carried, tuple(einsums[:period]), rank, names)
         loop = roll_body(body, self.shapes, self.fixed)
         if loop is None or any(isinstance(s, Einsum) and _step_size(s, rank) > LARGEST_STEP for s in loop.statements):
@@ -227,23 +227,13 @@ class _Roller:
     def _owner(self, name: str) -> int:
         return self.owners[name][0] if name in self.owners else -1
 
-    def _fresh(self, name: str) -> str:
-        count = 0
-        while f"{name}.{count}" in self.names:
-            count += 1
-        self.names.add(f"{name}.{count}")
-        return f"{name}.{count}"
-
     def _free_rank(self, einsums: list[Einsum]) -> str:
         """A name that no rank of the copies and no symbol has."""
         taken = {s.name for s in self.cascade.symbols}
         for einsum in einsums:
             taken.update(r.name for r in einsum.ranks)
             taken |= variables(einsum.expression)
-        count = 0
-        while (name := f"t{count or ''}") in taken:
-            count += 1
-        return name
+        return first_free(counted("t", start=1), taken)
 
     def _rewritten(self) -> Cascade:
         """The cascade with loops in place of copies, and readers of the copies' tensors reading the loops'."""

@@ -74,7 +74,7 @@ def _lower_reduction(
         return
     dtype = accumulator_dtype(einsum)
     value = lowering.expression(einsum.expression)
-    where = None if einsum.where is None else lowering.expression(einsum.where)
+    where = lowering.condition(einsum)
     total = lowering.block(einsum, dtype, outer)
     held = lowering.blocks[einsum.name]
     body += [total, Assign(total.name, held.index, outer, value, reduce=einsum.reduce, reduced=lanes, where=where)]

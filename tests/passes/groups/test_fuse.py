@@ -5,9 +5,8 @@ from hypothesis import given, settings
 
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.ir.traverse import rename_ranks
+from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.einsums.rebuild import statement_einsums
 from tcomp.passes.groups.fuse import LARGEST_GROUP, fuse
 from tests.cascade_strategies import programs
 
