@@ -6,14 +6,13 @@ floats are computed in f32 and narrow integers in i32; a value of theirs may be 
 
 from __future__ import annotations
 
-import math
-import struct
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tcomp.codegen.c.tree import CExpression, Convert, Float, Integer, Name, Subscript, Unary, call
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import Unsupported
+from tcomp.ir.evaluate.arrays import round_number
 from tcomp.ir.expressions import Number
 
 Kind = Literal["f32", "f64", "i32", "i64", "bool"]
@@ -102,22 +101,6 @@ def literal(number: Number, dtype: DType) -> Value:
             return Value(Integer(int(bool(number))), dtype, False)
         case _:
             return Value(Integer(int(number)), dtype, False)
-
-
-def round_number(number: float, dtype: DType) -> float:
-    """Round to a narrow float, to nearest even; other dtypes leave it as it is."""
-    if math.isnan(number) or math.isinf(number):
-        return number
-    try:
-        if dtype.name == "f16":
-            return float(struct.unpack("e", struct.pack("e", number))[0])
-        if dtype.name == "bf16":
-            (bits,) = struct.unpack("I", struct.pack("f", number))
-            bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-            return float(struct.unpack("f", struct.pack("I", bits))[0])
-    except OverflowError:
-        return math.copysign(math.inf, number)
-    return number
 
 
 def broadcast(value: Value) -> Value:

@@ -6,7 +6,6 @@ if their bits were integers, spreads the truth of a comparison as a number, and 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
@@ -15,10 +14,12 @@ from typing import Any
 import numpy
 from triton.runtime.interpreter import InterpretedFunction, ReduceOps, ScanOps, TensorHandle, interpreter_builder
 
-from tcomp.ir.dtypes import DType, bf16, e4m3, e5m2, f16, f32, f64
-from tcomp.ir.evaluate.arrays import Array, round_float
+from tcomp.codegen.triton.types import SPELLINGS
+from tcomp.ir.dtypes import DTYPES, f16, f64
+from tcomp.ir.evaluate import arrays
+from tcomp.ir.evaluate.arrays import Array
 
-FLOATS = {"fp64": f64, "fp32": f32, "fp16": f16, "bf16": bf16, "fp8e4nv": e4m3, "fp8e5": e5m2}
+FLOATS = {SPELLINGS[name].short: dtype for name, dtype in DTYPES.items() if dtype.is_float}
 """What Triton calls our floats."""
 
 
@@ -109,10 +110,7 @@ def _scan(operation: Any, inputs: tuple[Any, ...]) -> list[Any]:
 
 def decode(data: Array, dtype: Any) -> Array:
     """Floats as the interpreter holds them, in a type of numpy: bf16 and floats of 8 bits become f32."""
-    name = FLOATS[dtype.name]
-    if name == bf16:
-        return (data.astype(numpy.uint32) << 16).view(numpy.float32)
-    return _values_of(name)[data] if name.bits == 8 else data
+    return arrays.decode(data, FLOATS[dtype.name])
 
 
 def encode(data: Array, dtype: Any) -> Array:
@@ -120,27 +118,5 @@ def encode(data: Array, dtype: Any) -> Array:
     name = FLOATS[dtype.name]
     if name.bits >= 32:
         return data.astype(numpy.float64 if name == f64 else numpy.float32)
-    rounded = round_float(data.astype(numpy.float32), name)
-    if name == f16:
-        return rounded
-    if name == bf16:
-        return (rounded.view(numpy.uint32) >> 16).astype(numpy.uint16)
-    # NaN has the code after all numbers; infinity, where there is one, that of the number after the largest.
-    numbers = _values_of(name)[: 127 if name == e4m3 else 125]
-    positive = numpy.where(numpy.isnan(rounded), numpy.inf, abs(rounded))
-    codes = numpy.where(numpy.isnan(rounded), 127, numpy.searchsorted(numbers, positive))
-    return numpy.asarray(codes + 128 * numpy.signbit(rounded)).astype(numpy.uint8)
-
-
-@functools.cache
-def _values_of(dtype: DType) -> Array:
-    """What each of the 256 codes of a float of 8 bits means."""
-    bias = 2 ** (6 - dtype.mantissa) - 1
-    codes = numpy.arange(128)
-    exponent, fraction = codes >> dtype.mantissa, (codes % 2**dtype.mantissa) / 2**dtype.mantissa
-    values = numpy.where(exponent == 0, fraction * 2.0 ** (1 - bias), (1 + fraction) * 2.0 ** (exponent - bias))
-    if dtype == e4m3:
-        values[127] = numpy.nan
-    else:
-        values[124:] = [numpy.inf, numpy.nan, numpy.nan, numpy.nan]
-    return numpy.concatenate([values, -values]).astype(numpy.float32)
+    rounded = numpy.ascontiguousarray(arrays.round_float(data.astype(numpy.float32), name))
+    return rounded if name == f16 else arrays.encode(rounded.reshape(-1), name).view(f"u{name.bytes}").reshape(rounded.shape)

@@ -28,7 +28,7 @@ from tcomp.codegen.triton.printer import print_triton
 from tcomp.codegen.triton.scope import State
 from tcomp.codegen.triton.sources import find_functions, support_functions
 from tcomp.codegen.triton.tree import Binary, Comment, Function, Literal, Name, Parameter, Set, add, call
-from tcomp.codegen.triton.types import POINTER_TYPES, Value
+from tcomp.codegen.triton.types import SPELLINGS, Value
 from tcomp.ir.dtypes import i32, i64
 from tcomp.ir.expressions import ZERO, print_index
 from tcomp.ir.index import Bounds
@@ -95,7 +95,7 @@ def _kernel_function(kernel: Kernel, options: TritonOptions) -> tuple[Function, 
     prepared = prepare_kernel(kernel)
     state = State(names, bounds, plan_padding(prepared), checks)
     parameters = [Parameter(pointers[a.name], f"{a.role} {_describe(a)}") for a in kernel.arguments]
-    types = [TritonParameter(pointers[a.name], POINTER_TYPES[a.dtype.name]) for a in kernel.arguments]
+    types = [TritonParameter(pointers[a.name], f"*{SPELLINGS[a.dtype.name].short}") for a in kernel.arguments]
     for argument in kernel.arguments:
         state.declare(argument, pointers[argument.name])
     for symbol in kernel.symbols:

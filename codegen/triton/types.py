@@ -7,25 +7,33 @@ from dataclasses import dataclass, replace
 
 from tcomp.codegen.triton.tree import Binary, Literal, Name, TExpression, To, Tuple, call
 from tcomp.ir.dtypes import DType, f32, i32
+from tcomp.ir.evaluate.arrays import round_number
 from tcomp.ir.expressions import Number
 
-TRITON_TYPES = {
-    "f64": "tl.float64", "f32": "tl.float32", "f16": "tl.float16", "bf16": "tl.bfloat16", "e4m3": "tl.float8e4nv",
-    "e5m2": "tl.float8e5", "i64": "tl.int64", "i32": "tl.int32", "i16": "tl.int16", "i8": "tl.int8", "u8": "tl.uint8",
-    "bool": "tl.int1",
-}  # fmt: skip
 
-POINTER_TYPES = {
-    "f64": "*fp64", "f32": "*fp32", "f16": "*fp16", "bf16": "*bf16", "e4m3": "*fp8e4nv", "e5m2": "*fp8e5", "i64": "*i64",
-    "i32": "*i32", "i16": "*i16", "i8": "*i8", "u8": "*u8", "bool": "*i1",
-}  # fmt: skip
-"""What a signature calls a pointer to each element type."""
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """What Triton calls an element type: in kernels, and in signatures, where a pointer to it has a star before."""
 
-RANGES = {
-    "f16": (65504.0, -14, math.inf), "bf16": ((2 - 2.0**-7) * 2.0**127, -126, math.inf), "e4m3": (448.0, -6, 448.0),
-    "e5m2": (57344.0, -14, math.inf),
-}  # fmt: skip
-"""The largest number of a narrow float, its lowest exponent, and what stands for numbers beyond."""
+    name: str
+    short: str
+
+
+SPELLINGS = {
+    "f64": Spelling("tl.float64", "fp64"),
+    "f32": Spelling("tl.float32", "fp32"),
+    "f16": Spelling("tl.float16", "fp16"),
+    "bf16": Spelling("tl.bfloat16", "bf16"),
+    "e4m3": Spelling("tl.float8e4nv", "fp8e4nv"),
+    "e5m2": Spelling("tl.float8e5", "fp8e5"),
+    "i64": Spelling("tl.int64", "i64"),
+    "i32": Spelling("tl.int32", "i32"),
+    "i16": Spelling("tl.int16", "i16"),
+    "i8": Spelling("tl.int8", "i8"),
+    "u8": Spelling("tl.uint8", "u8"),
+    "bool": Spelling("tl.int1", "i1"),
+}
+"""One row an element type, all that this generator says of them by name."""
 
 SMALLEST_NORMAL, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
@@ -48,25 +56,14 @@ class Value:
 
 def triton_type(dtype: DType) -> Name:
     """The spelling of an element type."""
-    return Name(TRITON_TYPES[dtype.name])
+    return Name(SPELLINGS[dtype.name].name)
 
 
 def literal(number: Number, dtype: DType) -> Value:
     """A literal, rounded to its dtype if that is a narrow float."""
     if dtype.is_float:
-        return Value(Literal(_round_number(float(number), dtype)), dtype, is_literal=True)
+        return Value(Literal(round_number(float(number), dtype)), dtype, is_literal=True)
     return Value(Literal(bool(number) if dtype.kind == "bool" else int(number)), dtype, is_literal=True)
-
-
-def _round_number(number: float, dtype: DType) -> float:
-    if dtype.bits >= 32 or number == 0 or math.isnan(number):
-        return number
-    largest, lowest, beyond = RANGES[dtype.name]
-    if math.isfinite(number):
-        exponent = max(math.frexp(number)[1] - 1, lowest)
-        step = 2.0 ** (exponent - dtype.mantissa)
-        number = round(number / step) * step
-    return number if abs(number) <= largest else math.copysign(beyond, number)
 
 
 def settle(value: Value) -> Value:
@@ -121,7 +118,7 @@ def retype(value: Value, dtype: DType) -> Value:
 
 def _to(value: Value, code: TExpression, dtype: DType) -> TExpression:
     """A conversion; the interpreter's loop variables are integers of Python, which have no methods."""
-    return To(code, TRITON_TYPES[dtype.name]) if value.axes else call("tl.cast", code, triton_type(dtype))
+    return To(code, SPELLINGS[dtype.name].name) if value.axes else call("tl.cast", code, triton_type(dtype))
 
 
 def _narrow(code: TExpression, value: Value, dtype: DType) -> TExpression:

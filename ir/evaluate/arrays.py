@@ -1,16 +1,17 @@
 """How numpy arrays hold each element type, and the conversions between them.
 
-bf16, e4m3 and e5m2 have no numpy type: float32 arrays hold them, every element rounded to the type. The float64 oracle holds
-every float as float64 and rounds nothing.
+bf16, e4m3 and e5m2 are no types of numpy's own: float32 arrays hold them, every element rounded to the type; `ml_dtypes` knows how,
+and what their bytes are. The float64 oracle holds every float as float64 and rounds nothing.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import ml_dtypes
 import numpy
 
-from tcomp.ir.dtypes import DType
+from tcomp.ir.dtypes import DType, e4m3
 
 Array: TypeAlias = numpy.ndarray[Any, Any]
 
@@ -28,6 +29,10 @@ _STORAGE = {
     "u8": numpy.uint8,
     "bool": numpy.bool_,
 }
+
+_NARROW = {"bf16": ml_dtypes.bfloat16, "e4m3": ml_dtypes.float8_e4m3fn, "e5m2": ml_dtypes.float8_e5m2}
+
+LARGEST_E4M3 = 448.0
 
 
 def storage(dtype: DType, float64: bool = False) -> numpy.dtype[Any]:
@@ -57,27 +62,36 @@ def convert(array: Array, source: DType, target: DType, float64: bool = False) -
 
 def round_float(array: Array, dtype: DType) -> Array:
     """Round float32 elements to the narrow float `dtype`, to nearest even; f32 and f64 are returned as they are."""
-    match dtype.name:
-        case "f16":
-            with numpy.errstate(over="ignore", under="ignore"):
-                return array.astype(numpy.float16)
-        case "bf16":
-            bits = array.astype(numpy.float32, copy=False).view(numpy.uint32)
-            rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) & 0xFFFF0000
-            return numpy.where(numpy.isnan(array), numpy.float32(numpy.nan), rounded.astype(numpy.uint32).view(numpy.float32))
-        case "e4m3":
-            return _round_to_grid(array, mantissa=3, lowest_exponent=-6, largest=448.0, beyond=448.0)
-        case "e5m2":
-            return _round_to_grid(array, mantissa=2, lowest_exponent=-14, largest=57344.0, beyond=numpy.inf)
-        case _:
-            return array
+    if not dtype.is_float or dtype.bits >= 32:
+        return array
+    with numpy.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return _saturated(array, dtype).astype(_memory(dtype)).astype(storage(dtype))
 
 
-def _round_to_grid(array: Array, mantissa: int, lowest_exponent: int, largest: float, beyond: float) -> Array:
-    wide = array.astype(numpy.float64)
-    finite = numpy.isfinite(wide)
-    exponent = numpy.frexp(numpy.where(finite, wide, 0.0))[1] - 1
-    step = numpy.ldexp(1.0, numpy.maximum(exponent, lowest_exponent) - mantissa)
-    rounded = numpy.where(finite, numpy.rint(wide / step) * step, wide)
-    too_large = numpy.abs(rounded) > largest  # false for NaN, which stays
-    return numpy.where(too_large, numpy.copysign(beyond, wide), rounded).astype(numpy.float32)
+def round_number(number: float, dtype: DType) -> float:
+    """Round one number to a narrow float, through f32 as all conversions go; other types leave it as it is."""
+    if not dtype.is_float or dtype.bits >= 32:
+        return number
+    with numpy.errstate(over="ignore"):
+        return float(round_float(numpy.asarray(number, numpy.float32), dtype))
+
+
+def encode(array: Array, dtype: DType) -> Array:
+    """The bytes of elements, which are values of their type; of one axis."""
+    return array.astype(_memory(dtype)).view(numpy.uint8)
+
+
+def decode(data: Array, dtype: DType) -> Array:
+    """Elements, as `storage` holds them, from their bytes."""
+    return data.view(_memory(dtype)).astype(storage(dtype))
+
+
+def _memory(dtype: DType) -> numpy.dtype[Any]:
+    """The numpy dtype whose elements have the bytes of `dtype`."""
+    found: numpy.dtype[Any] = numpy.dtype(_NARROW.get(dtype.name, _STORAGE[dtype.name]))
+    return found
+
+
+def _saturated(array: Array, dtype: DType) -> Array:
+    """What is too large for e4m3 has its largest number; NaN stays."""
+    return numpy.clip(array, -LARGEST_E4M3, LARGEST_E4M3) if dtype == e4m3 else array

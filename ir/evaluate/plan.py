@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 import numpy
 
-from tcomp.ir.dtypes import DType, bf16, e4m3, e5m2
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.evaluate.arrays import Array, storage
+from tcomp.ir.evaluate.arrays import Array, decode, encode
 from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.expressions import Index
 from tcomp.ir.expressions import as_index as number
@@ -47,13 +46,13 @@ def evaluate_plan(
                     f"{argument.name} takes bytes {start} to {start + size} of {place.base}, which has {base.size}",
                     where=f"step of {step.kernel}",
                 )
-            arrays[argument.name] = _decode(base[start : start + size], argument.dtype)
+            arrays[argument.name] = decode(base[start : start + size], argument.dtype)
         used = {symbol.name: values[symbol.name] for symbol in kernel.symbols}
         evaluate_kernel(kernel, arrays, used)
         for argument, place in zip(kernel.arguments, step.places):
             if argument.role != "in":
                 start = _value(place.offset, values)
-                data = _encode(arrays[argument.name], argument.dtype)
+                data = encode(arrays[argument.name], argument.dtype)
                 memory[place.base][start : start + data.size] = data
 
 
@@ -67,46 +66,3 @@ def _reach(argument: Argument, symbols: Mapping[str, int]) -> int:
     """Bytes from the first element of an argument to the end of its last."""
     shape, strides = ([number(_value(size, symbols)) for size in sizes] for sizes in (argument.shape, argument.strides))
     return span_bytes(argument.dtype, shape, strides).constant
-
-
-_FIELDS = {bf16: (8, 7, 127), e4m3: (4, 3, 7), e5m2: (5, 2, 15)}
-"""Types that numpy lacks: bits of exponent and mantissa, and the exponent's bias."""
-
-
-def _decode(data: Array, dtype: DType) -> Array:
-    """Elements from bytes, as the evaluator holds them."""
-    if dtype == bf16:
-        return (data.view(numpy.uint16).astype(numpy.uint32) << 16).view(numpy.float32)
-    if dtype in _FIELDS:
-        return _small_floats(dtype)[data]
-    return data.view(storage(dtype)).copy()
-
-
-def _encode(values: Array, dtype: DType) -> Array:
-    """Bytes from elements."""
-    if dtype == bf16:
-        return (values.view(numpy.uint32) >> 16).astype(numpy.uint16).view(numpy.uint8)
-    if dtype in _FIELDS:
-        table = _small_floats(dtype)
-        # Elements are values of the type, so each is in the table; zeros and NaN are told apart by their bits.
-        codes = {value.tobytes(): code for code, value in enumerate(table) if value == value}
-        nan = int(numpy.flatnonzero(numpy.isnan(table))[0])
-        return numpy.array([codes.get(value.tobytes(), nan) for value in values], numpy.uint8)
-    return values.view(numpy.uint8)
-
-
-def _small_floats(dtype: DType) -> Array:
-    """The value of each of the 256 bytes of a type."""
-    exponent_bits, mantissa_bits, bias = _FIELDS[dtype]
-    codes = numpy.arange(256)
-    sign = numpy.where(codes >> 7, -1.0, 1.0)
-    exponent = (codes >> mantissa_bits) & (2**exponent_bits - 1)
-    mantissa = codes & (2**mantissa_bits - 1)
-    normal = (1 + mantissa / 2**mantissa_bits) * 2.0 ** (exponent - bias)
-    values: Array = sign * numpy.where(exponent == 0, mantissa / 2**mantissa_bits * 2.0 ** (1 - bias), normal)
-    top = exponent == 2**exponent_bits - 1
-    if dtype == e4m3:
-        values[top & (mantissa == 2**mantissa_bits - 1)] = numpy.nan
-    else:
-        values[top] = numpy.where(mantissa[top] == 0, sign[top] * numpy.inf, numpy.nan)
-    return numpy.asarray(values, numpy.float32)

@@ -5,7 +5,7 @@ import pytest
 
 from tcomp.codegen.triton.printer import print_triton_expression
 from tcomp.codegen.triton.tree import Name
-from tcomp.codegen.triton.types import POINTER_TYPES, TRITON_TYPES, Value, convert, literal, operand, retype, settle
+from tcomp.codegen.triton.types import SPELLINGS, Value, convert, literal, operand, retype, settle
 from tcomp.ir.dtypes import DTYPES, bf16, boolean, e4m3, e5m2, f16, f32, f64, i8, i32, i64
 from tcomp.ir.evaluate.expressions import make_array
 
@@ -19,7 +19,7 @@ def tensor(dtype):
 
 
 def test_every_dtype_has_its_names():
-    assert set(TRITON_TYPES) == set(POINTER_TYPES) == set(DTYPES)
+    assert set(SPELLINGS) == set(DTYPES)
 
 
 @pytest.mark.parametrize("dtype", [f16, bf16, e4m3, e5m2], ids=str)
