@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tcomp.codegen.c.tree import Binary, CExpression, Conditional, Unary, call
 from tcomp.codegen.c.types import Value, broadcast, convert, is_narrow, literal, settle, suffix_of
@@ -10,15 +10,47 @@ from tcomp.ir.dtypes import DType, boolean, compute_dtype
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import OPERATORS
 
-FUNCTION_NAMES = {
-    "maximum": "max", "minimum": "min", "floordiv": "floor_divide", "truncdiv": "trunc_divide", "mod": "remainder",
-}  # fmt: skip
-"""Support functions that are not named like their operator."""
 
-SHIFTS = {"shl": "<<", "shr": ">>"}
-MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
-EXACT = frozenset({"select", "maximum", "minimum", "copysign", "sign", "and", "or", "xor", "shr"})
-"""Operators whose result on a narrow type is of that type without rounding or wrapping."""
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How C spells an operator, where its name and its row in `tcomp.ir.operators` do not tell."""
+
+    function: str = ""
+    """The support function that computes it, if that is not named like it."""
+    infix: str = ""
+    mirrored: str = ""
+    """What compares lanes of truths, of which a true one is -1, so that order is turned around."""
+    boolean: str = ""
+    """What it is among truths: the larger of two is their disjunction."""
+    is_exact: bool = False
+    """Whether its result on a narrow type is of that type without rounding or wrapping."""
+    is_exact_for_floats: bool = False
+
+
+_PLAIN = Spelling()
+
+SPELLINGS: dict[str, Spelling] = {
+    "maximum": Spelling("max", boolean="or", is_exact=True),
+    "minimum": Spelling("min", boolean="and", is_exact=True),
+    "floordiv": Spelling("floor_divide"),
+    "truncdiv": Spelling("trunc_divide"),
+    "mod": Spelling("remainder"),
+    "shl": Spelling(infix="<<"),
+    "shr": Spelling(infix=">>", is_exact=True),
+    "lt": Spelling(mirrored="gt"),
+    "le": Spelling(mirrored="ge"),
+    "gt": Spelling(mirrored="lt"),
+    "ge": Spelling(mirrored="le"),
+    "select": Spelling(is_exact=True),
+    "copysign": Spelling(is_exact=True),
+    "sign": Spelling(is_exact=True),
+    "and": Spelling(is_exact=True),
+    "or": Spelling(is_exact=True),
+    "xor": Spelling(is_exact=True),
+    "neg": Spelling(is_exact_for_floats=True),
+    "abs": Spelling(is_exact_for_floats=True),
+}
+"""One row an operator; those without are support functions of their own name, or infix."""
 
 
 def apply_operator(name: str, arguments: list[Value]) -> Value:
@@ -27,7 +59,8 @@ def apply_operator(name: str, arguments: list[Value]) -> Value:
     row = OPERATORS[name]
     dtype = boolean if row.result == "bool" else arguments[-1].dtype
     is_vector = any(argument.is_vector for argument in arguments)
-    is_exact = name in EXACT or (name in ("neg", "abs") and dtype.is_float)
+    spelling = SPELLINGS.get(name, _PLAIN)
+    is_exact = spelling.is_exact or (spelling.is_exact_for_floats and dtype.is_float)
     weight = 1 + sum(argument.weight for argument in arguments)
     return Value(_code(name, arguments, is_vector), dtype, is_vector, is_narrow(dtype) and not is_exact, weight)
 
@@ -38,9 +71,8 @@ def _code(name: str, arguments: list[Value], is_vector: bool) -> CExpression:
     if name == "select":
         return _select(arguments)
     if is_bool:
-        # The larger of two truths is their disjunction.
-        name = {"maximum": "or", "minimum": "and"}.get(name, name)
-    row = OPERATORS[name]
+        name = SPELLINGS.get(name, _PLAIN).boolean or name
+    row, spelling = OPERATORS[name], SPELLINGS.get(name, _PLAIN)
     if name == "not":
         return Unary("!" if is_bool and not is_vector else "~", operand.code)
     if name == "neg":
@@ -51,15 +83,13 @@ def _code(name: str, arguments: list[Value], is_vector: bool) -> CExpression:
         if is_bool:
             arguments = _even(arguments)
         return Binary(row.infix, arguments[0].code, arguments[1].code)
-    if name in SHIFTS:
-        return Binary(SHIFTS[name], arguments[0].code, arguments[1].code)
-    if is_bool and is_vector:
-        # A true lane is -1, so order is turned around.
-        name = MIRRORED.get(name, name)
+    if spelling.infix:
+        return Binary(spelling.infix, arguments[0].code, arguments[1].code)
     arguments = _even(arguments)
     if name == "maximum" and arguments[1].code == _even([arguments[0], literal(0, operand.dtype)])[1].code:
         return call(f"tcomp_relu_{suffix_of(arguments[0])}", arguments[0].code)
-    return call(f"tcomp_{FUNCTION_NAMES.get(name, name)}_{suffix_of(arguments[0])}", *(a.code for a in arguments))
+    function = (is_bool and is_vector and spelling.mirrored) or spelling.function or name
+    return call(f"tcomp_{function}_{suffix_of(arguments[0])}", *(a.code for a in arguments))
 
 
 def _even(arguments: list[Value]) -> list[Value]:

@@ -6,7 +6,7 @@ Narrow floats are widened to f32, and the result is rounded to them again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tcomp.codegen.triton.tree import Binary, Literal, Name, TExpression, Unary, call
 from tcomp.codegen.triton.types import Value, convert, operand, settle
@@ -14,26 +14,6 @@ from tcomp.ir.dtypes import DType, boolean, compute_dtype, f32, i32
 from tcomp.ir.expressions import Constant
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.operators import OPERATORS
-
-BUILTINS = {
-    "exp": "tl.exp", "exp2": "tl.exp2", "log": "tl.log", "log2": "tl.log2", "sin": "tl.sin", "cos": "tl.cos", "rsqrt": "tl.rsqrt",
-    "floor": "tl.floor", "ceil": "tl.ceil", "erf": "tl.erf", "abs": "tl.abs",
-}  # fmt: skip
-"""Operators that a function of Triton computes as we mean them."""
-
-FUNCTIONS = {
-    "sign": "sign", "trunc": "trunc", "round": "round_half_even", "copysign": "copy_sign", "sigmoid": "sigmoid", "log10": "log10",
-    "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan", "atan2": "atan2", "sinh": "sinh", "cosh": "cosh", "asinh": "asinh",
-    "acosh": "acosh", "atanh": "atanh", "erfc": "erfc", "erfinv": "erfinv", "lgamma": "lgamma", "digamma": "digamma", "pow": "power",
-    "hypot": "hypot", "isnan": "is_nan", "mod": "float_remainder", "fmod": "float_modulus", "maximum": "maximum", "minimum": "minimum",
-}  # fmt: skip
-"""Operators on floats that are functions of the support files, for f32 and f64 alike."""
-
-BY_WIDTH = {"expm1": "expm1", "log1p": "log1p", "tanh": "tanh", "nextafter": "next_after"}
-"""Operators on floats that have one function for f64, and another for f32 whose name ends in `_single`."""
-
-BOOLEAN = {"maximum": "|", "minimum": "&", "and": "&", "or": "|", "xor": "^"}
-"""Operators on bools that join truths."""
 
 
 def apply_operator(name: str, arguments: list[Value]) -> Value:
@@ -59,15 +39,6 @@ def apply_operator(name: str, arguments: list[Value]) -> Value:
     return result if row.result == "bool" else convert(result, dtype)
 
 
-def _bare(value: Value) -> Value:
-    """A literal beside an infix operator takes the dtype of the other side."""
-    return value
-
-
-LITERALS: dict[str, Callable[[Value], Value]] = {"div": operand, "pow": settle}
-"""How operators that are functions for some dtypes take literals."""
-
-
 def _widen(value: Value, wide: DType) -> Value:
     return replace(value, dtype=wide) if value.is_literal else convert(value, wide)
 
@@ -76,21 +47,20 @@ def _code(name: str, arguments: list[Value], dtype: DType) -> TExpression:
     row = OPERATORS[name]
     if name == "select":
         return call("tl.where", *(operand(a).code for a in arguments))
-    special = SPECIAL.get(name)
-    code = None if special is None else special([LITERALS.get(name, _bare)(a).code for a in arguments], dtype)
-    if code is not None:
-        return code
-    if dtype.kind == "bool" and name in BOOLEAN:
-        return Binary(BOOLEAN[name], arguments[0].code, arguments[1].code)
+    spelling = SPELLINGS.get(name, _PLAIN)
+    special = None if spelling.special is None else spelling.special([spelling.literal(a).code for a in arguments], dtype)
+    if special is not None:
+        return special
+    if dtype.kind == "bool" and spelling.boolean:
+        return Binary(spelling.boolean, arguments[0].code, arguments[1].code)
     if dtype.kind == "bool" and row.result == "bool" and name not in ("eq", "ne"):
         arguments = [convert(a, i32) for a in arguments]
     if row.infix and row.arity == 2:
         return Binary(row.infix, arguments[0].code, arguments[1].code)
-    if dtype.is_int and name in ("maximum", "minimum"):
-        return call(f"tl.{name}", *(operand(a).code for a in arguments))
-    function = BUILTINS.get(name) or FUNCTIONS.get(name) or BY_WIDTH[name] + ("_single" if dtype == f32 else "")
-    takes_literals = name in ("maximum", "minimum")
-    return call(function, *(operand(a).code if takes_literals else settle(a).code for a in arguments))
+    if dtype.is_int and spelling.integers:
+        return call(spelling.integers, *(operand(a).code for a in arguments))
+    function = spelling.function + ("_single" if spelling.is_by_width and dtype == f32 else "")
+    return call(function, *((operand if spelling.integers else settle)(a).code for a in arguments))
 
 
 Special = Callable[[list[TExpression], DType], TExpression | None]
@@ -154,12 +124,89 @@ def _shift(operator: str) -> Special:
     return lambda parts, dtype: Binary(operator, parts[0], parts[1])
 
 
-SPECIAL: dict[str, Special] = {
-    "div": _divide, "reciprocal": _reciprocal, "sqrt": _square_root, "neg": _negate, "not": _invert, "sign": _sign,
-    "floordiv": _floor_divide, "truncdiv": _truncating_divide, "mod": _modulo, "fmod": _truncating_modulo, "pow": _power,
-    "isinf": _is_infinite, "shl": _shift("<<"), "shr": _shift(">>"),
-}  # fmt: skip
-"""Operators whose spelling depends on the dtype; None leaves a dtype to the tables above."""
+def _bare(value: Value) -> Value:
+    """A literal beside an infix operator takes the dtype of the other side."""
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How Triton spells an operator, where it is not infix for every dtype."""
+
+    function: str = ""
+    """A function of Triton that computes it as we mean it, or one of the support files; for f32 and f64 alike."""
+    is_by_width: bool = False
+    """Whether the function is that for f64, and there is another for f32 whose name ends in `_single`."""
+    integers: str = ""
+    """The function for integers, if it is another; then both take literals as they are."""
+    boolean: str = ""
+    """The infix operator that joins truths."""
+    special: Special | None = None
+    """What depends on the dtype; None leaves one to what is said above."""
+    literal: Callable[[Value], Value] = _bare
+    """How `special` takes literals, where it is a function for some dtypes."""
+
+
+_PLAIN = Spelling()
+
+SPELLINGS: dict[str, Spelling] = {
+    "div": Spelling(special=_divide, literal=operand),
+    "floordiv": Spelling(special=_floor_divide),
+    "mod": Spelling("float_remainder", special=_modulo),
+    "truncdiv": Spelling(special=_truncating_divide),
+    "fmod": Spelling("float_modulus", special=_truncating_modulo),
+    "neg": Spelling(special=_negate),
+    "abs": Spelling("tl.abs"),
+    "sign": Spelling("sign", special=_sign),
+    "minimum": Spelling("minimum", integers="tl.minimum", boolean="&"),
+    "maximum": Spelling("maximum", integers="tl.maximum", boolean="|"),
+    "and": Spelling(boolean="&"),
+    "xor": Spelling(boolean="^"),
+    "or": Spelling(boolean="|"),
+    "not": Spelling(special=_invert),
+    "shl": Spelling(special=_shift("<<")),
+    "shr": Spelling(special=_shift(">>")),
+    "isnan": Spelling("is_nan"),
+    "isinf": Spelling(special=_is_infinite),
+    "exp": Spelling("tl.exp"),
+    "exp2": Spelling("tl.exp2"),
+    "expm1": Spelling("expm1", is_by_width=True),
+    "log": Spelling("tl.log"),
+    "log2": Spelling("tl.log2"),
+    "log10": Spelling("log10"),
+    "log1p": Spelling("log1p", is_by_width=True),
+    "sqrt": Spelling(special=_square_root),
+    "rsqrt": Spelling("tl.rsqrt"),
+    "reciprocal": Spelling(special=_reciprocal),
+    "sin": Spelling("tl.sin"),
+    "cos": Spelling("tl.cos"),
+    "tan": Spelling("tan"),
+    "asin": Spelling("asin"),
+    "acos": Spelling("acos"),
+    "atan": Spelling("atan"),
+    "atan2": Spelling("atan2"),
+    "sinh": Spelling("sinh"),
+    "cosh": Spelling("cosh"),
+    "tanh": Spelling("tanh", is_by_width=True),
+    "asinh": Spelling("asinh"),
+    "acosh": Spelling("acosh"),
+    "atanh": Spelling("atanh"),
+    "sigmoid": Spelling("sigmoid"),
+    "erf": Spelling("tl.erf"),
+    "erfc": Spelling("erfc"),
+    "erfinv": Spelling("erfinv"),
+    "lgamma": Spelling("lgamma"),
+    "digamma": Spelling("digamma"),
+    "pow": Spelling("power", special=_power, literal=settle),
+    "floor": Spelling("tl.floor"),
+    "ceil": Spelling("tl.ceil"),
+    "trunc": Spelling("trunc"),
+    "round": Spelling("round_half_even"),
+    "copysign": Spelling("copy_sign"),
+    "hypot": Spelling("hypot"),
+    "nextafter": Spelling("next_after", is_by_width=True),
+}
+"""One row an operator; those without are infix, as in C."""
 
 FOLDS = {"any": "max", "all": "min"}
 """Monoids on bools that are folded as numbers; for each other one there is a function that combines two states."""

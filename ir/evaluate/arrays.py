@@ -94,4 +94,4 @@ def _memory(dtype: DType) -> numpy.dtype[Any]:
 
 def _saturated(array: Array, dtype: DType) -> Array:
     """What is too large for e4m3 has its largest number; NaN stays."""
-    return numpy.clip(array, -LARGEST_E4M3, LARGEST_E4M3) if dtype == e4m3 else array
+    return numpy.asarray(numpy.clip(array, -LARGEST_E4M3, LARGEST_E4M3)) if dtype == e4m3 else array
