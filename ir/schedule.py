@@ -1,14 +1,15 @@
 """The schedule: how a cascade is computed, as data. The tuner enumerates it, caches key on it, a user may edit it.
 
     schedule := "schedule" "for" STRING "{" {kernel | layout | address} "}"
-    kernel   := "kernel" NAME "=" KIND "(" einsums ")" {"join" NAME "(" ranks ")"} ["tile" "(" NAME ":" INT, ... ")"]
+    kernel   := "kernel" NAME "=" KIND "(" einsums ")" ["steps" INT ".." INT] {"join" NAME "(" ranks ")"} ["tile" "(" NAME ":" INT, ... ")"]
                 ["order" "(" ranks ")"] ["parallel" "(" ranks ")"] ["lanes" NAME] ["partial" "(" NAME ":" INT, ... ")"]
                 ["prefetch" "(" names ")"] ["instances" INT] ["group" INT] ["warps" INT "stages" INT] ["library"]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
 
 The string names the target. A kernel computes the einsums it lists as one loop nest, of which the last is the root: the one
-whose ranks the nest runs over. `join` walks several ranks as one, from which they are decoded by division. `tile` gives the sizes
+whose ranks the nest runs over. `steps` says which steps of an iteration it computes, where several kernels do so in turn, the first
+step and the one behind the last. `join` walks several ranks as one, from which they are decoded by division. `tile` gives the sizes
 of a rank's pieces, a larger one before the smaller one it is cut into, `order` the loops, outermost first; `parallel` tells which of
 them run at once, `lanes` which rank lies on vector lanes, `prefetch` which packed operands are fetched a panel ahead.
 
@@ -57,10 +58,11 @@ class KernelSchedule:
     stages: int = 0
     is_library: bool = False
     partial: tuple[tuple[str, int], ...] = ()
+    steps: tuple[int, int] | None = None
 
     @property
     def loops(self) -> str:
-        """The text of everything but the name, the kind and the einsums."""
+        """The text of everything but the name, the kind, the einsums and their steps."""
         clauses = [f"join {name} ({', '.join(ranks)})" for name, ranks in self.joined]
         if self.tiles:
             clauses.append(f"tile ({', '.join(f'{rank}:{size}' for rank, size in self.tiles)})")
@@ -85,7 +87,8 @@ class KernelSchedule:
         return " ".join(clauses)
 
     def __str__(self) -> str:
-        return f"kernel {self.name} = {self.kind}({', '.join(self.einsums)}) {self.loops}".rstrip()
+        steps = "" if self.steps is None else f" steps {self.steps[0]} .. {self.steps[1]}"
+        return f"kernel {self.name} = {self.kind}({', '.join(self.einsums)}){steps} {self.loops}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.check.plan import Allotment, PlanMemory, check_plan
+from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.evaluate.arrays import Array
@@ -17,7 +18,9 @@ from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.expressions import ZERO, Index
 from tcomp.ir.plan import ARENA
+from tcomp.ir.schedule import Schedule
 from tcomp.ir.tile import Kernel
+from tcomp.passes.groups.check import check_groups
 from tcomp.passes.pipeline import Program
 
 Observer = Callable[[str, object], None]
@@ -27,16 +30,26 @@ LARGEST_DIFFERENCE = 1e-9
 
 
 def verifying_observer() -> Observer:
-    """Return an observer that verifies every cascade, kernel and plan.
+    """Return an observer that verifies every cascade, the groups, the schedule, every kernel and the plan.
 
     It raises VerifyError, naming the stage and showing the text before and after it.
     """
     before = ["nothing"]
+    parts: list[Cascade] = []
+    """The prelude and main, which are built one after the other."""
 
     def observe(stage: str, result: object) -> None:
+        if stage in ("prelude", "main"):
+            assert isinstance(result, Cascade)
+            parts[:] = [*(parts if stage == "main" else ()), result]
         try:
             if isinstance(result, Cascade):
                 check_cascade(result)
+            elif stage == "groups":
+                assert isinstance(result, tuple)
+                check_groups(result, parts.pop(0))
+            elif isinstance(result, Schedule):
+                check_schedule(result)
             elif isinstance(result, Kernel):
                 check_kernel(result)
             elif isinstance(result, Program):

@@ -299,9 +299,9 @@ def _choose(
         chooser = Chooser(target, cascade.symbols, memories, static_tensors(cascade), atomic, measure, layouts)
         return [candidate for group in groups for candidate in chooser.choose(group)]
     found: list[Candidate] = []
-    for group, seen in run_windows(groups, memories):
+    for group, seen, steps in run_windows(groups, memories):
         bound = merge_ranks(bind_arguments(group, seen))
-        schedule = choose_schedule(bound, target, "kernel")
+        schedule = replace(choose_schedule(bound, target, "kernel"), steps=steps)
         found.append(Candidate(group, schedule, *lower_group(bound, schedule, cascade.symbols)))
     return found
 

@@ -9,13 +9,14 @@ from tcomp.ir.schedule import KernelSchedule, Schedule
 def check_schedule(schedule: Schedule) -> None:
     """Check what can be known without the cascade: names, ranks, sizes and permutations; raises VerifyError."""
     for names, what in (
-        ([einsum for kernel in schedule.kernels if kernel.kind != "fill" for einsum in kernel.einsums], "einsum"),
+        ([einsum for kernel in schedule.kernels if kernel.kind != "fill" and kernel.steps is None for einsum in kernel.einsums], "einsum"),
         ([tensor for tensor, _ in schedule.layouts], "layout of"),
         ([tensor for tensor, _ in schedule.addresses], "address of"),
     ):
         for name in names:
             if names.count(name) > 1:
                 raise VerifyError(f"the {what} {name} is given twice", where="schedule", help="keep one of them")
+    _check_steps(schedule)
     for kernel in schedule.kernels:
         _check_kernel(kernel)
     for tensor, dimensions in schedule.layouts:
@@ -25,6 +26,24 @@ def check_schedule(schedule: Schedule) -> None:
                 where="schedule",
                 help="name each dimension once, counted from 0, outermost first",
             )
+
+
+def _check_steps(schedule: Schedule) -> None:
+    """Kernels that take turns at an iteration compute all of its steps, one after another."""
+    done: dict[str, int] = {}
+    whole = {einsum for kernel in schedule.kernels if kernel.steps is None for einsum in kernel.einsums}
+    for kernel in schedule.kernels:
+        if kernel.steps is None:
+            continue
+        first, stop = kernel.steps
+        for einsum in kernel.einsums:
+            if einsum in whole or done.get(einsum, 0) != first or stop <= first:
+                raise VerifyError(
+                    f"the steps {first} .. {stop} of {einsum} do not follow {done.get(einsum, 0)}",
+                    where=str(kernel),
+                    help="let kernels compute all steps of an iteration in turn, from 0 on",
+                )
+            done[einsum] = stop
 
 
 def _check_kernel(kernel: KernelSchedule) -> None:

@@ -40,6 +40,7 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
         cursor.fail(f"there is no kind of kernel {cursor.token.text!r}", help=f"the kinds are {', '.join(KERNEL_KINDS)}")
     cursor.advance()
     einsums = cursor.read_list("(", ")", lambda c: c.expect_name("an einsum"))
+    steps = _read_steps(cursor) if cursor.accept("steps") else None
     joined: list[tuple[str, tuple[str, ...]]] = []
     while cursor.accept("join"):
         joined.append((cursor.expect_name("the joint rank"), _read_ranks(cursor)))
@@ -72,7 +73,14 @@ def _read_kernel(cursor: Cursor) -> KernelSchedule:
         stages,
         cursor.accept("library"),
         partial,
+        steps,
     )
+
+
+def _read_steps(cursor: Cursor) -> tuple[int, int]:
+    first = cursor.expect_integer("the first step")
+    cursor.expect("..", help="give the first step and the one behind the last: steps 0 .. 32")
+    return first, cursor.expect_integer("the step behind the last")
 
 
 def _read_ranks(cursor: Cursor) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import mul
+from typing import TypeAlias
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import ONE, ZERO, Load, Ordinal, as_index
@@ -73,11 +74,16 @@ def _choose_steps(whole: int, most: int) -> int:
     return next((steps for steps in range(most, most // 2, -2) if whole % steps == 0), most)
 
 
-def run_windows(groups: tuple[Group, ...], memories: Mapping[str, Memory]) -> Iterator[tuple[Group, Mapping[str, Memory]]]:
-    """The groups in the order in which they run, each as often as it does, with the tensors as it sees them."""
+Steps: TypeAlias = tuple[int, int]
+
+
+def run_windows(
+    groups: tuple[Group, ...], memories: Mapping[str, Memory]
+) -> Iterator[tuple[Group, Mapping[str, Memory], Steps | None]]:
+    """The groups in the order in which they run, each as often as it does: with the tensors as it sees them, and its steps."""
     for group in groups:
         if group.window is None:
-            yield group, memories
+            yield group, memories, None
         elif group.kind == "scan":
             together = [g for g in groups if g.window == group.window]
             # Of what memory has a few steps only, every window has the same.
@@ -87,7 +93,7 @@ def run_windows(groups: tuple[Group, ...], memories: Mapping[str, Memory]) -> It
             for first in range(0, whole, steps):
                 for part in together:
                     count = min(steps, whole - first)
-                    yield _cut(part, count, is_first=first == 0), _see(part, memories, few, first, count)
+                    yield _cut(part, count, is_first=first == 0), _see(part, memories, few, first, count), (first, first + count)
 
 
 def _find_moving(group: Group, t: str) -> dict[str, tuple[int, int]] | None:

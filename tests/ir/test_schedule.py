@@ -86,6 +86,35 @@ def test_a_schedule_of_a_gpu_is_its_own_printed_form():
     assert (second.instances, second.group, second.warps, second.stages, second.is_library) == (0, 0, 8, 4, True)
 
 
+TURNS = """schedule for "avx512 2 cores" {
+  kernel product = contract(P) steps 0 .. 32 tile (t:8, j:32) order (j, t) parallel (j) lanes j
+  kernel first = scan(S) steps 0 .. 32 order (i) parallel (i)
+  kernel product = contract(P) steps 32 .. 40 tile (t:8, j:32) order (j, t) parallel (j) lanes j
+  kernel rest = scan(S) steps 32 .. 40 order (i) parallel (i)
+}"""
+
+
+def test_kernels_take_turns_at_an_iteration():
+    schedule = parse_schedule(TURNS)
+    assert str(schedule) == TURNS
+    assert [kernel.steps for kernel in schedule.kernels] == [(0, 32), (0, 32), (32, 40), (32, 40)]
+    check_schedule(schedule)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("steps 32 .. 40 order", "steps 33 .. 40 order"),
+        ("scan(S) steps 0", "scan(S) steps 1"),
+        (" steps 32 .. 40 order", " order"),
+        ("32 .. 40", "32 .. 32"),
+    ],
+)
+def test_turns_follow_each_other(old, new):
+    with pytest.raises(VerifyError, match="do not follow"):
+        check_schedule(parse_schedule(TURNS.replace(old, new)))
+
+
 def test_the_digest_is_that_of_the_text_in_any_process():
     program = f"from tcomp.ir.parse.schedule import parse_schedule; print(parse_schedule({EXAMPLE!r}).digest())"
     root = Path(__file__).resolve().parents[2]
