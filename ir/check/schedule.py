@@ -72,7 +72,9 @@ def _check_kernel(kernel: KernelSchedule) -> None:
         for rank in ranks:
             if ranks.count(rank) > 1:
                 raise VerifyError(f"rank {rank} is {what} twice", where=str(kernel), help="name it once")
-            if rank not in (*kernel.order, *(name for name, _ in kernel.joined)):
+            # Those of an iteration's members, which each of them walks inside a step, have no order.
+            is_inside = kernel.kind == "scan" and what == "tiled"
+            if not is_inside and rank not in (*kernel.order, *(name for name, _ in kernel.joined)):
                 raise VerifyError(f"rank {rank} is {what} and not in the order", where=str(kernel), help="add it to `order`")
     for position, (rank, size) in enumerate(kernel.tiles):
         larger = [other for name, other in kernel.tiles[:position] if name == rank]
