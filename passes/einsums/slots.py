@@ -22,7 +22,7 @@ from dataclasses import replace
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import compute_dtype, i64
-from tcomp.ir.expressions import Cast, Expr, Index, Load, Ordinal, apply, constant, zero
+from tcomp.ir.expressions import Apply, Cast, Expr, Index, Load, Ordinal, apply, constant, zero
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.traverse import map_einsum, move_slots
@@ -100,6 +100,30 @@ def read_inside(expression: Expr, inside: Expr, tensors: Mapping[str, Tensor], b
         return Load(load.tensor, index) if index else Load(load.tensor, load.index, zero(tensors[load.tensor].dtype))
 
     return map_loads(expression, guard)
+
+
+def guard_branches(expression: Expr, tensors: Mapping[str, Tensor], bounds: Bounds) -> Expr:
+    """An expression in which loads in the branches of selects give zero where they are outside, which is where they are not taken."""
+    match expression:
+        case Apply("select", (condition, *branches)):
+            guarded = (map_loads(branch, lambda load: _guard(load, tensors, bounds)) for branch in branches)
+            return Apply("select", (guard_branches(condition, tensors, bounds), *guarded))
+        case Apply(operator, arguments):
+            return Apply(operator, tuple(guard_branches(argument, tensors, bounds) for argument in arguments))
+        case Cast(dtype, argument):
+            return Cast(dtype, guard_branches(argument, tensors, bounds))
+        case _:
+            return expression
+
+
+def _guard(load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> Expr:
+    load = map_load_indices(load, lambda inner: _guard(inner, tensors, bounds))
+    tensor = tensors[load.tensor]
+    # Indices that are data are checked where they are read.
+    is_known = load.outside is not None or any(map(is_data, load.index))
+    if is_known or all(is_inside(i, extent, bounds) for i, extent in zip(load.index, tensor.shape)):
+        return load
+    return Load(load.tensor, load.index, zero(tensor.dtype))
 
 
 def held_inside(load: Load, shape: tuple[Index, ...], inside: Expr, bounds: Bounds) -> tuple[Index, ...] | None:

@@ -195,6 +195,6 @@ def list_fallbacks(program: Program) -> tuple[Fallback, ...]:
             if not call.reason:
                 continue
             before = found.get(call.name)
-            sources = (*before.sources, call.source) if before else (call.source,)
+            sources = tuple(dict.fromkeys((*(before.sources if before else ()), call.source)))
             found[call.name] = Fallback(call.name, before.count + 1 if before else 1, sources, call.reason)
     return tuple(found.values())

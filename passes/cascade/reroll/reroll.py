@@ -28,12 +28,13 @@ from typing import TypeAlias
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement
 from tcomp.ir.expressions import Expr, Index, Load, as_index
 from tcomp.ir.names import counted, first_free, numbered, take
-from tcomp.ir.traverse import map_einsum, statement_einsums
+from tcomp.ir.traverse import map_einsum, map_einsums, statement_einsums
 from tcomp.ir.walk import map_load_indices, map_loads, variables
 from tcomp.passes.cascade.reroll.body import Body, Column, Producer, roll_body
 from tcomp.passes.cascade.reroll.repeats import FEWEST_ALIKE, FEWEST_COPIES, Stretch, Trace, find_stretches, trace_einsum
 from tcomp.passes.cascade.reroll.selects import join_selects
 from tcomp.passes.cost.sizes import typical
+from tcomp.passes.einsums.slots import guard_branches
 
 LARGEST_STEP = 1 << 18
 """Elements of a tensor that copies make apart from one another and a loop would keep for all of them at once: larger ones fill a
@@ -246,7 +247,17 @@ class _Roller:
             else:
                 statements.append(self._reread(self.statements[position]))
                 position += 1
-        return replace(self.cascade, statements=tuple(statements))
+        cascade = replace(self.cascade, statements=tuple(statements))
+        tensors, known = cascade.tensors(), set(map(id, self.statements))
+
+        def guard(einsum: Einsum) -> Einsum:
+            """What was chosen by position is read by its rule, beyond the positions at which it is chosen, too."""
+            if id(einsum) in known:
+                return einsum
+            bounds = einsum.bounds(self.cascade.symbols)
+            return map_einsum(einsum, lambda part: guard_branches(part, tensors, bounds))
+
+        return map_einsums(cascade, guard)
 
     def _reread(self, statement: Statement) -> Statement:
         if isinstance(statement, Iteration):

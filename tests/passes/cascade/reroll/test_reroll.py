@@ -278,3 +278,16 @@ def test_what_copies_carry_may_be_large(monkeypatch, largest):
     monkeypatch.setattr("tcomp.passes.cascade.reroll.reroll.LARGEST_STEP", largest)
     before = parse(filter_of(10) + "\n" + stacked([f"s{k}" for k in range(10)]), "Y")
     assert any(isinstance(statement, Iteration) for statement in reroll(before).statements)
+
+
+@pytest.mark.parametrize("place", ["first", "last", "both"])
+def test_what_is_chosen_by_position_is_read_nowhere_else(place):
+    """A stack of copies beside another tensor: the copies' rule gives indices outside where it is not they that are chosen."""
+    names = [f"s{k}" for k in range(6)]
+    copies = "\n".join(f"s{k}: f32[d:8] = exp(X[{k}, d]) + X[{k + 1}, d]" for k in range(6))
+    joined = [*(["A"] if place != "last" else []), *names, *(["H"] if place != "first" else [])]
+    before = parse(f"{copies}\n{stacked(joined)}", "Y")
+    after = reroll(before)
+    assert any("s0.0[" in line and "else 0.0" in line for line in str(after).splitlines())
+    check_equal(before, after)
+    check_compiled(before, random_inputs(before))
