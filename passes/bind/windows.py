@@ -113,7 +113,9 @@ def _find_moving(group: Group, t: str) -> dict[str, tuple[int, int]] | None:
                 still.add(load.tensor)
                 continue
             ahead = load.index[slots[0]] - as_index(t)
-            if len(slots) > 1 or not ahead.is_constant or ahead.constant < 0 or load.outside is not None:
+            # A member is read at its own steps, however its other dimensions are.
+            is_partial = load.outside is not None and load.tensor not in own
+            if len(slots) > 1 or not ahead.is_constant or ahead.constant < 0 or is_partial:
                 return None
             slot, most = moving.get(load.tensor, (slots[0], 0))
             if slot != slots[0]:

@@ -24,6 +24,8 @@ STEP = "S: f32[t + 1:{T + 1}, i:4, j:8] = tanh(P[t, i, j] + 0.5 * S[t, i, j]) fr
 RECURRENT = """R: f32[t:{T}, i:4, j:8] = sum(k:8) S[t, i, k] * V[j, k]
     C: f32[t + 1:{T + 1}, i:4, j:8] = 0.5 * C[t, i, j] + R[t, i, j] * P[t, i, j] from 0.25
     S: f32[t + 1:{T + 1}, i:4, j:8] = tanh(P[t, i, j] + C[t + 1, i, j]) from H[i, j]"""
+SHIFTED = """Q: f32[t:{T}, i:4, j:8] = exp(P[t, i, j])
+    S: f32[t + 1:{T + 1}, i:4, j:8] = 0.5 * S[t, i, j] + (Q[t, i, j - 1] else 1.0) from H[i, j]"""
 TURNED = "S: f32[t + 1:{T + 1}, i:4, j:8] = P[t, i, j] + 0.5 * S[t, 3 - i, j] from H[i, j]"
 LAST = "Z: f32[i:4, j:8] = S[{T}, i, j]"
 
@@ -39,6 +41,7 @@ def count_windows(compiled):
         pytest.param(STEP, LAST, id="the last step is read"),
         pytest.param(RECURRENT, "Z: f32[t:{T}, i:4, j:8] = S[t + 1, i, j]", id="two are carried, of which one is read"),
         pytest.param(TURNED, LAST, id="rows change places"),
+        pytest.param(SHIFTED, LAST, id="a neighbour that may not be there"),
     ],
 )
 @pytest.mark.parametrize(("steps", "windows"), [(48, 6), (46, 6), (47, 6), (33, 5)])

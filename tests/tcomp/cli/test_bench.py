@@ -170,7 +170,8 @@ def test_the_fallback_share_is_the_time_inside_pytorch():
         return x
 
     assert measure_fallback_share(lambda x: x @ matrix, (matrix,)) > 0.3
-    assert 0.2 < measure_fallback_share(half, (matrix,)) < 0.6
+    # Less than half of it where the machine is busy: a sleep may take any time.
+    assert 0 < measure_fallback_share(half, (matrix,)) < 0.6
     assert measure_fallback_share(lambda x: time.sleep(0.001), (matrix,)) == 0
     compiled = tcomp.compile(Function(lambda x: (x * 2).relu().sum(-1)), (matrix,))
     assert measure_fallback_share(compiled, (matrix,)) < 0.5
