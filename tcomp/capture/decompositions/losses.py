@@ -1,4 +1,4 @@
-"""The gradient of the negative log-likelihood, without a scatter.
+"""The negative log-likelihood: its sums in a type that holds them, its gradient without a scatter.
 
     grad[n, c] = select(c == target[n], -grad_output[n] * weight[c] / total, 0)
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp.decompositions import nll_loss2d_forward, nll_loss_forward
 from torch._ops import OpOverload
 
 aten = torch.ops.aten
@@ -44,7 +45,22 @@ def _nll_loss_backward(
     return torch.where(here, -gradient, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
+def _nll_loss_forward(function: Callable[..., Any]) -> Callable[..., Any]:
+    """PyTorch's own, which sums losses and weights in f32 where f16 would overflow from 65,520 rows on."""
+
+    def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+        if x.dtype != torch.float16:
+            found: tuple[Tensor, Tensor] = function(x, target, weight, reduction, ignore_index)
+            return found
+        loss, total = function(x.float(), target, None if weight is None else weight.float(), reduction, ignore_index)
+        return loss.to(x.dtype), total.to(x.dtype)
+
+    return forward
+
+
 LOSSES: Mapping[OpOverload, Callable[..., Any]] = {
+    aten.nll_loss_forward.default: _nll_loss_forward(nll_loss_forward),
+    aten.nll_loss2d_forward.default: _nll_loss_forward(nll_loss2d_forward),
     aten.nll_loss_backward.default: _nll_loss_backward,
     aten.nll_loss2d_backward.default: _nll_loss_backward,
 }

@@ -43,10 +43,10 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
             del table[op]
     table.update(get_decompositions(_TAKEN_APART))
     table.update(_SPELLED)
+    table.update(LOSSES)
     table.update(checked(table))
     table.update(typed(table))
     table.update(FUSED_ATTENTIONS)
-    table.update(LOSSES)
     return MappingProxyType(table)
 
 

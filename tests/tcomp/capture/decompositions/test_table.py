@@ -1,7 +1,10 @@
 import pytest
 import torch
+from compiled import Function, random
+from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+import tcomp
 from tcomp.capture.decompositions.table import decompositions
 from tcomp.capture.decompositions.typed import typed
 
@@ -102,3 +105,16 @@ def test_the_gradient_of_a_likelihood_is_a_comparison(shape, reduction, ignored,
     torch.testing.assert_close(got, op(*arguments), check_stride=True)
     traced = make_fx(lambda: decompositions()[op](*arguments))()
     assert not [node for node in traced.graph.nodes if "scatter" in str(node.target)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_mean_loss_over_more_rows_than_f16_counts(weighted):
+    """Sum and count overflow f16; their quotient does not."""
+    x, target = random(70_000, 3).half(), torch.arange(70_000) % 3
+    weight = torch.tensor([1.0, 2.0, 0.5]).half() if weighted else None
+    module = Function(lambda x: nn.functional.cross_entropy(x, target, weight))
+    with torch.no_grad():
+        got = tcomp.compile(module, (x,), fallback="error")(x)
+    want = nn.functional.cross_entropy(x.double(), target, None if weight is None else weight.double())
+    assert got.dtype == torch.float16
+    assert abs(got.double() - want) < 1e-3 * want
