@@ -10,7 +10,8 @@
       Z_out[8*m.1 + m.0, 32*n.1 + n.0] over (m.0:8, n.0:32) = maximum(Y[m.0, n.0] + x2[32*n.1 + n.0], 0.0)
     } }
 
-Every kind of loop nest is a module `lower_<kind>`; what they share is here and in `tcomp.passes.lower.lowering`.
+Every kind of loop nest is a module of its name in `tcomp.passes.lower`, `lower.cpu` or `lower.gpu`; what they share is here and in
+`tcomp.passes.lower.lowering`.
 """
 
 from __future__ import annotations
