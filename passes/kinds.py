@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from tcomp.ir.cascade import Symbol
-from tcomp.ir.schedule import KernelKind, KernelSchedule
+from tcomp.ir.schedule import GpuLaunch, KernelSchedule
 from tcomp.ir.tile import Kernel, TileStatement
 from tcomp.passes.bind.arguments import Bound, Operand
 from tcomp.passes.bind.axes import join_arguments
@@ -39,7 +39,7 @@ from tcomp.passes.lower.scatter import lower_scatter
 
 LowerKind: TypeAlias = Callable[[Lowering], tuple[TileStatement, ...]]
 
-CPU_KINDS: Mapping[KernelKind, LowerKind] = {
+CPU_KINDS: Mapping[str, LowerKind] = {
     "contract": lower_contract,
     "nest": lower_nest,
     "chain": lower_chain,
@@ -47,7 +47,7 @@ CPU_KINDS: Mapping[KernelKind, LowerKind] = {
     "scatter": lower_scatter,
 }
 
-GPU_KINDS: Mapping[KernelKind, LowerKind] = {
+GPU_KINDS: Mapping[str, LowerKind] = {
     "contract": lower_gpu_contract,
     "nest": lower_gpu_nest,
     "chain": lower_gpu_chain,
@@ -61,6 +61,6 @@ def lower_group(bound: Bound, schedule: KernelSchedule, symbols: tuple[Symbol, .
     """Lower one group; returns its kernel, and the operand of each of its arguments."""
     bound = join_arguments(bound, schedule.joined)
     lowering = Lowering(guard_loads(bound, symbols), schedule, symbols)
-    kinds = GPU_KINDS if schedule.warps else CPU_KINDS
+    kinds = GPU_KINDS if isinstance(schedule.launch, GpuLaunch) else CPU_KINDS
     kernel, names = finish_kernel(lowering, kinds[schedule.kind](lowering))
     return kernel, tuple(bound.operands[name] for name in names)

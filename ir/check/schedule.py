@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tcomp.ir.errors import VerifyError
-from tcomp.ir.schedule import KernelSchedule, Schedule
+from tcomp.ir.schedule import GpuLaunch, KernelSchedule, Schedule
 
 
 def check_schedule(schedule: Schedule) -> None:
     """Check what can be known without the cascade: names, ranks, sizes and permutations; raises VerifyError."""
+    if schedule.prelude is not None:
+        check_schedule(schedule.prelude)
     for names, what in (
         ([einsum for kernel in schedule.kernels if kernel.kind != "fill" and kernel.steps is None for einsum in kernel.einsums], "einsum"),
         ([tensor for tensor, _ in schedule.layouts], "layout of"),
         ([tensor for tensor, _ in schedule.addresses], "address of"),
+        ([packing.einsum for packing in schedule.packings], "packing of"),
+        ([einsum for group in schedule.groups for einsum in group.einsums], "group of"),
     ):
         for name in names:
             if names.count(name) > 1:
@@ -19,6 +25,9 @@ def check_schedule(schedule: Schedule) -> None:
     _check_steps(schedule)
     for kernel in schedule.kernels:
         _check_kernel(kernel)
+    for where, what, size in _sizes(schedule):
+        if size < 1:
+            raise VerifyError(f"{what} is {size}", where=where, help="it has to be at least 1")
     for tensor, dimensions in schedule.layouts:
         if sorted(dimensions) != list(range(len(dimensions))):
             raise VerifyError(
@@ -84,11 +93,20 @@ def _check_kernel(kernel: KernelSchedule) -> None:
                 where=str(kernel),
                 help="a tile may be cut again into smaller ones: list the larger first",
             )
-        _check_size(kernel, f"the tile of {rank}", size)
-    for rank, steps in kernel.partial:
-        _check_size(kernel, f"the partial sum of {rank}", steps)
 
 
-def _check_size(kernel: KernelSchedule, what: str, size: int) -> None:
-    if size < 1:
-        raise VerifyError(f"{what} is {size}", where=str(kernel), help="it has to be at least 1")
+def _sizes(schedule: Schedule) -> Iterator[tuple[str, str, int]]:
+    """Where a size is given, of what, and the size."""
+    for packing in schedule.packings:
+        yield str(packing), f"the panel of {packing.rank}", packing.width
+    for group in schedule.groups:
+        if group.parts is not None:
+            yield str(group), f"the number of parts of {group.parts[0]}", group.parts[1]
+    for kernel in schedule.kernels:
+        for rank, size in kernel.tiles:
+            yield str(kernel), f"the tile of {rank}", size
+        for rank, steps in kernel.partial:
+            yield str(kernel), f"the partial sum of {rank}", steps
+        if isinstance(kernel.launch, GpuLaunch):
+            yield str(kernel), "the number of warps", kernel.launch.warps
+            yield str(kernel), "the number of stages", kernel.launch.stages

@@ -163,6 +163,10 @@ class Cursor:
         """The line of the next token, from 1."""
         return self.source.count("\n", 0, self.token.offset) + 1
 
+    def show(self, position: int) -> str:
+        """The line of the token with a number, and a caret under it."""
+        return error_at(self.source, self.tokens[position].offset, "").where
+
     def fail(self, what: str, token: Token | None = None, help: str = "") -> NoReturn:
         """Raise ParseError at a token, the next one unless given."""
         raise error_at(self.source, (token or self.token).offset, what, help)

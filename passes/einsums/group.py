@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.schedule import KernelKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Group:
     Of those in `rolling` memory has so many steps of the iteration: step t lies at t modulo their number.
     """
 
-    kind: KernelKind
+    kind: str
     members: tuple[Einsum, ...]
     outer: tuple[Rank, ...]
     inner: tuple[Rank, ...] = ()

@@ -11,7 +11,7 @@ from tcomp.ir.dtypes import DType, i64
 from tcomp.ir.expressions import ZERO, Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.index import Bounds, simplify_index, simplify_indices
 from tcomp.ir.names import counted, first_free
-from tcomp.ir.schedule import KernelSchedule
+from tcomp.ir.schedule import GpuLaunch, KernelSchedule
 from tcomp.ir.tile import Argument, Assign, Axis, Block, Kernel, Loop, Prefetch, Scan, TileStatement, walk_statements
 from tcomp.ir.walk import index_variables, map_load_indices, map_loads, substitute, substitute_index, variables, walk
 from tcomp.passes.bind.arguments import Bound
@@ -80,6 +80,17 @@ class Lowering:
         if self.bound.group.iterative is not None:
             self.names.add(self.bound.group.iterative.name)
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether the kernel is one for a GPU."""
+        return isinstance(self.schedule.launch, GpuLaunch)
+
+    @property
+    def gpu(self) -> GpuLaunch:
+        """How the kernel runs on a GPU, for which alone it is lowered so."""
+        assert isinstance(self.schedule.launch, GpuLaunch)
+        return self.schedule.launch
+
     def cut(self, ranks: Iterable[Rank], tiled: bool = True) -> list[Split]:
         """Split ranks as the schedule says, joined ones as one, and remember their places."""
         table = {rank.name: rank for rank in ranks}
@@ -128,7 +139,7 @@ class Lowering:
     def place(self, index: Index) -> Index:
         """An index over ranks as an index over loop and axis variables."""
         mapping = {name: s.index for name, s in self.splits.items()}
-        if self.schedule.warps:
+        if self.is_gpu:
             # Joined ranks are decoded from one index, which must not be taken apart.
             return substitute_index(simplify_index(index, self._rank_bounds()), mapping)
         return simplify_index(substitute_index(index, mapping), self.bounds())
@@ -137,7 +148,7 @@ class Lowering:
         """A member's expression over blocks, buffers and arguments."""
         mapping = {name: s.index for name, s in self.splits.items()}
         resolved = self.resolve(expression)
-        if self.schedule.warps:
+        if self.is_gpu:
             return substitute(simplify_indices(resolved, self._rank_bounds()), mapping)
         return simplify_indices(substitute(resolved, mapping), self.bounds())
 
@@ -238,7 +249,7 @@ def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[
         new = lowering.fresh(f"{short_name(name)}_out") if name in stored else name
         renamed[name] = new
         # A scatter without a fill of its own leaves what it does not reach.
-        is_kept = name in read or (lowering.bound.group.kind == "scatter" and lowering.schedule.warps > 0)
+        is_kept = name in read or (lowering.bound.group.kind == "scatter" and lowering.is_gpu)
         role = "out" if name in written and not is_kept else "inout" if name in written else "in"
         memory = operand.memory
         arguments.append(Argument(new, memory.dtype, memory.shape, memory.strides, role))  # type: ignore[arg-type]  # one of three
@@ -248,7 +259,9 @@ def finish_kernel(lowering: Lowering, body: tuple[TileStatement, ...]) -> tuple[
     notes = (f"einsums: {', '.join(lowering.bound.group.names)}", f"schedule: {lowering.schedule.kind} {lowering.schedule.loops}")
     schedule = lowering.schedule
     named = _rename(body, renamed)
-    kernel = Kernel(kernel_name(lowering), tuple(arguments), named, symbols, schedule.warps, schedule.stages, notes)
+    launch = schedule.launch
+    warps, stages = (launch.warps, launch.stages) if isinstance(launch, GpuLaunch) else (0, 0)
+    kernel = Kernel(kernel_name(lowering), tuple(arguments), named, symbols, warps, stages, notes)
     return kernel, tuple(order)
 
 

@@ -66,8 +66,7 @@ class _Scan:
         self.iterative = self.group.iterative
         self.members = merge_maps(self.group)
         self.homes: dict[str, _Home] = {}
-        warps = lowering.schedule.warps
-        self.largest = warps * LARGEST_IN_WARP if warps else LARGEST_IN_BLOCKS
+        self.largest = lowering.gpu.warps * LARGEST_IN_WARP if lowering.is_gpu else LARGEST_IN_BLOCKS
         self.constants: dict[Load, tuple[Block, Assign]] = {}
         """Loads that are the same at every step: the block that holds one, and how it gets there."""
         lowering.names.add(self.iterative.name)

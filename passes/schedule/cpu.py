@@ -12,7 +12,7 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.expressions import Index, Load
 from tcomp.ir.monoids import MONOIDS
-from tcomp.ir.schedule import KernelSchedule
+from tcomp.ir.schedule import CpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu
 from tcomp.ir.walk import index_variables, walk
 from tcomp.passes.bind.arguments import Bound, bound_part, element_dtype, stride_along
@@ -84,7 +84,7 @@ def _contract(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     partial = partial_sum_tile(root.reduced) if compute_dtype(root.dtype).is_float else None
     tiles += [partial] if partial is not None else []
     reduced = tuple(r.name for r in root.reduced)
-    return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *reduced), order, lanes_rank, prefetch)
+    return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *reduced), order, lanes_rank, CpuLaunch(prefetch))
 
 
 def _chain(bound: Bound, target: Cpu, name: str) -> KernelSchedule:

@@ -14,7 +14,7 @@ from tcomp.ir.dtypes import DType, f32
 from tcomp.ir.expressions import Load
 from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.operators import OPERATORS
-from tcomp.ir.schedule import KernelSchedule
+from tcomp.ir.schedule import GpuLaunch, KernelSchedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.walk import index_variables, loads, walk
 from tcomp.passes.bind.arguments import Bound, bound_part, stride_along
@@ -114,9 +114,7 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
                 lanes[0].name,
                 joined=_joined(group, rows, lanes, inner),
                 # How many tiles a group has is decoded by division, so they have to divide the rows.
-                group=group_of(problem, tile) if _is_static(rows) else 0,
-                warps=tile.warps,
-                stages=tile.stages,
+                launch=GpuLaunch(tile.warps, tile.stages, group=group_of(problem, tile) if _is_static(rows) else 0),
             )
         )
     return (*found, *_in_turns(found[:2], tiles, problem, target))
@@ -125,7 +123,11 @@ def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...
 def _in_turns(schedules: list[KernelSchedule], tiles: tuple[Tile, ...], problem: Problem, target: Gpu) -> list[KernelSchedule]:
     """The same tiles walked by as many instances as there are multiprocessors, where each would walk several."""
     many = 2 * target.multiprocessors
-    return [replace(s, instances=target.multiprocessors) for s, tile in zip(schedules, tiles) if count_tiles(problem, tile) >= many]
+    return [
+        replace(s, launch=replace(s.launch, instances=target.multiprocessors))  # type: ignore[call-arg]  # all are for a GPU
+        for s, tile in zip(schedules, tiles)
+        if count_tiles(problem, tile) >= many
+    ]
 
 
 def _sides(root: Einsum) -> tuple[tuple[Rank, ...], tuple[Rank, ...], tuple[Rank, ...]]:
@@ -187,8 +189,7 @@ def _chain(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
             outer,
             None,
             joined=_joined(group, *heads),
-            warps=warps,
-            stages=stages,
+            launch=GpuLaunch(warps, stages),
         )
         if schedule not in found:
             found.append(schedule)
@@ -244,7 +245,7 @@ def _nest_schedule(
     joined: tuple[tuple[str, tuple[str, ...]], ...],
     warps: int,
 ) -> KernelSchedule:
-    return KernelSchedule(name, group.names, group.kind, tiles, order, parallel, None, joined=joined, warps=warps, stages=2)
+    return KernelSchedule(name, group.names, group.kind, tiles, order, parallel, None, joined=joined, launch=GpuLaunch(warps, 2))
 
 
 def _map(bound: Bound, outer: tuple[Rank, ...], name: str) -> KernelSchedule:
@@ -336,13 +337,12 @@ def _scan(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
             names,
             None,
             joined=_joined(group, outer),
-            warps=4 if width * height >= 4 * WARP else 1,
-            stages=2,
+            launch=GpuLaunch(4 if width * height >= 4 * WARP else 1, 2),
         )
     size = min(LANES, max(WARP, power_above(_extent(outer)) // 64)) if outer else 1
     tiles = ((_head(group, outer), size),) if outer else ()
     return KernelSchedule(
-        name, group.names, group.kind, tiles, names, names, None, joined=_joined(group, outer), warps=max(1, size // WARP), stages=2
+        name, group.names, group.kind, tiles, names, names, None, joined=_joined(group, outer), launch=GpuLaunch(max(1, size // WARP), 2)
     )
 
 
@@ -360,5 +360,5 @@ def _scatter(bound: Bound, name: str, *, is_atomic: bool) -> KernelSchedule:
     tiles = ((_head(group, ranks), size),) if ranks else ()
     order = (*names, *(r.name for r in einsum.reduced if r.name not in names))
     return KernelSchedule(
-        name, group.names, group.kind, tiles, order, names, None, joined=_joined(group, ranks), warps=max(1, min(4, size // WARP)), stages=2
+        name, group.names, group.kind, tiles, order, names, None, joined=_joined(group, ranks), launch=GpuLaunch(max(1, min(4, size // WARP)), 2)
     )

@@ -10,7 +10,7 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import Bounds, simplify_index
-from tcomp.ir.schedule import KernelSchedule
+from tcomp.ir.schedule import GpuLaunch, KernelSchedule
 from tcomp.passes.bind.arguments import Bound, element_dtype
 from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.facts import is_long_sum
@@ -49,13 +49,14 @@ def cut_sums(schedule: KernelSchedule, bound: Bound, sums: Iterable[Einsum]) -> 
     found = dict(schedule.partial)
     outer = [r.extent for r in bound.group.outer]
     results = prod(typical(extent) for extent in outer)
+    is_gpu = isinstance(schedule.launch, GpuLaunch)
     for einsum in sums:
         if not is_long_sum(einsum):
             continue
         loops = _loops(schedule, einsum.reduced)
-        longest, whole = LONGEST_ON_GPU if schedule.warps else LONGEST, LONGEST_WHOLE
+        longest, whole = LONGEST_ON_GPU if is_gpu else LONGEST, LONGEST_WHOLE
         along = {r.name for r in einsum.reduced}
-        is_row = not schedule.warps and (schedule.lanes is None or schedule.lanes in along)
+        is_row = not is_gpu and (schedule.lanes is None or schedule.lanes in along)
         if is_row and (results <= FEW_RESULTS or einsum.dtype != element_dtype(einsum, bound) == f32):
             steps = results * prod(typical(trips) for _, trips in loops)
             longest, whole = LONGEST_OF_FEW if SHORT < steps < LONG else 1, 1

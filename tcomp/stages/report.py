@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from tcomp.ir.cascade import Cascade, print_cascade, print_einsum
+from tcomp.ir.schedule import GpuLaunch
 from tcomp.ir.tile import Kernel
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.pipeline import Compiled
@@ -32,7 +33,7 @@ def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> St
                 source=source,
                 einsums=tuple((einsum.name, print_einsum(einsum)) for einsum in group.members),
                 origins=tuple(dict.fromkeys(str(einsum.source) for einsum in group.members if str(einsum.source))),
-                why=explain_group(group, one_pass=schedule.warps > 0),
+                why=explain_group(group, one_pass=isinstance(schedule.launch, GpuLaunch)),
                 loops=schedule.loops,
                 calls=1,
                 is_prelude=part is compiled.prelude,

@@ -17,7 +17,7 @@ from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.errors import ParseError, VerifyError
 from tcomp.ir.expressions import as_index
 from tcomp.ir.parse.schedule import parse_schedule
-from tcomp.ir.schedule import KERNEL_KINDS, KernelSchedule, Schedule
+from tcomp.ir.schedule import CpuLaunch, GpuLaunch, GroupSchedule, KernelSchedule, Packing, Schedule
 
 EXAMPLE = textwrap.dedent(module.__doc__[module.__doc__.index('    schedule for "') :]).strip()
 GPU_EXAMPLE = """\
@@ -34,35 +34,61 @@ COUNTS = st.integers(0, 300)
 
 @st.composite
 def kernels(draw):
-    warps, stages = draw(st.just((0, 0)) | st.tuples(st.integers(1, 32), COUNTS))
+    cpu = st.builds(CpuLaunch, st.lists(TENSORS, max_size=2).map(tuple))
+    gpu = st.builds(GpuLaunch, st.integers(1, 32), COUNTS, COUNTS, COUNTS)
+    parts = draw(st.just(()) | st.lists(st.integers(1, 2), min_size=2, max_size=3).map(tuple))
+    count = sum(parts)
     return KernelSchedule(
         draw(TENSORS),
-        draw(st.lists(TENSORS, max_size=3).map(tuple)),
-        draw(st.sampled_from(list(KERNEL_KINDS))),
+        draw(st.lists(TENSORS, min_size=count, max_size=count if parts else 3).map(tuple)),
+        draw(NAMES),
         draw(st.lists(st.tuples(NAMES, st.integers(1, 512)), max_size=3).map(tuple)),
         draw(RANKS),
         draw(RANKS),
         draw(st.none() | NAMES),
-        draw(st.lists(TENSORS, max_size=2).map(tuple)),
+        draw(cpu | gpu),
         draw(st.lists(st.tuples(NAMES, RANKS), max_size=2).map(tuple)),
-        draw(COUNTS),
-        draw(COUNTS),
-        warps,
-        stages,
         draw(st.booleans()),
         draw(st.lists(st.tuples(NAMES, st.integers(1, 512)), max_size=2).map(tuple)),
+        draw(st.none() | st.tuples(COUNTS, COUNTS)),
+        parts,
     )
 
 
-@given(
-    st.builds(
-        Schedule,
-        st.lists(kernels(), max_size=3).map(tuple),
-        st.lists(st.tuples(TENSORS, st.permutations(range(3)).map(tuple)), max_size=2).map(tuple),
-        st.lists(st.tuples(TENSORS, indices(st.integers(-99, 4096).map(as_index) | NAMES.map(as_index))), max_size=2).map(tuple),
-        st.text(),
-    )
-)
+@st.composite
+def groups(draw):
+    einsums = draw(st.lists(TENSORS, min_size=1, max_size=3).map(tuple))
+    fate = draw(st.sampled_from(["sink", "parts", "apart"]))
+    return GroupSchedule(einsums, fate, draw(st.tuples(NAMES, COUNTS)) if fate == "parts" else None)
+
+
+SIZES = indices(st.integers(-99, 4096).map(as_index) | NAMES.map(as_index))
+LINES = {
+    "kernels": st.lists(kernels(), max_size=3).map(tuple),
+    "layouts": st.lists(st.tuples(TENSORS, st.permutations(range(3)).map(tuple)), max_size=2).map(tuple),
+    "addresses": st.lists(st.tuples(TENSORS, SIZES), max_size=2).map(tuple),
+    "groups": st.lists(groups(), max_size=2).map(tuple),
+    "wide": st.lists(TENSORS, max_size=2).map(tuple),
+    "held": st.lists(TENSORS, max_size=2).map(tuple),
+    "again": st.lists(TENSORS, max_size=2).map(tuple),
+    "arena": st.none() | SIZES,
+}
+
+
+@st.composite
+def schedules(draw):
+    target = draw(st.text())
+    parts = {
+        "expanded": st.lists(TENSORS, max_size=2).map(tuple),
+        "prologues": st.lists(TENSORS, max_size=2).map(tuple),
+        "packings": st.lists(st.builds(Packing, TENSORS, NAMES, COUNTS), max_size=2).map(tuple),
+        "prelude": st.none() | st.builds(Schedule, **{**LINES, "kernels": st.lists(kernels(), min_size=1, max_size=2).map(tuple)}),
+    }
+    found = draw(st.builds(Schedule, **LINES, **parts, target=st.just(target), cascade=st.text(max_size=4)))
+    return replace(found, prelude=found.prelude and replace(found.prelude, target=target))
+
+
+@given(schedules())
 def test_random_schedules_parse_back(schedule):
     assert parse_schedule(str(schedule)) == schedule
     assert hash(parse_schedule(str(schedule))) == hash(schedule)
@@ -82,8 +108,8 @@ def test_a_schedule_of_a_gpu_is_its_own_printed_form():
     check_schedule(schedule)
     first, second, *_ = schedule.kernels
     assert first.joined == (("n_p_q", ("n", "p", "q")), ("c_r", ("c", "r")))
-    assert (first.instances, first.group, first.warps, first.stages, first.is_library) == (132, 8, 4, 3, False)
-    assert (second.instances, second.group, second.warps, second.stages, second.is_library) == (0, 0, 8, 4, True)
+    assert (first.launch, first.is_library) == (GpuLaunch(4, 3, instances=132, group=8), False)
+    assert (second.launch, second.is_library) == (GpuLaunch(8, 4), True)
 
 
 TURNS = """schedule for "avx512 2 cores" {
@@ -132,14 +158,20 @@ def test_the_digest_is_that_of_the_text_in_any_process():
         ('"avx512 2 cores"', "avx512", "expected the target in double quotes, found 'avx512'", 1),
         ('"avx512 2 cores"', '"avx512 2 cores', "unexpected character '\"'", 1),
         ('"avx512 2 cores"', '"\\q"', "is no string", 1),
-        ("contract(", "matmul(", "there is no kind of kernel 'matmul'", 2),
-        ("m:12", "m", "expected ':', found ','", 2),
-        ("m:12", "m:M", "expected the size of a tile, found 'M'", 2),
-        ("lanes n", "lanes 16", "expected a rank, found '16'", 2),
-        ("(0, 2, 3, 1)", "(n, c)", "expected a dimension, found 'n'", 3),
-        ("address mm 4096", "adress mm 4096", "unexpected 'adress'", 4),
-        ("4096\n}", "4096", "unexpected the end of the text", 4),
-        ("4096\n}", "4096\n} }", "unexpected '}' after the end", 5),
+        ("pack mm (n:32)", "pack mm n:32", "expected '(', found 'n'", 2),
+        ("pack mm", "prelude { pack mm", "unexpected 'pack'", 2),
+        ("contract(", "7(", "expected a kind of kernel, found '7'", 3),
+        ("(mm, add, relu)", "(mm, add |)", "expected an einsum, found ')'", 3),
+        ("m:12", "m", "expected ':', found ','", 3),
+        ("m:12", "m:M", "expected the size of a tile, found 'M'", 3),
+        ("lanes n", "lanes 16", "expected a rank, found '16'", 3),
+        ("prefetch (x1)", "instances 2", "expected 'warps', found 'layout'", 4),
+        ("(0, 2, 3, 1)", "(n, c)", "expected a dimension, found 'n'", 4),
+        ("address mm 4096", "adress mm 4096", "unexpected 'adress'", 5),
+        ("arena", "group (mm) left arena", "unexpected 'left'", 6),
+        ("8192\n}", "8192", "unexpected the end of the text", 6),
+        ("8192\n}", "8192\n} }", "expected 'schedule', found '}'", 7),
+        ("8192\n}", f"8192\n}}\n{EXAMPLE}", "there is a second schedule", 8),
     ],
 )
 def test_errors_say_where(old, new, message, line):
@@ -160,6 +192,8 @@ def test_errors_say_where(old, new, message, line):
         ("parallel (n, m)", "parallel (n, j)", "rank j is parallel and not in the order"),
         ("lanes n", "lanes j", "rank j is on lanes and not in the order"),
         ("(0, 2, 3, 1)", "(0, 2, 3, 3)", "the layout of conv1 is no permutation: [0, 2, 3, 3]"),
+        ("pack mm (n:32)", "pack mm (n:0)", "the panel of n is 0"),
+        ("arena", "group (s) parts (i:0) arena", "the number of parts of i is 0"),
         ("(0, 2, 3, 1)", "(1, 2)", "the layout of conv1 is no permutation: [1, 2]"),
     ],
 )
@@ -179,7 +213,6 @@ def test_a_planted_fault_is_refused(old, new, message):
         ("warps 4 stages", "warps 4", "expected 'stages', found '3'"),
         ("stages 4 library", "library stages 4", "expected 'stages', found 'library'"),
         ("stages 3", "stages", "expected the number of stages"),
-        ("fill(scatter)", "filling(scatter)", "there is no kind of kernel 'filling'"),
     ],
 )
 def test_errors_in_clauses_of_gpus_say_what(old, new, message):
@@ -214,7 +247,7 @@ def test_a_tensor_may_be_filled_and_scattered_into():
         check_schedule(parse_schedule(GPU_EXAMPLE.replace("fill(scatter)", "nest(scatter)")))
 
 
-@pytest.mark.parametrize("field", ["kernels", "layouts", "addresses"])
+@pytest.mark.parametrize("field", ["kernels", "layouts", "addresses", "packings"])
 def test_nothing_is_given_twice(field):
     schedule = parse_schedule(EXAMPLE)
     with pytest.raises(VerifyError, match="is given twice"):

@@ -8,6 +8,7 @@ from math import prod
 from tcomp.ir.cascade import Rank
 from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import ZERO, Load, as_index
+from tcomp.ir.schedule import CpuLaunch
 from tcomp.ir.tile import Assign, Axis, Buffer, Prefetch, TileStatement
 from tcomp.ir.walk import index_variables, loads
 from tcomp.passes.einsums.contraction import panel_of
@@ -82,10 +83,11 @@ def _cut_sum(lowering: Lowering, reduced: list[Rank]) -> tuple[list[Split], list
 def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatement]:
     """Fetch a share of the next panel of the packed operand with every step: all tiles of rows that use this panel fetch it whole."""
     group, schedule = lowering.bound.group, lowering.schedule
+    assert isinstance(schedule.launch, CpuLaunch)
     found: list[TileStatement] = []
     for load in dict.fromkeys(loads(group.root.expression)):
         panel = panel_of(load)
-        if load.tensor not in schedule.prefetch or panel is None:
+        if load.tensor not in schedule.launch.prefetch or panel is None:
             continue
         lanes = lowering.splits[panel[0]]
         if not lanes.loops:

@@ -65,10 +65,10 @@ def _plan_walk(lowering: Lowering) -> list[tuple[str, Index]]:
 
     Raises Illegal if a group of tiles of rows does not divide their number.
     """
-    schedule = lowering.schedule
+    schedule, launch = lowering.schedule, lowering.gpu
     names = {r.name for r in lowering.bound.group.outer}
     loops = [loop for name in schedule.order if name in names for loop in lowering.splits[name].loops]
-    if not loops or not (schedule.group or schedule.instances):
+    if not loops or not (launch.group or launch.instances):
         return loops
     tile = lowering.fresh("tile")
     total = ONE
@@ -76,16 +76,16 @@ def _plan_walk(lowering: Lowering) -> list[tuple[str, Index]]:
     for variable, trips in reversed(loops):
         places[variable] = (as_index(tile) // total) % trips
         total = total * trips
-    if schedule.group:
-        if len(loops) < 2 or loops[-2][1] % schedule.group != ZERO:
+    if launch.group:
+        if len(loops) < 2 or loops[-2][1] % launch.group != ZERO:
             raise Illegal(
-                f"groups of {schedule.group} tiles do not divide the rows",
+                f"groups of {launch.group} tiles do not divide the rows",
                 where=str(schedule),
                 help="group as many tiles of rows as divide their number, where that is known, and there are several tiles of lanes",
             )
         (row, rows), (lane, lanes) = loops[-2:]
-        step, width = as_index(tile) % (rows * lanes), lanes * schedule.group
-        places[row] = (step // width) * schedule.group + step % schedule.group
+        step, width = as_index(tile) % (rows * lanes), lanes * launch.group
+        places[row] = (step // width) * launch.group + step % launch.group
         places[lane] = (step % width) // schedule.group
     lowering.extents[tile] = total
     bounds = lowering.bounds()
@@ -105,7 +105,7 @@ def _replace_variables(lowering: Lowering, places: dict[str, Index]) -> None:
 
 def _walk_tiles(lowering: Lowering, loops: list[tuple[str, Index]], body: tuple[TileStatement, ...]) -> tuple[TileStatement, ...]:
     """Parallel loops over tiles; with a limit on instances, each walks tiles in turns."""
-    instances = lowering.schedule.instances
+    instances = lowering.gpu.instances
     if instances and loops:
         ((variable, total),) = loops
         instance = lowering.fresh("instance")

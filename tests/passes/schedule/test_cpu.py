@@ -105,7 +105,7 @@ def product(lanes):
 def prefetched(lanes, cache):
     cascade = product(lanes)
     compiled = check_compiled(cascade, random_inputs(cascade), target=replace(small_target(), vector_bits=256, l2=cache))
-    return compiled.main.schedule.kernels[-1].prefetch
+    return compiled.main.schedule.kernels[-1].launch.prefetch
 
 
 def test_a_large_packed_operand_is_prefetched_a_panel_ahead():

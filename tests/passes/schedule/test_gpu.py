@@ -44,7 +44,7 @@ def test_a_contraction_has_a_tile_of_rows_lanes_and_depth():
         assert schedule.order == ("m", "n", "k")
         assert schedule.parallel == ("m", "n")
         assert schedule.lanes == "n"
-        assert schedule.warps >= 4 and schedule.stages >= 2
+        assert schedule.launch.warps >= 4 and schedule.launch.stages >= 2
 
 
 def test_the_longer_side_gives_the_rows():
@@ -57,7 +57,7 @@ def test_the_longer_side_gives_the_rows():
 def test_a_single_row_has_no_tile_of_rows():
     schedule = first("Z: f32[n:512] = sum(k:256) X[k] * W[k, n]", "X: f32[256], W: f32[256, 512]")
     assert [rank for rank, _ in schedule.tiles] == ["n", "k"]
-    assert schedule.group == 0
+    assert schedule.launch.group == 0
 
 
 CONVOLUTION = "Z: f32[n:2, k:7, p:12, q:11] = sum(c:{c}, r:3, s:3) (X[n, c, p + r - 1, q + s - 1] else 0.0) * W[k, c, r, s]"
@@ -112,10 +112,10 @@ def test_any_number_of_symbolic_rows_is_covered(rows):
 
 
 def test_instances_walk_tiles_in_turns_where_each_would_walk_several():
-    assert all(schedule.instances == 0 for schedule in matmul(512, 512, 64, target=HOPPER))
-    in_turns = [schedule for schedule in matmul(512, 512, 64, target=SMALL) if schedule.instances]
+    assert all(schedule.launch.instances == 0 for schedule in matmul(512, 512, 64, target=HOPPER))
+    in_turns = [schedule for schedule in matmul(512, 512, 64, target=SMALL) if schedule.launch.instances]
     assert in_turns
-    assert all(schedule.instances == SMALL.multiprocessors for schedule in in_turns)
+    assert all(schedule.launch.instances == SMALL.multiprocessors for schedule in in_turns)
 
 
 def test_narrow_operands_have_more_of_them_in_a_tile():
@@ -197,7 +197,7 @@ def _exponentials(count):
 
 def test_a_scalar_takes_one_warp():
     schedule = first("Z: f32[] = X[3] * 2.0", "X: f32[8]")
-    assert (schedule.tiles, schedule.order, schedule.warps) == ((), (), 1)
+    assert (schedule.tiles, schedule.order, schedule.launch.warps) == ((), (), 1)
 
 
 def test_a_recurrence_steps_through_neighbours_side_by_side():
@@ -296,7 +296,7 @@ def test_every_candidate_is_legal(cascade, target, atomic):
     for schedule in found:
         check_schedule(Schedule((schedule,)))
         assert parse_schedule(str(Schedule((schedule,)))).kernels == (schedule,)
-        assert schedule.warps in (1, 2, 4, 8, 16, 32) and schedule.stages >= 1
+        assert schedule.launch.warps in (1, 2, 4, 8, 16, 32) and schedule.launch.stages >= 1
         assert all(size == power_above(size) for _, size in schedule.tiles)
 
 

@@ -123,8 +123,8 @@ def test_tiles_of_rows_are_grouped_and_decoded():
     text = "cascade c(X: f32[520, 70], W: f32[300, 70], b: f32[300]) -> (Z) {"
     text += "Y: f32[m:520, n:300] = sum(k:70) X[m, k] * W[n, k] Z: f32[m:520, n:300] = maximum(Y[m, n] + b[n], 0.0) }"
     (schedule,) = compile_text(text).schedule.kernels
-    assert schedule.group > 1
-    assert schedule.warps in (4, 8)
+    assert schedule.launch.group > 1
+    assert schedule.launch.warps in (4, 8)
 
 
 def test_a_convolution_joins_what_it_slides_over():
@@ -204,7 +204,7 @@ def test_kernels_are_chosen_by_what_was_measured():
 def test_tiles_may_be_walked_in_turns():
     program = compile_text(PRODUCT, measure=choose_by(lambda kernel, product: "for tile in instance" in str(kernel)))
     (schedule,) = program.schedule.kernels
-    assert schedule.instances == GPU.multiprocessors
+    assert schedule.launch.instances == GPU.multiprocessors
 
 
 @pytest.mark.parametrize(
