@@ -51,7 +51,14 @@ class VerifyError(TcompError):
 
 
 class Illegal(TcompError):  # noqa: N818 (the field's word: a schedule is legal or illegal)
-    """A schedule step or transformation that cannot apply, with the condition that failed."""
+    """A schedule step or transformation that cannot apply, with the condition that failed.
+
+    `clause` is the place in the schedule, as `tcomp.ir.parse.schedule` tells it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", help: str = "", clause: tuple[str | int, ...] = ()) -> None:
+        self.clause = clause
+        super().__init__(what, where=where, help=help)
 
 
 class Unsupported(TcompError):  # noqa: N818 (reads as the answer to "can you compile this?")

@@ -1,12 +1,14 @@
-"""The schedule: how a cascade is computed, as data. From a cascade and a schedule follow its kernels and their plan, without a choice
-(`tcomp.passes.pipeline.apply`); the tuner enumerates schedules, caches key on them, a user may edit one.
+"""The schedule: how a cascade is computed, as data.
+
+From a cascade and a schedule follow its kernels and their plan, without a choice (`tcomp.passes.pipeline.apply`). The tuner enumerates
+schedules, caches key on them, a user may edit one.
 
     schedule := "schedule" "for" STRING ["of" STRING] "{" {operand} ["prelude" "{" {line} "}"] {line} "}"
     operand  := "expand" names | "prologue" names | "pack" NAME tile
     line     := group | "wide" names | "hold" names | "again" names | kernel | layout | address | "arena" index
     group    := "group" names ("sink" | "parts" tile | "apart")
-    kernel   := "kernel" NAME "=" KIND "(" NAME {("," | "|") NAME} ")" ["steps" INT ".." INT] {"join" NAME names} ["tile" tiles]
-                ["order" names] ["parallel" names] ["lanes" NAME] ["partial" tiles]
+    kernel   := "kernel" NAME "=" KIND "(" NAME {("," | "|") NAME} ")" ["steps" INT ".." INT] ["registers" INT]
+                {"join" NAME names} ["tile" tiles] ["order" names] ["parallel" names] ["lanes" NAME] ["partial" tiles]
                 ["prefetch" names] ["instances" INT] ["group" INT] ["warps" INT "stages" INT] ["library"]
     layout   := "layout" NAME "(" INT, ... ")"
     address  := "address" NAME index
@@ -24,7 +26,8 @@ contraction and its maps as two kernels, `apart`. Tensors that are `wide` are ke
 of those on `hold` are kept close to the core; what is `again` computed where it is read is not kept at all.
 
 *Kernels.* A kernel computes the einsums it lists as one loop nest; "|" ends a part of a chain. `steps` says which steps of an iteration
-it computes, where several kernels do so in turn, the first step and the one behind the last. `join` walks several ranks as one, from
+it computes, where several kernels do so in turn, the first step and the one behind the last; an iteration whose steps, and all points
+of one statement, are at most so many elements is held in `registers`. `join` walks several ranks as one, from
 which they are decoded by division. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
 `order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes, `partial`
 after how many steps a sum is folded, `prefetch` which packed operands are fetched a panel ahead.
@@ -106,10 +109,12 @@ class KernelSchedule:
     steps: tuple[int, int] | None = None
     parts: tuple[int, ...] = ()
     """How many of the einsums each part of a chain has."""
+    registers: int = 0
+    """Elements that an iteration may hold in registers."""
 
     @property
     def loops(self) -> str:
-        """The text of everything but the name, the kind, the einsums and their steps."""
+        """The text of what says how the loops run: everything but what is computed, which steps of it, and in how many registers."""
         clauses = [f"join {name} ({', '.join(ranks)})" for name, ranks in self.joined]
         if self.tiles:
             clauses.append(f"tile ({', '.join(f'{rank}:{size}' for rank, size in self.tiles)})")
@@ -138,8 +143,9 @@ class KernelSchedule:
 
     def __str__(self) -> str:
         steps = "" if self.steps is None else f" steps {self.steps[0]} .. {self.steps[1]}"
+        registers = f" registers {self.registers}" if self.registers else ""
         einsums = " | ".join(", ".join(part) for part in self.split_einsums)
-        return f"kernel {self.name} = {self.kind}({einsums}){steps} {self.loops}".rstrip()
+        return f"kernel {self.name} = {self.kind}({einsums}){steps}{registers} {self.loops}".rstrip()
 
 
 Fate: TypeAlias = Literal["sink", "parts", "apart"]

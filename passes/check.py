@@ -21,7 +21,7 @@ from tcomp.ir.plan import ARENA
 from tcomp.ir.schedule import Schedule
 from tcomp.ir.tile import Kernel
 from tcomp.passes.groups.check import check_groups
-from tcomp.passes.pipeline import Program
+from tcomp.passes.program import Program
 
 Observer = Callable[[str, object], None]
 

@@ -1,106 +1,187 @@
-"""Choose how a group is computed on a GPU: the schedule that promises most, or, where a machine is at hand, the fastest measured.
+"""The guess: every decision by the heuristics, and where a machine is at hand, kernels by measuring.
 
-A contraction may also be computed by a library of matrix products, and what follows it by a kernel of its own; the tile program stays
-what it means. Measured are kernels by themselves: the time of a group is the sum of those of its kernels.
+Each kind of kernel has candidates, of which the first promises most. A contraction on a GPU may also be computed by a library of matrix
+products, and what follows it by a kernel of its own; the tile program stays what it means. Measured are kernels by themselves: the time
+of a group is the sum of those of its kernels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from tcomp.ir.cascade import Einsum, Symbol
-from tcomp.ir.expressions import Cast, Load
+from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.plan import MatrixProduct
-from tcomp.ir.target import Gpu
+from tcomp.ir.schedule import Packing
+from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
-from tcomp.passes.bind.layout import choose_layouts
+from tcomp.passes.bind.layout import lay_out
+from tcomp.passes.decisions import Layouts, Placed
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.kinds import lower_group
+from tcomp.passes.groups.apart import take_apart
+from tcomp.passes.guess.chain import wants_chain
+from tcomp.passes.guess.expand import bytes_of, is_worth_expanding
+from tcomp.passes.guess.fuse import fuse
+from tcomp.passes.guess.layout import choose_order
+from tcomp.passes.guess.packing import choose_packing
+from tcomp.passes.guess.parts import choose_parts
+from tcomp.passes.guess.rows import choose_cut
+from tcomp.passes.guess.sink import choose_sinking
+from tcomp.passes.guess.windows import choose_window
+from tcomp.passes.kinds import lower_group, propose
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.lower.product import find_product
-from tcomp.passes.schedule.gpu import gpu_candidates
+from tcomp.passes.plan.greedy import place_tensors
+from tcomp.passes.plan.in_place import write_in_place
+from tcomp.passes.plan.lifetimes import find_lives
 
 Measure: TypeAlias = Callable[[Kernel, MatrixProduct | None], float]
 """Seconds that a kernel takes, or the library's product in its place; infinite for one that cannot run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chooser:
-    """Chooses for the groups of one cascade; tensors that a choice stores besides get their place in `memories`."""
+class Guess:
+    """Decides for one target. `measure` times kernels of what runs at every call, of which the fastest are taken then.
 
-    target: Gpu
-    symbols: tuple[Symbol, ...]
-    memories: dict[str, Memory]
-    static: Mapping[str, bool]
-    is_atomic: bool
-    measure: Measure | None
-    layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Of the tensors that a choice stores besides."""
+    With `is_strict` no rounding may be left out; with `is_atomic` sums of floats into places that are data may be added in any order.
+    """
 
-    def choose(self, group: Group) -> tuple[Candidate, ...]:
-        """The candidate of each kernel that computes the group, in order."""
-        if self.measure is None:
-            return (next(self._candidates(group)),)
-        whole = self._fastest(group)
-        parts = _separate(group)
+    target: Target
+    is_strict: bool = False
+    is_atomic: bool = False
+    measure: Measure | None = None
+
+    def is_expanded(self, einsum: Einsum, tensors: Mapping[str, Tensor]) -> bool:
+        """If it takes more bytes than a cache has and costs less to compute than to read."""
+        return bytes_of(tensors[einsum.name]) > self.target.l2 and is_worth_expanding(einsum, tensors)
+
+    def choose_packing(self, einsum: Einsum, static: Mapping[str, bool], cascade: Cascade) -> Packing | None:
+        """In panels of the best register tile."""
+        return choose_packing(einsum, static, cascade.symbols, self.target) if isinstance(self.target, Cpu) else None
+
+    def is_prologue(self, einsum: Einsum, tensors: Mapping[str, Tensor]) -> bool:
+        """If it costs less to compute than to read."""
+        return is_worth_expanding(einsum, tensors)
+
+    def of_prelude(self, cascade: Cascade) -> PartGuess:
+        """Its kernels run once: measuring them would take longer than they ever will."""
+        return PartGuess(replace(self, measure=None), cascade)
+
+    def of_main(self, cascade: Cascade) -> PartGuess:
+        """Its kernels are measured, if any are."""
+        return PartGuess(self, cascade)
+
+
+@dataclass(slots=True)
+class PartGuess:
+    """Decides for one cascade."""
+
+    guess: Guess
+    cascade: Cascade
+    static: Mapping[str, bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.static = static_tensors(self.cascade)
+
+    @property
+    def target(self) -> Target:
+        """The machine."""
+        return self.guess.target
+
+    def fuse(self, cascade: Cascade) -> tuple[Group, ...]:
+        """Greedily, statement by statement."""
+        return fuse(cascade)
+
+    def choose_sinking(self, groups: tuple[Group, ...]) -> frozenset[str]:
+        """All that can, unless more would live at once."""
+        return choose_sinking(groups, self.cascade)
+
+    def is_wide(self, name: str) -> bool:
+        """Wherever numerics need not be strict."""
+        return not self.guess.is_strict
+
+    def is_chained(self, chain: Group) -> bool:
+        """If what is between the kernels leaves the cache."""
+        return wants_chain(chain, self.target)
+
+    def choose_parts(self, group: Group, einsum: Einsum) -> tuple[str, int] | None:
+        """As many as keep the multiprocessors busy."""
+        assert isinstance(self.target, Gpu)
+        dtypes = {name: tensor.dtype for name, tensor in self.cascade.tensors().items()}
+        return choose_parts(group, einsum, dtypes, self.target, is_atomic=self.guess.is_atomic)
+
+    def choose_cut(self, group: Group) -> tuple[str, int] | None:
+        """As many as keep the cores busy."""
+        return choose_cut(group)
+
+    def is_apart(self, group: Group) -> bool:
+        """Only if measured to be better (`choose`)."""
+        return False
+
+    def arrange(self, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+        """In the order of fusion."""
+        return groups
+
+    def choose_window(self, group: Group, need: int) -> int:
+        """As many as a cache holds."""
+        return choose_window(group, need, self.target) if isinstance(self.target, Cpu) else 0
+
+    def choose_order(self, group: Group, einsum: Einsum, name: str, memories: Mapping[str, Memory]) -> tuple[int, ...]:
+        """As the kernel that stores it writes best."""
+        return choose_order(group, einsum, memories, self.static)
+
+    def choose(self, group: Group, seen: Mapping[str, Memory], steps: tuple[int, int] | None, layouts: Layouts) -> Sequence[Candidate]:
+        """The first candidate, or the one measured to be the fastest."""
+        if self.guess.measure is None:
+            return (next(self._candidates(group, seen, steps)),)
+        whole = self._fastest(group, seen, steps)
+        parts = take_apart(group) if isinstance(self.target, Gpu) else None
         if parts is None:
             return (whole[1],)
-        layouts = choose_layouts(parts, self.memories, self.static, ())
-        library = self._library(parts[0])
+        memories = layouts.memories
+        orders = lay_out(parts, memories, self.choose_order, ())
+        library = self._library(parts[0], memories)
         if library is None:
             return (whole[1],)
-        rest = [self._fastest(part) for part in parts[1:]]
+        rest = [self._fastest(part, memories, None) for part in parts[1:]]
         if library[0] + sum(seconds for seconds, _ in rest) < whole[0]:
-            self.layouts.update(layouts)
+            layouts.orders.update(orders)
             return (library[1], *(candidate for _, candidate in rest))
         return (whole[1],)
 
-    def _candidates(self, group: Group) -> Iterator[Candidate]:
-        bound = merge_ranks(bind_arguments(group, self.memories))
-        for schedule in gpu_candidates(bound, self.target, "kernel", is_atomic=self.is_atomic):
-            kernel, operands = lower_group(bound, schedule, self.symbols)
-            yield Candidate(group, schedule, kernel, operands)
+    def _candidates(self, group: Group, memories: Mapping[str, Memory], steps: tuple[int, int] | None) -> Iterator[Candidate]:
+        bound = merge_ranks(bind_arguments(group, memories))
+        for schedule, again in propose(bound, self.target, is_atomic=self.guess.is_atomic):
+            yield lower_group(group, bound, replace(schedule, steps=steps), self.cascade.symbols, again)
 
-    def _fastest(self, group: Group) -> tuple[float, Candidate]:
+    def _fastest(self, group: Group, memories: Mapping[str, Memory], steps: tuple[int, int] | None) -> tuple[float, Candidate]:
         """The candidate that took least, the first of those that took equally long."""
-        assert self.measure is not None
-        found = [(self.measure(candidate.kernel, None), candidate) for candidate in self._candidates(group)]
+        measure = self.guess.measure
+        assert measure is not None
+        found = [(measure(candidate.kernel, None), candidate) for candidate in self._candidates(group, memories, steps)]
         return min(found, key=lambda pair: pair[0])
 
-    def _library(self, group: Group) -> tuple[float, Candidate] | None:
+    def _library(self, group: Group, memories: Mapping[str, Memory]) -> tuple[float, Candidate] | None:
         """The library's product, if the group is one."""
-        assert self.measure is not None
-        bound = merge_ranks(bind_arguments(group, self.memories))
-        schedule, *_ = gpu_candidates(bound, self.target, "kernel", is_atomic=self.is_atomic)
-        if schedule.joined:
-            return None
-        kernel, operands = lower_group(bound, schedule, self.symbols)
-        names = {operand: name for name, operand in bound.operands.items()}
-        product = find_product(bound, [names[operand] for operand in operands])
+        measure = self.guess.measure
+        assert measure is not None
+        candidate = next(self._candidates(group, memories, None))
+        product = None if candidate.schedule.joined else find_product(candidate)
         if product is None:
             return None
-        return self.measure(kernel, product), Candidate(group, replace(schedule, is_library=True), kernel, operands, product)
+        schedule = replace(candidate.schedule, is_library=True)
+        return measure(candidate.kernel, product), replace(candidate, schedule=schedule, product=product)
 
-
-def _separate(group: Group) -> tuple[Group, ...] | None:
-    """A contraction, and as a group of its own what follows it; None for other groups."""
-    if group.kind != "contract" or group.members[0].reduce is None:
-        return None
-    root, *maps = group.members
-    if maps and maps[0].index == root.index and _rounds_alone(maps[0], root, group):
-        # The library rounds its sums as it stores them.
-        root, *maps = replace(root, targets=maps[0].targets), *maps[1:]
-    first = Group("contract", (root,), group.outer, stored=(root.name,))
-    if not maps:
-        return (first,)
-    kept = tuple(name for name in group.stored if name != root.name)
-    return first, Group("nest", tuple(maps), group.outer, stored=kept)
-
-
-def _rounds_alone(einsum: Einsum, root: Einsum, group: Group) -> bool:
-    """Whether a map only rounds the root of a group, which nothing else reads."""
-    rounds = einsum.expression == Cast(einsum.dtype, Load(root.name, root.index))
-    return rounds and root.name not in group.stored and sum(root.name in e.reads() for e in group.members) == 1
+    def place(self, kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: frozenset[str]) -> Placed:
+        """As low as possible, the largest first; results over arguments where most memory is needed."""
+        homes: dict[str, str] = {}
+        found = list(kernels)
+        if isinstance(self.target, Cpu):
+            # Less than a cache is not worth a kernel that is like another.
+            found, homes = write_in_place(found, memories, external, self.target.l2)
+        addresses, arena = place_tensors(find_lives(found, memories, external))
+        addresses.update({name: addresses[home] for name, home in homes.items()})
+        return Placed(tuple(found), addresses, arena)

@@ -17,17 +17,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Index
-from tcomp.ir.plan import MatrixProduct, Plan
-from tcomp.ir.schedule import KernelSchedule, Schedule
+from tcomp.ir.plan import MatrixProduct
+from tcomp.ir.schedule import GroupSchedule, KernelSchedule, Packing, Schedule
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel, contiguous_strides
-from tcomp.passes.bind.arguments import Memory, Operand, bind_arguments, merge_ranks, print_memory
-from tcomp.passes.bind.layout import choose_layouts, dense_strides
+from tcomp.passes.bind.arguments import Memory, Operand
+from tcomp.passes.bind.layout import dense_strides, lay_out
 from tcomp.passes.bind.windows import open_windows, run_windows
 from tcomp.passes.cascade.absorb import absorb_maps
 from tcomp.passes.cascade.affine import fold_affine
@@ -43,11 +44,13 @@ from tcomp.passes.cascade.positions import expand_positions
 from tcomp.passes.cascade.reroll.reroll import reroll
 from tcomp.passes.cascade.share import share_einsums
 from tcomp.passes.cascade.simplify import simplify, simplify_strictly
-from tcomp.passes.choose import Chooser, Measure
-from tcomp.passes.einsums.facts import static_tensors
+from tcomp.passes.check import check_program
+from tcomp.passes.choose import Guess, Measure
+from tcomp.passes.decisions import Decisions, Layouts, PartDecisions, Placed
 from tcomp.passes.einsums.group import Group
+from tcomp.passes.given import Given
+from tcomp.passes.groups.apart import take_apart
 from tcomp.passes.groups.chain import chain_groups
-from tcomp.passes.groups.fuse import fuse
 from tcomp.passes.groups.parts import split_groups
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
 from tcomp.passes.groups.rolling import roll_steps
@@ -55,13 +58,9 @@ from tcomp.passes.groups.rows import split_rows
 from tcomp.passes.groups.scatter import expand_scatters
 from tcomp.passes.groups.sink import sink_maps
 from tcomp.passes.groups.widen import widen_groups
-from tcomp.passes.kinds import lower_group
 from tcomp.passes.lower.candidate import Candidate
-from tcomp.passes.plan.greedy import place_tensors
-from tcomp.passes.plan.in_place import write_in_place
-from tcomp.passes.plan.lifetimes import find_lives
 from tcomp.passes.plan.plan import make_plan
-from tcomp.passes.schedule.cpu import choose_schedule
+from tcomp.passes.program import Compiled, Program
 
 CascadePass = Callable[[Cascade], Cascade]
 
@@ -91,48 +90,15 @@ STRICT_PASSES: tuple[CascadePass, ...] = (
 )
 """The passes that keep every rounding of the cascade as it is written."""
 
+DIGITS = 12
+"""Of a cascade's digest."""
+
 Observer = Callable[[str, object], None]
 """Called with the name of each stage and its result, for dumps and verification between passes."""
 
 
 def ignore(stage: str, result: object) -> None:
     """An observer that looks away."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A compiled cascade: kernels by name, in what order they run on which memory, and how that came about."""
-
-    cascade: Cascade
-    groups: tuple[Group, ...]
-    schedule: Schedule
-    kernels: tuple[tuple[str, Kernel], ...]
-    plan: Plan
-    steps: tuple[str, ...]
-    """The kernel of each group, in order."""
-    products: tuple[tuple[str, MatrixProduct], ...] = ()
-    """Kernels that a library of matrix products computes, by name, and what it is to compute."""
-    operands: tuple[tuple[str, ...], ...] = ()
-    """The tensors that each step is given, in the order of its places."""
-    memories: tuple[tuple[str, Memory], ...] = ()
-    """How every tensor lies in memory, by name."""
-
-    def __str__(self) -> str:
-        """Where each tensor lies, which is what no other text of a compilation tells."""
-        addresses = dict(self.schedule.addresses)
-        return "\n".join(
-            f"{name}: {print_memory(memory)} at {f'arena + {addresses[name]}' if name in addresses else name}"
-            for name, memory in self.memories
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """The two programs of a cascade: `prelude` runs when weights change, `main` on every call."""
-
-    source: Cascade
-    prelude: Program
-    main: Program
 
 
 def compile_cascade(
@@ -145,13 +111,57 @@ def compile_cascade(
     atomic: bool = False,
     measure: Measure | None = None,
 ) -> Compiled:
-    """Compile a cascade whose inputs and outputs have the given strides (in elements; contiguous if not stated).
+    """Compile a cascade whose inputs and outputs have the given strides (in elements; contiguous if not stated), as is best by guess.
 
     With `atomic` sums of floats into places that are data may be added in any order, where the target has atomic additions.
     With `measure`, which times kernels on the target, the fastest of several candidates are taken instead of the most promising.
     With `strict` no pass may change a rounding, sums excepted, which associate in any order.
     Raises VerifyError when `observe` verifies and a pass broke the cascade.
     """
+    return _compile(cascade, strides, target, Guess(target, strict, atomic, measure), observe, strict=strict)
+
+
+def guess(
+    cascade: Cascade, target: Target, strides: Mapping[str, tuple[Index, ...]] | None = None, *, strict: bool = False, atomic: bool = False
+) -> Schedule:
+    """The schedule by which `compile_cascade` compiles a cascade."""
+    return compile_cascade(cascade, strides or {}, target, strict=strict, atomic=atomic).schedule
+
+
+def apply(
+    cascade: Cascade,
+    schedule: Schedule,
+    target: Target,
+    strides: Mapping[str, tuple[Index, ...]] | None = None,
+    observe: Observer = ignore,
+    *,
+    strict: bool = False,
+) -> Compiled:
+    """Compile a cascade exactly as a schedule says: `apply(c, guess(c, t), t) == compile_cascade(c, {}, t)`.
+
+    Raises Illegal, with the clause of the schedule that it is about, where the schedule does not fit the cascade or the target.
+    """
+    if schedule.cascade not in ("", digest_of(cascade)):
+        raise Illegal(
+            f"the schedule is for another cascade, {schedule.cascade}, than {digest_of(cascade)}",
+            where="schedule",
+            help="print the schedule of this module with inputs of these sizes, and edit that",
+            clause=("of",),
+        )
+    compiled = _compile(cascade, strides or {}, target, Given(schedule, target), observe, strict=strict)
+    check_program(compiled.prelude)
+    check_program(compiled.main)
+    return compiled
+
+
+def digest_of(cascade: Cascade) -> str:
+    """What a schedule says of the cascade that it is for."""
+    return hashlib.sha256(str(cascade).encode()).hexdigest()[:DIGITS]
+
+
+def _compile(
+    cascade: Cascade, strides: Mapping[str, tuple[Index, ...]], target: Target, decide: Decisions, observe: Observer, *, strict: bool
+) -> Compiled:
     observe("cascade", cascade)
     source = cascade
     for run in STRICT_PASSES if strict else CASCADE_PASSES:
@@ -161,25 +171,33 @@ def compile_cascade(
     cascade, outside = normalise_ranks(cascade, outside)
     cascade = inline_views(cascade)
     observe("normalise_ranks", cascade)
-    cascade = drop_dead(expand_positions(cascade, target.l2))
+    cascade, expanded = expand_positions(cascade, decide.is_expanded)
+    cascade = drop_dead(cascade)
     observe("expand_positions", cascade)
     pinned: Collection[str] = ()
+    packings: tuple[Packing, ...] = ()
     if isinstance(target, Cpu):
-        cascade, pinned = prepare_operands(cascade, target)
+        whole = cascade
+        cascade, pinned, packings = prepare_operands(whole, lambda einsum, static: decide.choose_packing(einsum, static, whole))
         cascade = drop_dead(cascade)
         observe("prepare_operands", cascade)
-    prologues = find_prologues(cascade) if isinstance(target, Gpu) else {}
+    prologues = find_prologues(cascade, decide.is_prologue) if isinstance(target, Gpu) else {}
     cascade = drop_dead(_with_expanded(cascade, prologues))
     prelude, main = fold_weights(cascade, prologues)
     observe("prelude", prelude)
     observe("main", main)
     outside.update(_separate_copies(prelude, main, outside))
-    first, second = (
-        build(part, outside, target, pinned, observe, strict=strict, atomic=atomic, prologues=prologues, measure=timed)
-        # The prelude runs once: measuring its kernels would take longer than they ever will.
-        for part, timed in ((prelude, None), (main, measure))
+    first = build(prelude, outside, target, decide.of_prelude(prelude), observe, pinned=pinned, strict=strict)
+    second = build(main, outside, target, decide.of_main(main), observe, pinned=pinned, prologues=prologues, strict=strict)
+    schedule = replace(
+        second.schedule,
+        expanded=expanded,
+        prologues=tuple(prologues),
+        packings=packings,
+        prelude=first.schedule if first.schedule.kernels else None,
+        cascade=digest_of(source),
     )
-    return Compiled(source, first, second)
+    return Compiled(source, first, second, schedule)
 
 
 def _separate_copies(
@@ -208,61 +226,60 @@ def build(
     cascade: Cascade,
     strides: Mapping[str, tuple[Index, ...]],
     target: Target,
-    pinned: Collection[str] = (),
+    decide: PartDecisions,
     observe: Observer = ignore,
     *,
-    strict: bool = False,
-    atomic: bool = False,
+    pinned: Collection[str] = (),
     prologues: Mapping[str, Einsum] | None = None,
-    measure: Measure | None = None,
+    strict: bool = False,
 ) -> Program:
     """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory.
 
-    Maps in `prologues` are computed where contractions read them. Kernels for a GPU are chosen by what `measure` says of them.
+    Maps in `prologues` are computed where contractions read them.
     """
     memories = {
         name: Memory(t.dtype, t.shape, strides.get(name) or contiguous_strides(t.shape))
         for name, t in _external(cascade).items()
     }
-    external = set(memories)
-    groups = _form_groups(cascade, target, prologues or {}, strict=strict, atomic=atomic)
+    external = frozenset(memories)
+    groups, fates = _form_groups(cascade, target, decide, prologues or {}, strict=strict)
     observe("groups", groups)
-    layouts = choose_layouts(groups, memories, static_tensors(cascade), pinned)
+    layouts = Layouts(memories, lay_out(groups, memories, decide.choose_order, pinned))
+    found: list[Candidate] = []
+    for group, seen, steps in run_windows(groups, memories):
+        chosen = decide.choose(group, seen, steps, layouts)
+        found += chosen
+        if len(chosen) > 1:
+            fates.append(GroupSchedule(_without(group.names, prologues), "apart"))
+    placed = decide.place(found, memories, external)
     kernels: dict[str, Kernel] = {}
     known: dict[tuple[Kernel, MatrixProduct | None], str] = {}
     schedules: list[KernelSchedule] = []
-    steps: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
+    steps_: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
     products: dict[str, MatrixProduct] = {}
-    chosen = _choose(groups, cascade, memories, layouts, target, atomic, measure)
-    homes: dict[str, str] = {}
-    if isinstance(target, Cpu):
-        # Less than a cache is not worth a kernel that is like another.
-        chosen, homes = write_in_place(chosen, memories, external, target.l2)
-    for found in chosen:
-        key = found.kernel, found.product
-        name = known.get(key) or _unique_name(found.kernel, kernels)
+    for candidate in placed.kernels:
+        key = candidate.kernel, candidate.product
+        name = known.get(key) or _unique_name(candidate.kernel, kernels)
         if name not in kernels:
             known[key] = name
-            kernels[name] = replace(found.kernel, name=name)
-            products.update({name: found.product} if found.product is not None else {})
+            kernels[name] = replace(candidate.kernel, name=name)
+            products.update({name: candidate.product} if candidate.product is not None else {})
             observe("kernel", kernels[name])
-        schedules.append(replace(found.schedule, name=name))
-        steps.append((name, tuple(_place_of(operand) for operand in found.operands)))
-    addresses, arena = place_tensors(find_lives(chosen, memories, external))
-    plan = make_plan(cascade, steps, addresses, arena)
-    addresses.update({name: addresses[home] for name, home in homes.items()})
-    schedule_text = Schedule(tuple(schedules), tuple(layouts.items()), tuple(addresses.items()), target.name)
-    observe("schedule", schedule_text)
+        schedules.append(replace(candidate.schedule, name=name))
+        steps_.append((name, tuple(_place_of(operand) for operand in candidate.operands)))
+    plan = make_plan(cascade, steps_, placed.addresses, placed.arena)
+    schedule = _tell(cascade, placed, schedules, fates, layouts, target)
+    observe("schedule", schedule)
     observe("plan", plan)
     program = Program(
         cascade,
-        groups=tuple(found.group for found in chosen),
-        schedule=schedule_text,
+        groups=tuple(candidate.group for candidate in placed.kernels),
+        schedule=schedule,
         kernels=tuple(kernels.items()),
         plan=plan,
-        steps=tuple(name for name, _ in steps),
+        steps=tuple(name for name, _ in steps_),
         products=tuple(products.items()),
-        operands=tuple(tuple(tensor for tensor, _ in operands) for _, operands in steps),
+        operands=tuple(tuple(tensor for tensor, _ in operands) for _, operands in steps_),
         memories=tuple(memories.items()),
     )
     observe("memory", program)
@@ -270,40 +287,65 @@ def build(
 
 
 def _form_groups(
-    cascade: Cascade, target: Target, expanded: Mapping[str, Einsum], *, strict: bool, atomic: bool
-) -> tuple[Group, ...]:
-    """The einsums of each kernel; maps in `expanded` are computed where contractions read them."""
-    groups = attach_prologues(fuse(without(cascade, expanded)), expanded)
-    groups = sink_maps(groups, cascade) if isinstance(target, Cpu) else groups
-    groups = groups if strict else widen_groups(groups, cascade)
-    groups = chain_groups(groups, cascade, target, strict=strict)
+    cascade: Cascade, target: Target, decide: PartDecisions, expanded: Mapping[str, Einsum], *, strict: bool
+) -> tuple[tuple[Group, ...], list[GroupSchedule]]:
+    """The einsums of each kernel, and what became of groups that are none; maps in `expanded` are computed where contractions read them."""
+    fates: list[GroupSchedule] = []
+
+    def cut(group: Group, found: tuple[str, int] | None) -> tuple[str, int] | None:
+        if found is not None:
+            fates.append(GroupSchedule(_without(group.names, expanded), "parts", found))
+        return found
+
+    groups = attach_prologues(decide.fuse(without(cascade, expanded)), expanded)
+    if isinstance(target, Cpu):
+        sunk = decide.choose_sinking(groups)
+        groups, gone = sink_maps(groups, cascade, sunk) if sunk else (groups, ())
+        fates += [GroupSchedule(group.names, "sink") for group in gone]
+    groups = groups if strict else widen_groups(groups, cascade, decide.is_wide)
+    groups = chain_groups(groups, cascade, target, decide.is_chained, strict=strict)
     if isinstance(target, Gpu):
-        groups = expand_scatters(split_groups(groups, cascade, target, is_atomic=atomic))
+        groups = split_groups(groups, cascade, lambda group, einsum: cut(group, decide.choose_parts(group, einsum)))
+        apart = [(group, take_apart(group) if decide.is_apart(group) else None) for group in groups]
+        fates += [GroupSchedule(_without(group.names, expanded), "apart") for group, parts in apart if parts is not None]
+        groups = expand_scatters(tuple(part for group, parts in apart for part in parts or (group,)))
     else:
-        groups = split_rows(groups, cascade)
-    groups = roll_steps(groups, cascade.outputs, target)
-    return open_windows(groups, cascade.outputs, target) if isinstance(target, Cpu) else groups
+        groups = split_rows(groups, cascade, lambda group: cut(group, decide.choose_cut(group)))
+    groups = roll_steps(decide.arrange(groups), cascade.outputs, target)
+    return (open_windows(groups, cascade.outputs, decide.choose_window) if isinstance(target, Cpu) else groups), fates
 
 
-def _choose(
-    groups: tuple[Group, ...],
+def _without(names: Iterable[str], others: Collection[str] | None) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in (others or ()))
+
+
+def _tell(
     cascade: Cascade,
-    memories: dict[str, Memory],
-    layouts: dict[str, tuple[int, ...]],
+    placed: Placed,
+    kernels: Sequence[KernelSchedule],
+    fates: Sequence[GroupSchedule],
+    layouts: Layouts,
     target: Target,
-    atomic: bool,
-    measure: Measure | None,
-) -> list[Candidate]:
-    """How each group is computed, kernel by kernel."""
-    if isinstance(target, Gpu):
-        chooser = Chooser(target, cascade.symbols, memories, static_tensors(cascade), atomic, measure, layouts)
-        return [candidate for group in groups for candidate in chooser.choose(group)]
-    found: list[Candidate] = []
-    for group, seen, steps in run_windows(groups, memories):
-        bound = merge_ranks(bind_arguments(group, seen))
-        schedule = replace(choose_schedule(bound, target, "kernel"), steps=steps)
-        found.append(Candidate(group, schedule, *lower_group(bound, schedule, cascade.symbols)))
-    return found
+) -> Schedule:
+    """The schedule of a program that has been made."""
+    dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
+    groups = [candidate.group for candidate in placed.kernels]
+    parts = [part for group in groups for part in (group.parts or (group,))]
+    wide = (name for part in parts for e in part.members for name, dtype in e.targets if dtypes.get(name, dtype) != dtype)
+    return Schedule(
+        tuple(
+            replace(kernel, parts=tuple(len(part.names) for part in candidate.group.parts))
+            for kernel, candidate in zip(kernels, placed.kernels)
+        ),
+        tuple(layouts.orders.items()),
+        tuple(placed.addresses.items()),
+        target.name,
+        groups=tuple(fates),
+        wide=tuple(dict.fromkeys(wide)),
+        held=tuple(dict.fromkeys(name for group in groups for name in group.names if name in group.held)),
+        again=tuple(dict.fromkeys(name for group in groups for name in group.names if name in group.again)),
+        arena=placed.arena if placed.addresses else None,
+    )
 
 
 def _place_of(operand: Operand) -> tuple[str, Index]:

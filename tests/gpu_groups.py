@@ -17,7 +17,7 @@ from tcomp.ir.target import Gpu
 from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
 from tcomp.passes.check import describe_difference
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.kinds import lower_group
 from tests import program_runner
 from tests.program_runner import random_inputs

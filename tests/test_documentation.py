@@ -8,7 +8,6 @@ import inspect
 import re
 from pathlib import Path
 from textwrap import dedent
-from typing import get_args
 
 import pytest
 

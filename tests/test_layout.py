@@ -210,7 +210,7 @@ def test_no_public_function_is_hidden_by_a_module_of_its_name():
 @pytest.mark.parametrize(
     ("path", "source", "faulty"),
     [
-        ("ir/a.py", "from tcomp.passes.groups.fuse import fuse", True),
+        ("ir/a.py", "from tcomp.passes.guess.fuse import fuse", True),
         ("ir/a.py", "from tcomp import passes", True),
         ("ir/a.py", "import tcomp", True),
         ("ir/a.py", "def f():\n    import torch.nn", True),

@@ -173,6 +173,8 @@ def _read_kernel(cursor: Cursor, place: Clause, places: dict[Clause, int]) -> Ke
 
     if clause("steps"):
         found["steps"] = _read_steps(cursor)
+    if clause("registers"):
+        found["registers"] = cursor.expect_integer("the number of elements")
     joined: list[tuple[str, tuple[str, ...]]] = []
     while clause("join"):
         joined.append((cursor.expect_name("the joint rank"), _read_names(cursor, "a rank")))

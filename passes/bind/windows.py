@@ -12,7 +12,7 @@ before, so whatever it carries is stored, of as many steps as are read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import mul
@@ -20,15 +20,11 @@ from typing import TypeAlias
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import ONE, ZERO, Load, Ordinal, as_index
-from tcomp.ir.target import Cpu
 from tcomp.ir.traverse import einsum_loads, parts
 from tcomp.ir.walk import index_variables, walk
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.einsums.group import Group, Window
 from tcomp.passes.groups.iteration import is_held, merge_maps, step_slot, updates_in_place
-
-WORTH = 4
-"""Windows are opened where what is read step by step takes more than so many caches of a core (L2); a window fills one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +37,12 @@ class _Ahead:
     """Of one step."""
 
 
-def open_windows(groups: tuple[Group, ...], outputs: Collection[str], target: Cpu) -> tuple[Group, ...]:
-    """Mark iterations to run in windows, and the groups that are computed window by window for them."""
+def open_windows(groups: tuple[Group, ...], outputs: Collection[str], choose: Callable[[Group, int], int]) -> tuple[Group, ...]:
+    """Mark iterations to run in windows, and the groups that are computed window by window for them.
+
+    `choose` says for an iteration, of which each step reads so many bytes that are computed for it, how many steps a window has; 0 for
+    all at once.
+    """
     found = list(groups)
     for place, group in enumerate(groups):
         if group.kind != "scan" or group.iterative is None or not group.iterative.extent.is_constant:
@@ -51,10 +51,8 @@ def open_windows(groups: tuple[Group, ...], outputs: Collection[str], target: Cp
         if moving is None:
             continue
         ahead = [a for p in range(place) if (a := _find_ahead(groups, p, place, moving, outputs)) is not None]
-        need = sum(a.bytes for a in ahead)
-        whole = group.iterative.extent.constant
-        steps = _choose_steps(whole, target.l2 // max(need, 1))
-        if need * whole <= WORTH * target.l2 or not steps:
+        steps = choose(group, sum(a.bytes for a in ahead))
+        if not steps:
             continue
         window = Window(group.names[0], steps)
         found[place] = _carry(replace(group, window=window))
@@ -63,15 +61,6 @@ def open_windows(groups: tuple[Group, ...], outputs: Collection[str], target: Cp
             rolling = tuple((name, steps) for name in first.stored)
             found[a.place] = replace(first, window=window, iterative=a.rank, rolling=rolling)
     return tuple(found)
-
-
-def _choose_steps(whole: int, most: int) -> int:
-    """The steps of a window: at most so many, if possible with none left over; 0 if that is no window.
-
-    An even number: of what is carried memory may have two steps, which take turns.
-    """
-    most = min(most, whole // 2) // 2 * 2
-    return next((steps for steps in range(most, most // 2, -2) if whole % steps == 0), most)
 
 
 Steps: TypeAlias = tuple[int, int]

@@ -6,9 +6,8 @@
     W.pack: f32[k.1:2, r:3, s:3, c:32, k.0:32] = W[k.0 + 32*k.1, c, r, s]
     Y: f32[n:1, k:64, p:56, q:56] = sum(r:3, s:3, c:32) X.pad[n, p + r, q + s, c] * W.pack[k // 32, r, s, c, k % 32]
 
-What is packed from weights alone is computed once (`tcomp.passes.cascade.fold`). An operand computed at run time is packed only if enough
-rows share it, and not at all if its lanes are already adjacent in memory. A map of inputs that nothing else reads is computed as it is
-packed:
+What is packed from weights alone is computed once (`tcomp.passes.cascade.fold`). A map of inputs that nothing else reads is computed as
+it is packed:
 
     B: f32[n:64, k:256] = X[n, k] / norm[n]
     Y: f32[m:16, n:64] = sum(k:256) A[m, k] * B[n, k]
@@ -18,27 +17,27 @@ packed:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement, Tensor
 from tcomp.ir.dtypes import DType
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, as_index
 from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
 from tcomp.ir.names import fresh
-from tcomp.ir.target import Cpu
+from tcomp.ir.schedule import Packing
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute_index
 from tcomp.passes.cascade.inline import read_through
 from tcomp.passes.cascade.rules.rule import Context
 from tcomp.passes.cascade.simplify import Simplifier, rules_by_root
-from tcomp.passes.cost.cpu import lane_tile
 from tcomp.passes.einsums.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.rebuild import count_readers
 
-ROWS_WORTH_PACKING = 12
-"""Rows that must share an operand computed at run time before packing it pays: fewer are one tile, which reads each element once.
-(Measured with 8 to 11 rows: 0.8 to 1.25 times the time of packing, 0.9 in the middle, and no memory for the copy.)"""
+Packings: TypeAlias = Callable[[Einsum, Mapping[str, bool]], Packing | None]
+"""Which rank of a contraction gives the lanes of its packed operand, and how wide the panels are; which tensors are weights is known."""
 
 
 @dataclass
@@ -52,28 +51,29 @@ class _Prepared:
     """Maps that are computed where they are packed."""
 
 
-def prepare_operands(cascade: Cascade, target: Cpu) -> tuple[Cascade, frozenset[str]]:
-    """Pad and pack the operands of all contractions.
+def prepare_operands(cascade: Cascade, choose: Packings) -> tuple[Cascade, frozenset[str], tuple[Packing, ...]]:
+    """Pad the operands of all contractions, and pack those that are chosen.
 
-    Returns the cascade, the same one if no operand needs it, and the padded and packed tensors, which must lie in memory in the order of
-    their dimensions.
+    Returns the cascade, the same one if no operand needs it, the padded and packed tensors, which must lie in memory in the order of
+    their dimensions, and what was packed. Raises Illegal for an operand that cannot be packed.
     """
     static = static_tensors(cascade)
     tensors = cascade.tensors()
     prepared = _Prepared([], {}, set(tensors), _find_maps(cascade, tensors))
+    packings: list[Packing] = []
     for statement in cascade.statements:
         if isinstance(statement, Iteration):
             prepared.statements.append(statement)
             continue
         einsum = _pad_loads(statement, cascade, tensors, prepared)
-        contraction = find_contraction(einsum, static, packs=True)
-        if contraction is not None:
-            dtype = tensors[contraction.right.tensor].dtype if contraction.right.tensor in tensors else einsum.dtype
-            einsum = _pack_right(einsum, contraction, static, dtype, cascade, target, prepared)
-        else:
+        packing = choose(einsum, static)
+        if packing is not None:
+            einsum = _pack(einsum, packing, static, tensors, cascade, prepared)
+            packings.append(packing)
+        elif find_contraction(einsum, static) is None:
             einsum = _turn_static(einsum, static, tensors, prepared)
         prepared.statements.append(einsum)
-    return cascade.with_statements(tuple(prepared.statements)), frozenset(prepared.made.values())
+    return cascade.with_statements(tuple(prepared.statements)), frozenset(prepared.made.values()), tuple(packings)
 
 
 def _find_maps(cascade: Cascade, tensors: Mapping[str, Tensor]) -> dict[str, Einsum]:
@@ -147,34 +147,25 @@ def _padded(
     return Load(name, tuple(load.index[d] + margins[d][0] for d in order))
 
 
-def _pack_right(
-    einsum: Einsum,
-    contraction: Contraction,
-    static: Mapping[str, bool],
-    dtype: DType,
-    cascade: Cascade,
-    target: Cpu,
-    prepared: _Prepared,
+def _pack(
+    einsum: Einsum, packing: Packing, static: Mapping[str, bool], tensors: Mapping[str, Tensor], cascade: Cascade, prepared: _Prepared
 ) -> Einsum:
     """Store the right operand as panels of lanes: [lane panel, ..., lane within the panel]."""
-    right, lanes = contraction.right, contraction.lanes
-    position = lane_position(right, lanes.name)
-    if position is None:
-        # The operand repeats along the lanes, `W[c, k % 4]`: it is a panel as it is.
-        return einsum
+    contraction = find_contraction(einsum, static, packing.rank)
+    if contraction is None or not may_pack(contraction):
+        raise Illegal(
+            f"{einsum.name} has no operand that can be packed along {packing.rank}",
+            where=str(packing),
+            help="pack an operand of a contraction along a free rank that it alone has",
+            clause=("pack", einsum.name),
+        )
+    right, lanes, width = contraction.right, contraction.lanes, packing.width
+    dtype = tensors[right.tensor].dtype if right.tensor in tensors else einsum.dtype
     is_static = static.get(right.tensor, False)
-    if not is_static:
-        rows = [interval(r.extent, einsum.bounds(cascade.symbols))[0] or 1 for r in contraction.rows]
-        shared_by = 1
-        for extent in rows:
-            shared_by *= extent
-        if position == len(right.index) - 1 or (shared_by < ROWS_WORTH_PACKING and not cascade.symbols):
-            return einsum
+    position = lane_position(right, lanes.name)
+    assert position is not None
     names = {name for i in right.index for name in index_variables(i)}
     window = [r for r in einsum.ranks if r.name in names and r is not lanes and r.name != lanes.name]
-    if any(i.as_variable is None for i in right.index) and not _is_affine(right):
-        return einsum
-    width = lane_tile(contraction, einsum, target)
     outer, inner = f"{lanes.name}.1", f"{lanes.name}.0"
     panels = simplify_index((lanes.extent + (width - 1)) // width, Bounds())
     free = [r for r in window if r in einsum.free]
@@ -211,6 +202,13 @@ def _pack_right(
     order = {r.name: p for p, r in enumerate(reduced)}
     reordered = tuple(sorted(einsum.reduced, key=lambda r: order.get(r.name, -1)))
     return replace(einsum, expression=expression, reduced=reordered)
+
+
+def may_pack(contraction: Contraction) -> bool:
+    """Whether the right operand of a contraction can be copied into panels; one that repeats along the lanes is a panel as it is."""
+    right = contraction.right
+    is_plain = all(i.as_variable is not None for i in right.index) or _is_affine(right)
+    return is_plain and lane_position(right, contraction.lanes.name) is not None
 
 
 def _compute(made: Einsum, load: Load, ranks: tuple[Rank, ...], cascade: Cascade) -> Expr:

@@ -6,13 +6,13 @@
     Z: f32[i:1024, j:1024] = X[i, j] * exp(f32(i64[i - j]) * rate[0])
 
 if rate depends on nothing either. Without this pass D would be folded once (`tcomp.passes.cascade.fold`) and kept, and every call would
-read it from memory. What stays folded is what is costly, what a contraction reads, and what is no larger than what it is made of.
+read it from memory. What a contraction reads stays folded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
 from tcomp.ir.expressions import Expr, Load
@@ -20,23 +20,17 @@ from tcomp.ir.index import Bounds, is_data
 from tcomp.ir.traverse import statement_einsums
 from tcomp.ir.walk import loads, map_load_indices, map_loads
 from tcomp.passes.cascade.inline import keeps_checks, read_through
-from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction
-from tcomp.passes.einsums.facts import cost
 from tcomp.passes.einsums.rebuild import map_expressions
 
-MOST_COST = 48
-"""Arithmetic of one element, in instructions: reading 64 bytes from memory takes about as long as this for a vector of elements."""
-
-GROWTH = 1.5
-"""How many times the bytes of what it is made of a constant takes at least."""
+IsWorth: TypeAlias = Callable[[Einsum, Mapping[str, Tensor]], bool]
+"""Whether a map is better computed where it is read than kept."""
 
 
-def expand_positions(cascade: Cascade, cache: int) -> Cascade:
-    """Read through constants that take more bytes than a cache has; the same cascade if there are none."""
+def expand_positions(cascade: Cascade, is_worth: IsWorth) -> tuple[Cascade, tuple[str, ...]]:
+    """Read through the constants that are worth it; the same cascade if there are none. Returns their names, too."""
     tensors = cascade.tensors()
-    fixed = _find_fixed(cascade)
-    maps = {n: e for n, e in fixed.items() if e is not None and e.is_map and _bytes(tensors[n]) > cache and n not in cascade.outputs}
+    maps = {n: e for n, e in _find_fixed(cascade).items() if e is not None and e.is_map and n not in cascade.outputs}
     for statement in cascade.statements:
         for einsum in statement_einsums(statement):
             if statement is not einsum or einsum.is_scatter or find_contraction(einsum, {}) is not None:
@@ -47,10 +41,10 @@ def expand_positions(cascade: Cascade, cache: int) -> Cascade:
     for statement in cascade.statements:
         if isinstance(statement, Einsum) and any(name in found for name in statement.reads()):
             statement = _read_maps(statement, found, tensors, cascade)
-        if isinstance(statement, Einsum) and statement.name in maps and _pays(statement, tensors):
+        if isinstance(statement, Einsum) and statement.name in maps and _is_plain(statement) and is_worth(statement, tensors):
             found[statement.name] = statement
         statements.append(statement)
-    return cascade.with_statements(tuple(statements)) if found else cascade
+    return (cascade.with_statements(tuple(statements)) if found else cascade), tuple(found)
 
 
 def _find_fixed(cascade: Cascade) -> dict[str, Einsum | None]:
@@ -64,12 +58,9 @@ def _find_fixed(cascade: Cascade) -> dict[str, Einsum | None]:
     return fixed
 
 
-def _pays(einsum: Einsum, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a map costs less to compute than to read, and takes more memory than what it is made of."""
-    reads = list(loads(einsum.expression))
-    sources = {load.tensor: _bytes(tensors[load.tensor]) for load in reads}
-    is_plain = not any(is_data(i) for load in reads for i in load.index)
-    return is_plain and cost(einsum.expression) <= MOST_COST and _bytes(tensors[einsum.name]) >= GROWTH * sum(sources.values())
+def _is_plain(einsum: Einsum) -> bool:
+    """Whether no index of a map is data."""
+    return not any(is_data(i) for load in loads(einsum.expression) for i in load.index)
 
 
 def _read_maps(einsum: Einsum, found: Mapping[str, Einsum], tensors: Mapping[str, Tensor], cascade: Cascade) -> Einsum:
@@ -84,7 +75,3 @@ def _read_maps(einsum: Einsum, found: Mapping[str, Einsum], tensors: Mapping[str
         return map_loads(expression, read)
 
     return map_expressions(einsum, change, bounds)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.dtype.bytes * prod(typical(extent) for extent in tensor.shape)

@@ -40,6 +40,10 @@ class Group:
     rolling: tuple[tuple[str, int], ...] = ()
     parts: tuple[Group, ...] = ()
     window: Window | None = None
+    held: frozenset[str] = frozenset()
+    """Members of an iteration of which a step is kept close to the core."""
+    again: frozenset[str] = frozenset()
+    """Members that are not kept at all: whoever reads them computes them again."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,37 +8,30 @@
 
 Nothing here knows what the three compute: any nest between two contractions qualifies if the tensors between them are read once, all
 three agree on the ranks (h, i), and j is what the first one's lanes, the nest's inner rank and the last one's reduced rank have in
-common. On a CPU it pays when the tensor between them does not fit in cache. On a GPU, where no instance has memory to keep rows in, it
+common. On a GPU, where no instance has memory to keep rows in, it
 takes a nest that one pass computes (`tcomp.passes.one_pass.derive`), and any free rank of the first one may be its lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.names import first_free, lengthened
-from tcomp.ir.target import Cpu, Gpu, Target
+from tcomp.ir.target import Gpu, Target
 from tcomp.ir.traverse import rename_ranks
 from tcomp.ir.walk import loads
-from tcomp.passes.cost.cpu import LARGEST_ROWS, fits_registers
-from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import Contraction, find_contraction, panel_of
+from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.one_pass.derive import find_one_pass
 
-LARGEST_HEAD = 256
-"""Elements of a row of either operand that an instance on a GPU holds whole."""
 
-SMALLEST_ROWS = 4
-"""Rows of a tile below which the contractions would reload their right operands too often."""
-
-
-def chain_groups(groups: tuple[Group, ...], cascade: Cascade, target: Target, *, strict: bool = False) -> tuple[Group, ...]:
-    """Join chains of three groups of a cascade; each chain takes the place of its last group. Outputs stay in memory.
+def chain_groups(
+    groups: tuple[Group, ...], cascade: Cascade, target: Target, is_wanted: Callable[[Group], bool], *, strict: bool = False
+) -> tuple[Group, ...]:
+    """Join the chains of three groups that are wanted; each takes the place of its last group. Outputs stay in memory.
 
     With `strict` no rounding to a narrow float may be left out, as one pass over the rank between the contractions would.
     """
@@ -62,7 +55,7 @@ def chain_groups(groups: tuple[Group, ...], cascade: Cascade, target: Target, *,
         if strict and isinstance(target, Gpu) and any(_is_narrow(t) for e in groups[middle_place].members for _, t in e.targets):
             continue
         chain = _join(groups[first_place], groups[middle_place], last, target, dtypes)
-        if chain is not None:
+        if chain is not None and is_wanted(chain):
             kept[first_place] = kept[middle_place] = None
             kept[place] = chain
     return tuple(g for g in kept if g is not None)
@@ -124,11 +117,9 @@ def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapp
     if isinstance(target, Gpu):
         # A tile has rows that neither of the other operands knows of, or products would not be those of matrices.
         rows = {into[r.name] for r in top.rows} & {out[r.name] for r in bottom.rows if r.name in out}
-        if not rows or not _fits_gpu(first, bottom) or find_one_pass(middle, last.root, weights, dtypes) is None:
+        if not rows or not all(r.extent.is_constant for r in (*first.root.reduced, bottom.lanes)):
             return None
-    else:
-        row = _row_tile(first, top.rows, into, middle, target)
-        if row is None or not _pays(writer[scores], row[1], inner, target):
+        if find_one_pass(middle, last.root, weights, dtypes) is None:
             return None
     used = {r.name for e in middle.members for r in e.ranks}
     head = _renamed(first, into, used)
@@ -142,41 +133,6 @@ def _is_narrow(dtype: DType) -> bool:
     return dtype != compute_dtype(dtype)
 
 
-def _fits_gpu(first: Group, bottom: Contraction) -> bool:
-    """Whether the ranks that are not walked fit a tile."""
-    ranks = (*first.root.reduced, bottom.lanes)
-    whole = [prod(typical(r.extent) for r in first.root.reduced), typical(bottom.lanes.extent)]
-    return all(r.extent.is_constant for r in ranks) and max(whole) <= LARGEST_HEAD
-
-
-def _row_tile(
-    first: Group, rows: tuple[Rank, ...], into: dict[str, str], middle: Group, target: Cpu
-) -> tuple[str, int] | None:
-    """The rank of the tile's rows, by the nest's name, and how many: a divisor of its extent."""
-    contraction = find_contraction(first.root, {})
-    panel = None if contraction is None else panel_of(contraction.right)
-    lanes = target.lanes(compute_dtype(first.root.dtype))
-    vectors = 1 if panel is None else -(-panel[1] // lanes)
-    for rank in reversed(middle.outer):
-        if rank.name not in {into[r.name] for r in rows} or not rank.extent.is_constant:
-            continue
-        sizes = [s for s in range(SMALLEST_ROWS, LARGEST_ROWS + 1) if rank.extent.constant % s == 0]
-        fitting = [s for s in sizes if fits_registers(s, vectors, target)]
-        if fitting:
-            return rank.name, fitting[-1]
-    return None
-
-
-def _pays(scores: Einsum, rows: int, inner: Rank, target: Cpu) -> bool:
-    """Whether the tensor between the kernels leaves the cache, and the rows of a tile do not."""
-    size = scores.dtype.bytes
-    for extent in scores.shape:
-        if not extent.is_constant:
-            return False
-        size *= extent.constant
-    return size > target.l2 // 2 and rows * inner.extent.constant * scores.dtype.bytes * 4 <= target.l2
-
-
 def _renamed(group: Group, names: dict[str, str], taken: set[str]) -> Group:
     """A group over the chain's rank names; ranks of its own get names nobody else has."""
     mapping = dict(names)
@@ -188,13 +144,3 @@ def _renamed(group: Group, names: dict[str, str], taken: set[str]) -> Group:
         members=tuple(rename_ranks(e, mapping) for e in group.members),
         outer=tuple(Rank(mapping[r.name], r.extent) for r in group.outer),
     )
-
-
-def row_of(chain: Group, target: Cpu) -> tuple[str, int]:
-    """The rank of a chain's row tile and its size."""
-    first, middle, _ = chain.parts
-    contraction = find_contraction(first.root, {})
-    assert contraction is not None
-    row = _row_tile(first, contraction.rows, {r.name: r.name for r in first.outer}, middle, target)
-    assert row is not None
-    return row

@@ -19,14 +19,7 @@ from tcomp.ir.expressions import ONE, Expr, Load, as_index
 from tcomp.ir.names import counted, take
 from tcomp.ir.traverse import map_values, rename_ranks
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute
-from tcomp.passes.einsums.facts import cost
 from tcomp.passes.einsums.group import Group
-
-LARGEST_HELD = 1 << 12
-"""Elements of a tensor, at one step and for one point of the outer ranks, that are kept close to the core."""
-
-CHEAP = 4
-"""A map of at most this arithmetic cost, if too large to be held, is computed by each of its readers rather than kept in memory."""
 
 _Node = tuple[int, str]
 """A rank of a member."""
@@ -109,29 +102,40 @@ def own_ranks(group: Group, einsum: Einsum) -> tuple[Rank, ...]:
 
 
 def is_held(group: Group, einsum: Einsum) -> bool:
-    """Whether a step of a member can be kept in registers or in a buffer instead of memory."""
-    size = 1
-    for rank in own_ranks(group, einsum):
-        if not rank.extent.is_constant:
-            return False
-        size *= rank.extent.constant
-    return size <= LARGEST_HELD and len(einsum.targets) == 1
+    """Whether a step of a member is kept in registers or in a buffer instead of memory."""
+    return einsum.name in group.held
 
 
-def merge_maps(group: Group) -> tuple[Einsum, ...]:
-    """The members, with maps that are read once, or are cheap and too large to hold, merged into their readers.
+def may_hold(group: Group, einsum: Einsum) -> bool:
+    """Whether a step of a member can be held: if its size is known."""
+    return len(einsum.targets) == 1 and all(rank.extent.is_constant for rank in own_ranks(group, einsum))
 
-    What leaves the kernel is computed as it stands.
-    """
-    assert group.iterative is not None
+
+def count_reads(group: Group) -> dict[str, int]:
+    """How often members read each tensor."""
     reads: dict[str, int] = {}
     for einsum in group.members:
         for load in member_loads(einsum):
             reads[load.tensor] = reads.get(load.tensor, 0) + 1
+    return reads
+
+
+def merge_table(group: Group) -> tuple[dict[str, Einsum], set[str]]:
+    """Every member with maps merged into it, and the names of the maps that were."""
+    reads = count_reads(group)
     table = {e.name: e for e in group.members}
     merged: set[str] = set()
     for einsum in group.members:
         table[einsum.name] = _merge_into(einsum, group, table, reads, merged)
+    return table, merged
+
+
+def merge_maps(group: Group) -> tuple[Einsum, ...]:
+    """The members, with maps that are read once, or that each reader is to compute again, merged into their readers.
+
+    What leaves the kernel is computed as it stands.
+    """
+    table, merged = merge_table(group)
     needed: list[Einsum] = []
     for einsum in reversed(table.values()):
         if einsum.name not in merged or any(load.tensor == einsum.name for e in needed for load in member_loads(e)):
@@ -155,7 +159,7 @@ def _merge_into(
         maker = table.get(load.tensor)
         if maker is None or not maker.is_map or maker.name in group.stored or load.outside is not None:
             return load
-        if reads[maker.name] > 1 and (is_held(group, maker) or cost(maker.expression) > CHEAP):
+        if reads[maker.name] > 1 and maker.name not in group.again:
             return load
         if not ranks <= {name for i in load.index for name in index_variables(i)}:
             return load

@@ -17,79 +17,53 @@ sizes alone, so results are the same in every run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from math import prod
+from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank
-from tcomp.ir.dtypes import DType, compute_dtype
+from tcomp.ir.dtypes import compute_dtype
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Expr, Index, Load, apply, as_index
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.names import fresh
-from tcomp.ir.target import Gpu
 from tcomp.ir.traverse import map_values
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute, substitute_index
-from tcomp.passes.cost.gpu import Problem, choose_tiles, cycles
-from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import find_contraction, operand_load
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.groups.scatter import is_concurrent
 
-PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-
-SHORTEST_PART = 256
-"""Products of a part: shorter ones cost more in starting and folding than they save."""
-
-FOLD_CYCLES = 3000.0
-"""Cycles of the kernel that folds the parts: its launch, and a wait for memory."""
-
-FOLD_BYTES = 20.0
-"""Bytes a multiprocessor writes and reads again in a cycle."""
-
-LONG_ROW = 1 << 12
-"""Elements of a part of a row: fewer are folded fast enough by one instance."""
-
-LONG_COLUMN = 128
-"""The same where an instance folds columns side by side."""
-
-LANES = 128
-"""Columns of such an instance."""
-
-MOST_SCATTERED = 1 << 24
-"""Elements of all partial targets of a scatter."""
-
-FEW_POINTS = 2048
-"""Points of a scatter that one instance folds one after another soon enough."""
+Parts: TypeAlias = Callable[[Group, Einsum], tuple[str, int] | None]
+"""Which rank of the reduction of a group is cut into how many parts; None if the group stays whole."""
 
 
-def split_groups(groups: tuple[Group, ...], cascade: Cascade, target: Gpu, *, is_atomic: bool = False) -> tuple[Group, ...]:
-    """Split the reductions of groups where that pays; the same groups if there is none."""
-    dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
-    taken = set(dtypes)
+def split_groups(groups: tuple[Group, ...], cascade: Cascade, choose: Parts) -> tuple[Group, ...]:
+    """Split the reductions of groups as chosen; the same groups if none is. Raises Illegal for parts that cannot be."""
+    taken = set(cascade.tensors())
     kept: list[Group] = []
     for group in groups:
-        found = _find_split(group, dtypes, target, is_atomic)
-        kept += [group] if found is None else _split(group, *found, taken)
+        einsum = _find_reduction(group)
+        found = None if einsum is None else choose(group, einsum)
+        if einsum is None or found is None:
+            kept.append(group)
+            continue
+        rank = next((r for r in einsum.reduced if r.name == found[0]), None)
+        if rank is None or found[1] < 1 or rank.extent.constant % found[1]:
+            raise Illegal(
+                f"{einsum.name} has no rank {found[0]} that {found[1]} parts divide",
+                where=f"the group of {', '.join(group.names)}",
+                help=f"cut one of {', '.join(f'{r.name}:{r.extent}' for r in einsum.reduced)}",
+            )
+        kept += _split(group, einsum, rank, found[1], taken)
     return groups if len(kept) == len(groups) else tuple(kept)
 
 
-def _find_split(group: Group, dtypes: dict[str, DType], target: Gpu, is_atomic: bool) -> tuple[Einsum, Rank, int] | None:
-    """The reduction of a group, which of its ranks to split and into how many parts; None if it stays whole."""
+def _find_reduction(group: Group) -> Einsum | None:
+    """The reduction of a group, if it can be computed in parts."""
     einsum = _only_reduction(group)
     if einsum is None or einsum.reduce is None or MONOIDS[einsum.reduce].arity > 1 or einsum.reduce == "last":
         return None
     # A scatter whose slots have all its ranks reduces none.
-    if not einsum.reduced or not all(e.is_constant for e in (*einsum.shape, *(r.extent for r in einsum.reduced))):
-        return None
-    rank = max(einsum.reduced, key=lambda r: r.extent.constant)
-    counts = [count for count in PARTS if rank.extent.constant % count == 0]
-    match group.kind:
-        case "contract":
-            count = _count_contraction(einsum, counts, dtypes, target)
-        case "scatter":
-            count = _count_scatter(einsum, counts, target, is_atomic)
-        case _:
-            count = _count_reduction(einsum, counts, target)
-    return None if count is None else (einsum, rank, count)
+    is_known = einsum.reduced and all(e.is_constant for e in (*einsum.shape, *(r.extent for r in einsum.reduced)))
+    return einsum if is_known else None
 
 
 def _only_reduction(group: Group) -> Einsum | None:
@@ -130,57 +104,12 @@ def _split(group: Group, einsum: Einsum, rank: Rank, count: int, taken: set[str]
     return [first, second]
 
 
-def _count_contraction(einsum: Einsum, counts: list[int], dtypes: dict[str, DType], target: Gpu) -> int | None:
-    contraction = find_contraction(einsum, {})
-    assert contraction is not None
-    operands = [operand_load(a) for a in getattr(einsum.expression, "arguments", ())]
-    operand = max((dtypes[load.tensor] for load in operands if load is not None), key=lambda t: t.bits)
-    shared = {r.name for r in contraction.shared}
-    rows = prod(typical(r.extent) for r in contraction.rows)
-    batch = prod(typical(r.extent) for r in contraction.shared)
-    lanes = prod(typical(r.extent) for r in einsum.free if r not in contraction.rows and r.name not in shared)
-    depth = prod(typical(r.extent) for r in einsum.reduced)
-
-    def cost(count: int) -> float:
-        problem = Problem(max(rows, 1), lanes, -(-depth // count), batch * count, 1, operand)
-        time = cycles(choose_tiles(problem, target)[0], problem, target)
-        if count == 1:
-            return time
-        moved = 2 * 4 * count * rows * lanes * batch
-        return time + FOLD_CYCLES + moved / (FOLD_BYTES * target.multiprocessors)
-
-    best = min([1, *(count for count in counts if depth // count >= SHORTEST_PART)], key=lambda count: (cost(count), count))
-    return best if best > 1 else None
-
-
-def _count_reduction(einsum: Einsum, counts: list[int], target: Gpu) -> int | None:
-    """Parts of a plain reduction: as many as leave each long, where instances are fewer than multiprocessors."""
-    results = prod(typical(r.extent) for r in einsum.free)
-    length = prod(typical(r.extent) for r in einsum.reduced)
-    # An instance folds a whole row, or columns side by side.
-    is_row = walks_rows(einsum)
-    instances, shortest = (results, LONG_ROW) if is_row else (-(-results // LANES), LONG_COLUMN)
-    wanted = [count for count in counts if instances * count <= 8 * target.multiprocessors and length // count >= shortest]
-    return max(wanted) if wanted and instances < target.multiprocessors and length >= 4 * shortest else None
-
-
 def walks_rows(einsum: Einsum) -> bool:
     """Whether the last dimension of what a reduction reads most of is reduced, or all of it is."""
     reduced = {r.name for r in einsum.reduced}
     found = [load for load in loads(einsum.expression) if load.index]
     longest = max(found, key=lambda load: len(load.index), default=None)
     return longest is None or not einsum.free or bool(index_variables(longest.index[-1]) & reduced)
-
-
-def _count_scatter(einsum: Einsum, counts: list[int], target: Gpu, is_atomic: bool) -> int | None:
-    """Parts of a scatter whose points must be folded in order: each gets a target of its own."""
-    if einsum.reduce == "last" or is_concurrent(einsum, is_atomic=is_atomic):
-        return None
-    side_by_side = prod(typical(r.extent) for r in einsum.free)
-    points = prod(typical(r.extent) for r in einsum.reduced)
-    size = prod(typical(e) for e in einsum.shape)
-    wanted = [count for count in counts if count * size <= MOST_SCATTERED]
-    return max(wanted) if wanted and points >= FEW_POINTS and side_by_side < 32 * target.multiprocessors else None
 
 
 def _make_parts(einsum: Einsum, rank: Rank, count: int, taken: set[str]) -> list[Einsum]:

@@ -6,15 +6,15 @@
     one group (W, Y): W is an expression of the products, and P is what memory is read of
 
 Without this pass W would be folded once (`tcomp.passes.cascade.fold`), and every call would read eight times as many bytes. A map
-qualifies if it depends on weights alone, takes more bytes than all it is made of, and is read by contractions of every call only: what
-such a contraction makes of weights alone is computed once.
+qualifies if it depends on weights alone and is read by contractions of every call only: what such a contraction makes of weights alone
+is computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import prod
+from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.expressions import Expr, Load
@@ -22,20 +22,16 @@ from tcomp.ir.index import is_data
 from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.ir.walk import loads, map_load_indices, map_loads, substitute
-from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction
-from tcomp.passes.einsums.facts import cost, static_tensors
+from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
 
-MOST_COST = 48
-"""Arithmetic of one expanded weight, in instructions: more would outlast the memory traffic it saves."""
-
-GROWTH = 1.5
-"""How many times the bytes of what it is made of an expanded weight takes at least."""
+IsWorth: TypeAlias = Callable[[Einsum, Mapping[str, Tensor]], bool]
+"""Whether a map, as an expression over weights, is better computed by the contractions that read it."""
 
 
-def find_prologues(cascade: Cascade) -> dict[str, Einsum]:
-    """The maps to expand inside contractions, by name, as expressions over weights."""
+def find_prologues(cascade: Cascade, is_worth: IsWorth) -> dict[str, Einsum]:
+    """The maps that are worth expanding inside contractions, by name, as expressions over weights."""
     static = static_tensors(cascade)
     tensors = cascade.tensors()
     maps = {s.name: s for s in cascade.statements if isinstance(s, Einsum) and s.is_map and static[s.name]}
@@ -44,10 +40,8 @@ def find_prologues(cascade: Cascade) -> dict[str, Einsum]:
         if name in cascade.outputs or not _is_operand(name, cascade, static):
             continue
         whole = replace(einsum, expression=_expand(einsum.expression, maps))
-        sources = {load.tensor: tensors[load.tensor] for load in loads(whole.expression)}
-        grows = _bytes(tensors[name]) >= GROWTH * sum(map(_bytes, sources.values()))
-        plain = not any(is_data(i) for load in loads(whole.expression) for i in load.index)
-        if sources and grows and plain and cost(whole.expression) <= MOST_COST:
+        read = loads(whole.expression)
+        if read and not any(is_data(i) for load in read for i in load.index) and is_worth(whole, tensors):
             found[name] = whole
     return found
 
@@ -81,10 +75,6 @@ def _expand(expression: Expr, maps: Mapping[str, Einsum]) -> Expr:
         return map_loads(substitute(made.expression, place), read)
 
     return map_loads(expression, read)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.dtype.bytes * prod(typical(extent) for extent in tensor.shape)
 
 
 def attach_prologues(groups: tuple[Group, ...], prologues: Mapping[str, Einsum]) -> tuple[Group, ...]:

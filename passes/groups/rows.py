@@ -20,12 +20,12 @@ Maps along a row are computed again in each phase, as in the nest: such a row fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype, f64
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Cast, Expr, Index, Load, apply, as_index
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.names import fresh
@@ -33,25 +33,15 @@ from tcomp.ir.traverse import map_values
 from tcomp.ir.walk import map_load_indices, map_loads, substitute
 from tcomp.passes.einsums.facts import is_long_sum
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.groups.parts import walks_rows
-
-MOST_INSTANCES = 32
-"""Instances of a nest, its parts included: enough for the threads of one machine, few enough to fold quickly."""
-
-SHORTEST_PART = 1 << 15
-"""Elements that one instance folds: fewer take no longer than starting threads and folding the parts."""
-
-LANES = 64
-"""Columns that one instance folds side by side."""
 
 
-def split_rows(groups: tuple[Group, ...], cascade: Cascade) -> tuple[Group, ...]:
-    """Split the reductions of nests where that pays; the same groups if there is none."""
+def split_rows(groups: tuple[Group, ...], cascade: Cascade, choose: Callable[[Group], tuple[str, int] | None]) -> tuple[Group, ...]:
+    """Split the reductions of nests as chosen; the same groups if none is. Raises Illegal for parts that cannot be."""
     taken = set(cascade.tensors())
     kept: list[Group] = []
     for group in groups:
-        cut = find_cut(group)
-        kept += [group] if cut is None else _Split(group, cut, taken).groups()
+        found = choose(group) if has_rows(group) else None
+        kept += [group] if found is None else _Split(group, _find_cut(group, *found), taken).groups()
     return groups if len(kept) == len(groups) else tuple(kept)
 
 
@@ -69,26 +59,22 @@ class Cut:
         return self.rank.extent.constant - self.count * self.length
 
 
-def find_cut(group: Group) -> Cut | None:
-    """Where to cut the rows of a group; None if they are short, or there are enough of them."""
+def has_rows(group: Group) -> bool:
+    """Whether the rows of a group can be cut: all its reductions fold whole rows of known length."""
     reductions = [e for e in group.members if e.reduce is not None]
     if group.kind != "nest" or not reductions or not all(_is_plain(e, group) for e in reductions):
-        return None
-    if not all(r.extent.is_constant for r in (*group.outer, *group.inner)):
-        return None
-    results = prod(r.extent.constant for r in group.outer)
-    if not results:
-        return None
-    length = prod(r.extent.constant for r in group.inner)
-    beside = 1 if walks_rows(reductions[0]) else min(results, LANES)
-    instances = -(-results // beside)
-    most = min(MOST_INSTANCES // instances, length * beside // SHORTEST_PART)
-    rank = next((r for r in group.inner if r.extent.constant >= most), max(group.inner, key=lambda r: r.extent.constant))
-    most = min(most, rank.extent.constant)
-    if most < 2:
-        return None
-    even = max(count for count in range(1, most + 1) if rank.extent.constant % count == 0)
-    count = even if 2 * even >= most else most
+        return False
+    return all(r.extent.is_constant and r.extent.constant for r in (*group.outer, *group.inner))
+
+
+def _find_cut(group: Group, name: str, count: int) -> Cut:
+    rank = next((r for r in group.inner if r.name == name), None)
+    if rank is None or not 1 <= count <= rank.extent.constant:
+        raise Illegal(
+            f"the rows have no rank {name} of {count} steps or more",
+            where=f"the group of {', '.join(group.names)}",
+            help=f"cut one of {', '.join(f'{r.name}:{r.extent}' for r in group.inner)}",
+        )
     return Cut(rank, count, rank.extent.constant // count)
 
 

@@ -12,9 +12,8 @@ until its reader has run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from itertools import accumulate
 from math import prod
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
@@ -25,30 +24,15 @@ from tcomp.passes.cascade.inline import keeps_checks, read_through
 from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.group import Group
 
-LARGEST_EXPRESSION = 512
-"""Nodes of an expression with the maps that sank into it."""
 
+def sink_maps(
+    groups: tuple[Group, ...], cascade: Cascade, names: Collection[str] | None = None, largest: int | None = None
+) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+    """Compute maps in the kernel that alone reads them: those that make the tensors named, or all that can.
 
-def sink_maps(groups: tuple[Group, ...], cascade: Cascade) -> tuple[Group, ...]:
-    """Compute maps in the kernel that alone reads them; the same groups if there are none, or if more would live at once."""
-    sunk = _Sinking(groups, cascade).sink()
-    return sunk if len(sunk) < len(groups) and peak_bytes(sunk, cascade) <= peak_bytes(groups, cascade) else groups
-
-
-def peak_bytes(groups: tuple[Group, ...], cascade: Cascade) -> int:
-    """The largest sum of bytes that live at once between kernels that run in this order; inputs and outputs are not counted."""
-    tensors = cascade.tensors()
-    made = {name: place for place, group in enumerate(groups) for name in group.stored if name not in cascade.outputs}
-    last = made | {name: place for place, group in enumerate(groups) for name in group.reads() if name in made}
-    changes = [0] * (len(groups) + 1)
-    for name, place in made.items():
-        changes[place] += _bytes(tensors[name])
-        changes[last[name] + 1] -= _bytes(tensors[name])
-    return max(accumulate(changes))
-
-
-def _bytes(tensor: Tensor) -> int:
-    return prod(typical(extent) for extent in tensor.shape) * tensor.dtype.bytes
+    No expression grows beyond so many nodes. Returns the groups that are left, and those that are gone.
+    """
+    return _Sinking(groups, cascade, names, largest).sink()
 
 
 def _is_map(group: Group) -> bool:
@@ -58,8 +42,10 @@ def _is_map(group: Group) -> bool:
 class _Sinking:
     """Groups from which maps are taken, first to last."""
 
-    def __init__(self, groups: tuple[Group, ...], cascade: Cascade) -> None:
+    def __init__(self, groups: tuple[Group, ...], cascade: Cascade, names: Collection[str] | None, largest: int | None) -> None:
         self.groups = list(groups)
+        self.names = names
+        self.largest = largest
         self.cascade = cascade
         self.tensors: Mapping[str, Tensor] = cascade.tensors()
         self.home = {name: place for place, group in enumerate(groups) for name in group.stored}
@@ -70,13 +56,14 @@ class _Sinking:
                     self.reads[name] = self.reads.get(name, 0) + 1
         self.gone: set[int] = set()
 
-    def sink(self) -> tuple[Group, ...]:
-        """The groups that are left."""
+    def sink(self) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+        """The groups that are left, and those that are gone."""
         for place, group in enumerate(self.groups):
             if _is_map(group):
                 members = tuple(self._read_member(e) for e in group.members)
                 self.groups[place] = replace(group, members=members)
-        return tuple(group for place, group in enumerate(self.groups) if place not in self.gone)
+        left = tuple(group for place, group in enumerate(self.groups) if place not in self.gone)
+        return left, tuple(self.groups[place] for place in sorted(self.gone))
 
     def _read_member(self, einsum: Einsum) -> Einsum:
         bounds = einsum.bounds(self.cascade.symbols)
@@ -90,7 +77,7 @@ class _Sinking:
             return read_through(made, load, self.tensors, bounds)
 
         expression = map_loads(einsum.expression, read)
-        if not taken or sum(1 for _ in walk(expression)) > LARGEST_EXPRESSION:
+        if not taken or (self.largest is not None and sum(1 for _ in walk(expression)) > self.largest):
             return einsum
         self.gone.update(taken)
         return replace(einsum, expression=simplify_indices(expression, bounds))
@@ -99,6 +86,8 @@ class _Sinking:
         """The map of another kernel that a load alone reads, as one einsum; None if it is to stay."""
         place = self.home.get(load.tensor)
         if place is None or load.outside is not None or load.tensor in self.cascade.outputs or self.reads[load.tensor] != 1:
+            return None
+        if self.names is not None and load.tensor not in self.names:
             return None
         group = self.groups[place]
         if not _is_map(group) or group.stored != (load.tensor,) or reader in group.members or not _walks_once(reader, load, self.tensors):

@@ -9,7 +9,7 @@ Skips roundings, so it runs only where numerics need not be strict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum
@@ -21,21 +21,21 @@ from tcomp.ir.walk import loads
 from tcomp.passes.einsums.group import Group
 
 
-def widen_groups(groups: tuple[Group, ...], cascade: Cascade) -> tuple[Group, ...]:
-    """Widen the members of every group that stay inside it; the same groups if there are none."""
+def widen_groups(groups: tuple[Group, ...], cascade: Cascade, is_wanted: Callable[[str], bool]) -> tuple[Group, ...]:
+    """Widen the members of every group that stay inside it and are wanted so; the same groups if there are none."""
     dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
-    widened = tuple(widen_members(group, dtypes) for group in groups)
+    widened = tuple(widen_members(group, dtypes, is_wanted) for group in groups)
     return groups if all(a is b for a, b in zip(widened, groups)) else widened
 
 
-def widen_members(group: Group, dtypes: Mapping[str, DType]) -> Group:
-    """Hold in f32 every map of a float of 16 bits that is not stored and only read as f32; the same group if there is none."""
+def widen_members(group: Group, dtypes: Mapping[str, DType], is_wanted: Callable[[str], bool]) -> Group:
+    """Hold in f32 every wanted map of a float of 16 bits that is not stored and only read as f32; the same group if there is none."""
     known = dict(dtypes)
     wide: set[str] = set()
     members: list[Einsum] = []
     for einsum in group.members:
         new = map_einsum(einsum, lambda part: _without_casts(part, wide))
-        if _may_widen(new, group, known):
+        if _may_widen(new, group, known) and is_wanted(new.name):
             assert isinstance(new.expression, Cast)
             wide.add(new.name)
             known[new.name] = f32

@@ -8,7 +8,7 @@ Reductions of the inner ranks end a phase; what depends on them starts the next.
       for m: A = E_buffer / D               phase 2
     }
 
-A map needed in a later phase is recomputed if it is cheap, read back if it was stored, and kept in a buffer otherwise.
+A map needed in a later phase is read back if it was stored, and kept in a buffer otherwise, unless it is to be computed again.
 """
 
 from __future__ import annotations
@@ -17,22 +17,18 @@ from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType, f64
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Expr, Index, Load, as_index, constant
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
 from tcomp.ir.walk import loads
 from tcomp.passes.bind.arguments import element_dtype
-from tcomp.passes.einsums.facts import accumulator_dtype, cost, identity_of, narrow
+from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
+from tcomp.passes.groups.phases import find_phases, is_read_later, walks_inner
 from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
 from tcomp.passes.lower.maps import count_uses
 from tcomp.passes.lower.partial_sums import as_f64, is_cut, nest_sums
 from tcomp.passes.lower.states import lower_states
-
-CHEAP = 4
-"""A map of at most this arithmetic cost is computed again in a later phase rather than kept."""
-
-LARGEST_BUFFER = 1 << 17
-"""Bytes of a buffer that keeps a map between phases; a larger one would leave the cache it is meant to stay in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class _Phases:
 
     of: dict[str, int]
     count: int
-    largest_buffer: int
+    keeps: bool
 
 
 @dataclass(slots=True)
@@ -65,38 +61,16 @@ def lower_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
     return parallel_nest(lowering, order, body)
 
 
-def lower_phases(lowering: Lowering, largest_buffer: int = LARGEST_BUFFER) -> tuple[TileStatement, ...]:
-    """All phases of a group whose outer ranks are cut already.
-
-    A map that takes more bytes than `largest_buffer` is computed again in a later phase; with 0 no map is read back from memory either.
-    """
+def lower_phases(lowering: Lowering, *, keeps: bool = True) -> tuple[TileStatement, ...]:
+    """All phases of a group whose outer ranks are cut already; unless it `keeps` maps, all are computed again in later phases."""
     lowering.cut(lowering.bound.group.inner)
-    phases = _find_phases(lowering, largest_buffer)
+    of = find_phases(lowering.bound.group)
+    phases = _Phases(of, max(of.values(), default=0), keeps)
     body: list[TileStatement] = []
     for phase in range(phases.count + 1):
         body += _lower_points(lowering, phases, phase)
         body += _lower_phase(lowering, phases, phase)
     return tuple(body)
-
-
-def walks_inner(lowering: Lowering, einsum: Einsum) -> bool:
-    """Whether an einsum has an inner rank of its group."""
-    inner = {r.name for r in lowering.bound.group.inner}
-    return bool(inner) and bool(inner & {r.name for r in einsum.ranks})
-
-
-def _find_phases(lowering: Lowering, largest_buffer: int) -> _Phases:
-    members = {name: e for e in lowering.bound.group.members for name, _ in e.targets}
-    of: dict[str, int] = {}
-    for einsum in lowering.bound.group.members:
-        phase = 0
-        for name in einsum.reads():
-            producer = members.get(name)
-            if producer is not None:
-                done = producer.reduce is not None and walks_inner(lowering, producer)
-                phase = max(phase, of[name] + (1 if done else 0))
-        of.update((name, phase) for name, _ in einsum.targets)
-    return _Phases(of, max(of.values(), default=0), largest_buffer)
 
 
 def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
@@ -105,7 +79,7 @@ def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileS
     axes = lowering.axes(r.name for r in lowering.bound.group.outer)
     stored = lowering.bound.group.stored
     for einsum in lowering.bound.group.members:
-        if phases.of[einsum.name] != phase or walks_inner(lowering, einsum) or einsum.reduce is not None:
+        if phases.of[einsum.name] != phase or walks_inner(lowering.bound.group, einsum) or einsum.reduce is not None:
             continue
         uses = count_uses(lowering, einsum.name)
         if einsum.name in stored and uses == 0:
@@ -124,7 +98,7 @@ def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileS
 def _lower_phase(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
     """The loop of one phase, with what must be set up before it and finished after it."""
     group = lowering.bound.group
-    members = [e for e in group.members if phases.of[e.name] == phase and walks_inner(lowering, e)]
+    members = [e for e in group.members if phases.of[e.name] == phase and walks_inner(lowering.bound.group, e)]
     if not members:
         return []
     outer_axes = lowering.axes(r.name for r in group.outer)
@@ -158,7 +132,7 @@ def _with_recomputed(lowering: Lowering, phases: _Phases, phase: int, members: l
         einsum = table.get(name)
         if einsum is None or name in found or name in lowering.memory or name in lowering.blocks:
             return
-        if phases.of[name] < phase and einsum.reduce is None and walks_inner(lowering, einsum):
+        if phases.of[name] < phase and einsum.reduce is None and walks_inner(lowering.bound.group, einsum):
             for read in einsum.reads():
                 need(read)
             found[name] = einsum
@@ -172,39 +146,24 @@ def _with_recomputed(lowering: Lowering, phases: _Phases, phase: int, members: l
 def _declare_buffer(lowering: Lowering, phases: _Phases, phase: int, einsum: Einsum) -> list[TileStatement]:
     """Decide how later phases see a map; a buffer is declared before the loop."""
     group = lowering.bound.group
-    later = any(phases.of[e.name] > phase and einsum.name in e.reads() for e in group.members)
-    if not later or phases.of[einsum.name] != phase:
+    if phases.of[einsum.name] != phase or not is_read_later(group, phases.of, einsum.name):
         return []
-    if full_cost(lowering, einsum) <= CHEAP or not phases.largest_buffer:
+    if einsum.name in group.again or not phases.keeps:
         return []
     if einsum.name in group.stored:
         lowering.memory[einsum.name] = Load(einsum.name, einsum.index)
         return []
     extents = [r.extent for r in group.inner]
     outer = lowering.axes(r.name for r in group.outer)
-    size = einsum.dtype.bytes
-    for extent in extents:
-        if not extent.is_constant:
-            return []
-        size *= extent.constant
-    for axis in outer:
-        size *= axis.size
-    if size > phases.largest_buffer:
-        return []
+    if not all(extent.is_constant for extent in extents):
+        raise Illegal(
+            f"{einsum.name} is kept between phases, and how long a row is is not known",
+            where=f"the kernel of {', '.join(group.names)}",
+            help=f"let it be computed again: again ({einsum.name})",
+        )
     name = lowering.fresh(f"{short_name(einsum.name)}_row")
     lowering.memory[einsum.name] = Load(name, (*(as_index(a.name) for a in outer), *(as_index(r.name) for r in group.inner)))
     return [Buffer(name, einsum.dtype, (*(a.size for a in outer), *(e.constant for e in extents)))]
-
-
-def full_cost(lowering: Lowering, einsum: Einsum) -> int:
-    """Cost of computing a map from what lies in memory or blocks."""
-    table = {e.name: e for e in lowering.bound.group.members}
-    total = cost(einsum.expression)
-    for load in loads(einsum.expression):
-        producer = table.get(load.tensor)
-        if producer is not None and producer.reduce is None and walks_inner(lowering, producer):
-            total += full_cost(lowering, producer)
-    return total
 
 
 def _lower_map(
@@ -239,7 +198,7 @@ def _lower_map(
 def _uses_in_phase(lowering: Lowering, phases: _Phases, phase: int, name: str) -> int:
     """Reads of a map by members of a phase, and by maps recomputed in it."""
     table = lowering.bound.group.members
-    present = [e for e in table if walks_inner(lowering, e) and phases.of[e.name] == phase]
+    present = [e for e in table if walks_inner(lowering.bound.group, e) and phases.of[e.name] == phase]
     recomputed = _with_recomputed(lowering, phases, phase, present)
     unique = {e.name: e for e in recomputed}
     return sum(1 for e in unique.values() for load in loads(e.expression) if load.tensor == name)

@@ -5,23 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tcomp.ir.cascade import Rank
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import ONE, ZERO, Cast, Expr, Index, Load
 from tcomp.ir.plan import Matrix, MatrixProduct
 from tcomp.ir.walk import loads
-from tcomp.passes.bind.arguments import Bound, Memory
+from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.lower.candidate import Candidate
 
 
-def find_product(bound: Bound, arguments: Sequence[str]) -> MatrixProduct | None:
-    """The product that a group computes; None if it is another contraction, or does more than that.
-
-    `arguments` names the group's operands in the order of its kernel's arguments.
-    """
+def find_product(candidate: Candidate) -> MatrixProduct | None:
+    """The product that a kernel computes; None if it is another contraction, or does more than that."""
+    bound = candidate.bound
     group = bound.group
+    names = {operand: name for name, operand in bound.operands.items()}
+    arguments = [names[operand] for operand in candidate.operands]
     if group.kind != "contract" or len(group.members) != 1:
         return None
     (root,) = group.members

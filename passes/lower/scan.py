@@ -28,12 +28,6 @@ from tcomp.passes.groups.iteration import is_held, member_loads, merge_maps, own
 from tcomp.passes.groups.rolling import roll_index
 from tcomp.passes.lower.lowering import Lowering, Split, nest_loops, parallel_nest, short_name
 
-LARGEST_IN_BLOCKS = 512
-"""Elements of all blocks, and of the points of one statement, up to which an iteration runs in the registers of one core."""
-
-LARGEST_IN_WARP = 4096
-"""The same for each warp of a GPU: a quarter of its registers."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Home:
@@ -66,7 +60,7 @@ class _Scan:
         self.iterative = self.group.iterative
         self.members = merge_maps(self.group)
         self.homes: dict[str, _Home] = {}
-        self.largest = lowering.gpu.warps * LARGEST_IN_WARP if lowering.is_gpu else LARGEST_IN_BLOCKS
+        self.largest = lowering.schedule.registers
         self.constants: dict[Load, tuple[Block, Assign]] = {}
         """Loads that are the same at every step: the block that holds one, and how it gets there."""
         lowering.names.add(self.iterative.name)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from tcomp.ir.expressions import ZERO
+from tcomp.ir.errors import Illegal
+from tcomp.ir.expressions import ZERO, Index
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.plan.greedy import place_tensors
@@ -87,3 +88,34 @@ def _move(candidate: Candidate, tensor: str, home: str) -> Candidate:
     if all(operand.tensor != tensor for operand in candidate.operands):
         return candidate
     return replace(candidate, operands=tuple(replace(o, tensor=home) if o.tensor == tensor else o for o in candidate.operands))
+
+
+def overwrite_at(
+    kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: Collection[str], addresses: Mapping[str, Index]
+) -> tuple[Candidate, ...]:
+    """Kernels that write a result over an argument that dies with them, where both have one address.
+
+    Raises Illegal where a kernel may not.
+    """
+    found = list(kernels)
+    for step in range(len(found)):
+        lives = {life.name: life for life in find_lives(found, memories, external)}
+        names = [operand.tensor for operand in found[step].operands]
+        places = [p for p, name in enumerate(names) if name in lives]
+        dying = [p for p in places if lives[names[p]].first < step == lives[names[p]].last]
+        born = [p for p in places if lives[names[p]].first == step]
+        pairs = [(read, written) for written in born for read in dying if addresses[names[read]] == addresses[names[written]]]
+        for old, new in [(names[read], names[written]) for read, written in pairs]:
+            tensors = [operand.tensor for operand in found[step].operands]
+            read, written = tensors.index(old), tensors.index(new)
+            is_whole = tensors.count(old) == tensors.count(new) == 1 and found[step].operands[read].memory.offset == ZERO
+            if not is_whole or not _may_join(found[step], read, written):
+                raise Illegal(
+                    f"{new} lies where {old} does, over which it may not be written",
+                    where=str(found[step].schedule),
+                    help="give it another address",
+                    clause=("address", new),
+                )
+            found[step] = _join(found[step], read, written)
+            found = [_move(kernel, new, old) for kernel in found]
+    return tuple(found)

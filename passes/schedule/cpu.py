@@ -21,7 +21,7 @@ from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction, panel_of
 from tcomp.passes.einsums.facts import is_long_sum
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.groups.chain import row_of
+from tcomp.passes.guess.chain import find_row
 from tcomp.passes.schedule.cpu_iteration import needs_own_lanes, tile_members
 from tcomp.passes.schedule.partial_sums import cut_sums
 
@@ -36,6 +36,9 @@ LARGEST_ROWS = 4
 
 MANY_TILES = 64
 """Tiles that share a panel above which the cost of its first, cold use no longer shows."""
+
+LARGEST_IN_BLOCKS = 512
+"""Elements of all blocks, and of the points of one statement, up to which an iteration runs in the registers of one core."""
 
 ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
@@ -54,10 +57,11 @@ def choose_schedule(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     tiles = ((lanes, _width(_extent(group.outer, lanes), target, bound, 1)),) if lanes is not None else ()
     order = tuple(r.name for r in group.outer)
     extent = typical(_extent(group.outer, lanes)) if lanes is not None else 0
+    registers = LARGEST_IN_BLOCKS if group.kind == "scan" else 0
     if group.kind == "scan" and needs_own_lanes(group, extent, target.lanes(compute_dtype(group.root.dtype))):
         own = tile_members(bound, lambda extent: _width(extent, target, bound, VECTORS // 2))
-        return KernelSchedule(name, group.names, group.kind, own, order, order, None)
-    return KernelSchedule(name, group.names, group.kind, tiles, order, order, lanes)
+        return KernelSchedule(name, group.names, group.kind, own, order, order, None, registers=registers)
+    return KernelSchedule(name, group.names, group.kind, tiles, order, order, lanes, registers=registers)
 
 
 def _extent(ranks: tuple[Rank, ...], name: str) -> Index:
@@ -91,7 +95,9 @@ def _chain(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     """Rows by the widest tiles that fit for either contraction; the nest walks the rows in the first one's panels."""
     group = bound.group
     first, middle, last = group.parts
-    row, rows = row_of(group, target)
+    found = find_row(group, target)
+    assert found is not None, "a chain without a tile of rows is not wanted"
+    row, rows = found
     lanes = target.lanes(compute_dtype(first.root.dtype))
     inner, width = _lane_panels(first.root)
     final, panel = _lane_panels(last.root)

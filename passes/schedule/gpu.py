@@ -48,6 +48,9 @@ CHAIN_TILES_WIDE = ((64, 32, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2))
 CHEAP_EPILOGUE = 12
 """Arithmetic on a result, in instructions, that needs no registers to speak of."""
 
+LARGEST_IN_WARP = 4096
+"""Elements that an iteration may hold in the registers of each warp: a quarter of them."""
+
 SIDE = 32
 """Sides of the tile of a map that reads and writes along different ranks."""
 
@@ -338,11 +341,21 @@ def _scan(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
             None,
             joined=_joined(group, outer),
             launch=GpuLaunch(4 if width * height >= 4 * WARP else 1, 2),
+            registers=LARGEST_IN_WARP * (4 if width * height >= 4 * WARP else 1),
         )
     size = min(LANES, max(WARP, power_above(_extent(outer)) // 64)) if outer else 1
     tiles = ((_head(group, outer), size),) if outer else ()
     return KernelSchedule(
-        name, group.names, group.kind, tiles, names, names, None, joined=_joined(group, outer), launch=GpuLaunch(max(1, size // WARP), 2)
+        name,
+        group.names,
+        group.kind,
+        tiles,
+        names,
+        names,
+        None,
+        joined=_joined(group, outer),
+        launch=GpuLaunch(max(1, size // WARP), 2),
+        registers=LARGEST_IN_WARP * max(1, size // WARP),
     )
 
 
@@ -359,6 +372,5 @@ def _scatter(bound: Bound, name: str, *, is_atomic: bool) -> KernelSchedule:
     names = tuple(r.name for r in ranks)
     tiles = ((_head(group, ranks), size),) if ranks else ()
     order = (*names, *(r.name for r in einsum.reduced if r.name not in names))
-    return KernelSchedule(
-        name, group.names, group.kind, tiles, order, names, None, joined=_joined(group, ranks), launch=GpuLaunch(max(1, min(4, size // WARP)), 2)
-    )
+    launch = GpuLaunch(max(1, min(4, size // WARP)), 2)
+    return KernelSchedule(name, group.names, group.kind, tiles, order, names, None, launch, _joined(group, ranks))

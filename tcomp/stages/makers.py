@@ -22,7 +22,7 @@ from tcomp.machine.gpus import find_gpu
 from tcomp.machine.toolchains import find_machine
 from tcomp.options import Options
 from tcomp.passes.choose import Measure
-from tcomp.passes.pipeline import Program as Kernels
+from tcomp.passes.program import Program as Kernels
 from tcomp.program.kernels import Check, Library, TritonLibrary
 from tcomp.settings import Settings
 from tcomp.stages.gpu_plan import choose_options, plan_library

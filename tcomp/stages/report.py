@@ -10,7 +10,7 @@ from tcomp.ir.cascade import Cascade, print_cascade, print_einsum
 from tcomp.ir.schedule import GpuLaunch
 from tcomp.ir.tile import Kernel
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.pipeline import Compiled
+from tcomp.passes.program import Compiled
 from tcomp.program.reports import KernelReport, StageReport
 
 

@@ -21,7 +21,7 @@ from tcomp.machine.devices import choose_backend
 from tcomp.options import Options
 from tcomp.passes.check import check_program
 from tcomp.passes.pipeline import Compiled, compile_cascade
-from tcomp.passes.pipeline import Program as Kernels
+from tcomp.passes.program import Program as Kernels
 from tcomp.program.kernels import AnyLibrary, Check
 from tcomp.program.program import CompiledStage, Constant, Operand, Slot
 from tcomp.program.sizes import TensorSpec, count_bytes

@@ -12,7 +12,7 @@ from tcomp.ir.dtypes import bf16
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.choose import Chooser
 from tcomp.passes.einsums.facts import static_tensors
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.schedule.gpu import gpu_candidates
 from tests.cascade_strategies import programs
 from tests.gpu_groups import HOPPER, SMALL, bind, place_tensors, read_cascade, run_kernels

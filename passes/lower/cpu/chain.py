@@ -65,7 +65,7 @@ def _part(
 ) -> Lowering:
     """A lowering of one part that shares the chain's ranks and names."""
     if part.kind == "nest":
-        part = replace(part, outer=())
+        part = replace(part, outer=(), again=lowering.bound.group.again)
     return Lowering(
         Bound(part, lowering.bound.operands),
         lowering.schedule,

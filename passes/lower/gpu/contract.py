@@ -86,7 +86,7 @@ def _plan_walk(lowering: Lowering) -> list[tuple[str, Index]]:
         (row, rows), (lane, lanes) = loops[-2:]
         step, width = as_index(tile) % (rows * lanes), lanes * launch.group
         places[row] = (step // width) * launch.group + step % launch.group
-        places[lane] = (step % width) // schedule.group
+        places[lane] = (step % width) // launch.group
     lowering.extents[tile] = total
     bounds = lowering.bounds()
     _replace_variables(lowering, {name: simplify_index(index, bounds) for name, index in places.items()})

@@ -17,9 +17,10 @@ from tcomp.ir.cascade import Einsum
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, TileStatement
 from tcomp.passes.einsums.facts import accumulator_dtype, narrow
+from tcomp.passes.groups.phases import walks_inner
 from tcomp.passes.lower.lowering import Lowering, parallel_nest
 from tcomp.passes.lower.maps import count_uses
-from tcomp.passes.lower.nest import lower_phases, walks_inner
+from tcomp.passes.lower.nest import lower_phases
 from tcomp.passes.lower.states import lower_states
 
 
@@ -29,7 +30,7 @@ def lower_gpu_nest(lowering: Lowering) -> tuple[TileStatement, ...]:
     lowering.cut(group.outer)
     inner = lowering.cut(group.inner)
     is_whole = bool(inner) and not any(split.loops for split in inner)
-    body = _lower_row(lowering) if is_whole else lower_phases(lowering, largest_buffer=0)
+    body = _lower_row(lowering) if is_whole else lower_phases(lowering, keeps=False)
     names = {r.name for r in group.outer}
     return parallel_nest(lowering, [name for name in lowering.schedule.order if name in names], body)
 
@@ -42,7 +43,7 @@ def _lower_row(lowering: Lowering) -> tuple[TileStatement, ...]:
     body: list[TileStatement] = []
     for einsum in group.members:
         if einsum.reduce is None:
-            _lower_map(lowering, einsum, whole if walks_inner(lowering, einsum) else outer, body)
+            _lower_map(lowering, einsum, whole if walks_inner(group, einsum) else outer, body)
         else:
             _lower_reduction(lowering, einsum, outer, whole, body)
     return tuple(body)

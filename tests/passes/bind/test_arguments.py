@@ -8,7 +8,7 @@ from tcomp.ir.expressions import as_index, print_index
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks, stride_along
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 
 INPUTS = "X: f32[4, 6, 8], H: f32[10, 8], V: f32[8], I: i64[4]"
 

@@ -15,7 +15,7 @@ from tcomp.ir.walk import index_variables, loads
 from tcomp.passes.bind import axes as joining
 from tcomp.passes.bind.arguments import bind_arguments
 from tcomp.passes.bind.axes import join_arguments, joint_rank
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tests.documentation import find_example
 from tests.gpu_groups import place_tensors, read_cascade
 

@@ -9,7 +9,7 @@ from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.bind.layout import choose_layouts, dense_strides, permuted_strides
 from tcomp.passes.einsums.facts import static_tensors
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 
 INPUTS = "X: f32[2, 8, 9], weight W: f32[16, 8], T: f32[8, 6], I: i64[4]"
 

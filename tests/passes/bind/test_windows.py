@@ -47,7 +47,7 @@ def count_windows(compiled):
 @pytest.mark.parametrize(("steps", "windows"), [(48, 6), (46, 6), (47, 6), (33, 5)])
 @pytest.mark.parametrize("held", [4096, 8])
 def test_the_product_takes_the_memory_of_one_window(monkeypatch, body, readers, steps, windows, held):
-    monkeypatch.setattr("tcomp.passes.groups.iteration.LARGEST_HELD", held)
+    monkeypatch.setattr("tcomp.passes.guess.hold.LARGEST_HELD", held)
     cascade = cascade_of(body, readers, steps)
     compiled = check_compiled(cascade, random_inputs(cascade), target=TINY)
     assert count_windows(compiled) == windows

@@ -9,7 +9,7 @@ from tcomp.ir.errors import VerifyError
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.bind.windows import open_windows
 from tcomp.passes.groups.check import check_groups
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 
 CASCADE = parse_cascade("""cascade c(X: f32[40, 64], W: f32[64, 8], I: i64[40]) -> (Z, S) {
   Y: f32[i:40, j:8] = sum(k:64) X[i, k] * W[k, j]

@@ -12,7 +12,7 @@ from tcomp.passes.bind.arguments import bind_arguments
 from tcomp.passes.bind.layout import choose_layouts
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.groups import parts as module
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.parts import split_groups
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
 from tests.cascade_strategies import programs

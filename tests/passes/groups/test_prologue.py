@@ -10,7 +10,7 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.cascade.fold import fold_weights
 from tcomp.passes.groups import prologue
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
 from tests.documentation import find_example
 from tests.gpu_groups import read_cascade

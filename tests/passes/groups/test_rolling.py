@@ -9,7 +9,7 @@ from program_runner import check_compiled, random_inputs, small_target
 from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.target import Cpu
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.rolling import roll_steps, shape_in_memory
 
 WIDE = Cpu("test", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
@@ -18,7 +18,7 @@ SIDE = 6
 
 @pytest.fixture(autouse=True)
 def _little_is_held(monkeypatch):
-    monkeypatch.setattr("tcomp.passes.groups.iteration.LARGEST_HELD", SIDE)
+    monkeypatch.setattr("tcomp.passes.guess.hold.LARGEST_HELD", SIDE)
 
 
 def cascade_of(body, readers, outputs="Z", steps="4", symbols=""):

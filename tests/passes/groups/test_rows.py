@@ -10,7 +10,7 @@ from tcomp.ir.cascade import print_einsum
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.groups import rows as module
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.rows import find_cut, split_rows
 from tests.cascade_strategies import programs
 from tests.compiled import Function

@@ -8,7 +8,7 @@ from program_runner import check_compiled, random_inputs
 from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.groups import sink
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.sink import peak_bytes, sink_maps
 
 INPUTS = "X: f32[6, 16], W: f32[8], V: f32[8]"

@@ -4,7 +4,7 @@ import pytest
 
 from tcomp.ir.cascade import print_einsum
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.widen import widen_groups
 from tcomp.passes.pipeline import compile_cascade
 from tests.program_runner import check_compiled, random_inputs, small_target

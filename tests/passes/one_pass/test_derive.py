@@ -3,7 +3,7 @@
 import pytest
 
 from tcomp.ir.expressions import print_expression
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.one_pass.derive import find_one_pass
 from tests.gpu_groups import read_cascade
 

@@ -10,7 +10,7 @@ from tcomp.ir.schedule import Schedule
 from tcomp.passes import choose
 from tcomp.passes.cost.gpu import power_above
 from tcomp.passes.groups.chain import chain_groups
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.scatter import expand_scatters
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.passes.schedule.gpu import ELEMENTS, LANES, LARGEST_ROW, ROW_ELEMENTS, SHORT_ROW, SIDE, gpu_candidates
@@ -96,9 +96,9 @@ def test_a_joint_rank_has_a_name_of_its_own():
 
 
 def test_tiles_of_rows_are_grouped_only_where_their_number_is_known():
-    assert matmul(4096, 4096, 64)[0].group > 1
+    assert matmul(4096, 4096, 64)[0].launch.group > 1
     symbolic = first("Z: f32[m:M, n:4096] = sum(k:64) X[m, k] * W[k, n]", "X: f32[M, 64], W: f32[64, 4096]", symbols=" for M in 1..")
-    assert symbolic.group == 0
+    assert symbolic.launch.group == 0
 
 
 @pytest.mark.parametrize("rows", [1, 65, 130, 190, 300])

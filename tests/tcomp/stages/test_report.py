@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.stages.report import explain_group
 from tests.gpu_targets import HOPPER

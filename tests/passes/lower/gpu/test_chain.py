@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import Assign, Block, Loop, walk_statements
 from tcomp.passes.groups.chain import LARGEST_HEAD, chain_groups
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.lower.gpu import chain as lower_gpu_chain
 from tests.documentation import find_example
 from tests.gpu_groups import HOPPER, SMALL, bind, lower, read_cascade, read_kernel_schedule, run_kernels

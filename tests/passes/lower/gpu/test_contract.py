@@ -14,7 +14,7 @@ from tcomp.ir.expressions import Apply
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Assign, Block, Loop, walk_statements
 from tcomp.ir.walk import index_variables
-from tcomp.passes.groups.fuse import fuse
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
 from tcomp.passes.lower.gpu import contract as lower_gpu_contract
 from tests.documentation import find_example

@@ -7,7 +7,7 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.groups.fuse import LARGEST_GROUP, fuse
+from tcomp.passes.guess.fuse import LARGEST_GROUP, fuse
 from tests.cascade_strategies import programs
 
 INPUTS = "X: f32[4, 8], W: f32[16, 8], V: f32[8], I: i64[4]"

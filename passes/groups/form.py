@@ -1,0 +1,313 @@
+"""Form groups: which einsums one kernel can compute, and the common ranks they then have.
+
+    contract   takes maps over exactly its free ranks (the epilogue)
+    nest       takes maps over its outer, or outer and inner ranks, and reductions of its inner ranks; a nest of maps alone becomes
+               one with inner ranks when a reduction over some of its ranks joins
+
+An einsum joins a group whose tensors it reads at bare ranks, which then are the group's; or one that reads the same tensor over the
+same ranks. Maps that read no group's result are computed wherever their reader is, at the ranks at which it reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
+from tcomp.ir.errors import Illegal
+from tcomp.ir.expressions import Load
+from tcomp.ir.traverse import rename_ranks, statement_einsums
+from tcomp.ir.walk import loads
+from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.facts import static_tensors
+from tcomp.passes.einsums.group import Group
+from tcomp.passes.groups.iteration import is_held, merge_maps, scan_group
+
+Hold: TypeAlias = Callable[[Group], Group]
+"""Says of an iteration which members are held, and which are computed again where they are read."""
+
+
+@dataclass
+class Draft:
+    """A group under construction. `ranks` are the outer and inner ranks by name."""
+
+    group: Group
+    ranks: dict[str, Rank]
+
+
+def with_stored(cascade: Cascade, groups: Sequence[Group], hold: Hold) -> tuple[Group, ...]:
+    """State which tensors leave their kernel: outputs, and what another group reads; `hold` says what of iterations is held."""
+    home = {name: place for place, group in enumerate(groups) for name in group.names}
+    leaving = set(cascade.outputs)
+    for place, group in enumerate(groups):
+        leaving.update(n for n in group.reads() if home.get(n, place) != place)
+    kept = []
+    for group in groups:
+        group = replace(group, stored=tuple(n for n in group.names if n in leaving))
+        group = hold(group) if group.kind == "scan" else group
+        always = {n for e in _members_in_memory(group) for n, _ in e.targets}
+        kept.append(replace(group, stored=tuple(n for n in group.names if n in always or n in leaving)))
+    return tuple(kept)
+
+
+def _members_in_memory(group: Group) -> tuple[Einsum, ...]:
+    """Members that are kept in memory even if no other kernel reads them."""
+    if group.kind == "scan":
+        return tuple(e for e in merge_maps(group) if not is_held(group, e))
+    return group.members if group.kind == "scatter" else ()
+
+
+def found(statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tuple[Symbol, ...]) -> Draft:
+    """A new group of one statement."""
+    if isinstance(statement, Iteration):
+        return Draft(scan_group(statement, symbols), {})
+    if statement.is_scatter:
+        return Draft(Group("scatter", (statement,), statement.free), {})
+    if find_contraction(statement, static) is not None:
+        return Draft(Group("contract", (statement,), statement.free), {r.name: r for r in statement.free})
+    group = Group("nest", (statement,), statement.free, statement.reduced)
+    return Draft(group, {r.name: r for r in statement.ranks})
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Einsums that are to be one group, by the names of their tensors, and where the schedule says so."""
+
+    names: tuple[str, ...]
+    clause: tuple[str | int, ...] = ()
+
+
+def form_groups(cascade: Cascade, units: Sequence[Unit], hold: Hold) -> tuple[Group, ...]:
+    """The group of each unit, in their order. Raises Illegal where einsums cannot be one, and for what is in none or in several."""
+    forming = _Forming(units, static_tensors(cascade), cascade.symbols)
+    for statement in cascade.statements:
+        forming.add(statement)
+    return with_stored(cascade, forming.finish(), hold)
+
+
+@dataclass
+class _Forming:
+    """Groups under construction, and the einsums that wait for what comes before them."""
+
+    units: Sequence[Unit]
+    static: Mapping[str, bool]
+    symbols: tuple[Symbol, ...]
+    home: dict[str, int] = field(default_factory=dict)
+    drafts: dict[int, Draft] = field(default_factory=dict)
+    waiting: dict[str, Einsum] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for number, unit in enumerate(self.units):
+            for name in unit.names:
+                if name in self.home:
+                    raise Illegal(f"{name} is computed twice", where=_say(unit), help="name it once", clause=unit.clause)
+                self.home[name] = number
+
+    def add(self, statement: Einsum | Iteration) -> None:
+        """Put a statement into its group, or let it wait."""
+        names = tuple(name for e in statement_einsums(statement) for name, _ in e.targets)
+        missing = next((name for name in names if name not in self.home), None)
+        if missing is not None:
+            raise Illegal(f"no kernel computes {missing}", where="schedule", help="name every einsum of the cascade in a kernel or a group")
+        number = self.home[names[0]]
+        unit, draft = self.units[number], self.drafts.get(number)
+        apart = next((name for name in names if self.home[name] != number), None)
+        if apart is not None or (isinstance(statement, Iteration) and unit.names != names):
+            raise Illegal(
+                f"{names[0]} is computed together with {apart or ', '.join(unit.names)}",
+                where=_say(unit),
+                help=f"one kernel computes exactly these, in this order: {', '.join(names)}",
+                clause=unit.clause,
+            )
+        if draft is None and unit.names[0] in names:
+            self.drafts[number] = found(statement, self.static, self.symbols)
+        elif isinstance(statement, Iteration) or not self._join(statement, unit, draft):
+            self.waiting.update({name: statement for name, _ in statement.targets} if isinstance(statement, Einsum) else {})
+
+    def _join(self, einsum: Einsum, unit: Unit, draft: Draft | None) -> bool:
+        """Put an einsum into a group if what stands before it is there already, or is a map that it reads."""
+        if draft is None or einsum.is_scatter or find_contraction(einsum, self.static) is not None:
+            return False
+        early = self._early(einsum, unit)
+        ready = {*draft.group.names, *(name for e in early for name, _ in e.targets)}
+        if not ready.issuperset(unit.names[: unit.names.index(einsum.name)]):
+            return False
+        own = set(draft.group.names)
+        mapping = unify_reads(einsum, draft) if any(name in own for name in einsum.reads()) else unify_sibling(einsum, draft)
+        if mapping is None:
+            return False
+        mappings = map_early(early, einsum, complete(einsum, draft, mapping)) if early else {einsum.name: mapping}
+        before = draft.group
+        if mappings is None or not all(accept(e, draft, mappings[e.name]) for e in (*early, einsum)):
+            draft.group = before
+            return False
+        for e in early:
+            del self.waiting[e.name]
+        return True
+
+    def _early(self, einsum: Einsum, unit: Unit) -> list[Einsum]:
+        """The maps of a unit that wait for an einsum, and for each other, in order."""
+        needed: set[str] = set()
+        names = list(einsum.reads())
+        while names:
+            name = names.pop()
+            if name in self.waiting and name in unit.names and name not in needed:
+                needed.add(name)
+                names += self.waiting[name].reads()
+        return [self.waiting[name] for name in unit.names if name in needed]
+
+    def finish(self) -> list[Group]:
+        """The groups. Raises Illegal if something is left over, or a unit names what the cascade has not."""
+        for name in self.waiting:
+            unit = self.units[self.home[name]]
+            others = [other for other in unit.names if other != name]
+            raise Illegal(
+                f"{name} cannot be computed in one kernel with {', '.join(others)}",
+                where=_say(unit),
+                help="fuse a contraction with maps over its free ranks that come after it, maps with maps and with reductions over "
+                "the same ranks; give the rest kernels of their own",
+                clause=unit.clause,
+            )
+        for number, unit in enumerate(self.units):
+            made = self.drafts[number].group.names if number in self.drafts else ()
+            if set(made) != set(unit.names):
+                unknown = next(name for name in unit.names if name not in made)
+                raise Illegal(f"there is no einsum {unknown}", where=_say(unit), help="name einsums of the cascade", clause=unit.clause)
+        return [self.drafts[number].group for number in range(len(self.units))]
+
+
+def _say(unit: Unit) -> str:
+    return f"the kernel of {', '.join(unit.names)}"
+
+
+def unify_reads(einsum: Einsum, draft: Draft) -> dict[str, str] | None:
+    """Map the einsum's ranks to the group's by its reads of the group's tensors; None unless all reads agree one to one."""
+    targets = {name: e for e in draft.group.members for name, _ in e.targets}
+    mapping: dict[str, str] = {}
+    for part in (einsum.expression, einsum.where):
+        for load in loads(part) if part is not None else ():
+            if load.tensor in targets and not _agree(load, targets[load.tensor], mapping):
+                return None
+    return mapping if len(set(mapping.values())) == len(mapping) else None
+
+
+def _agree(load: Load, producer: Einsum, mapping: dict[str, str]) -> bool:
+    if load.outside is not None:
+        return False
+    for here, there in zip(load.index, producer.index):
+        if here == there and here.is_constant:
+            continue
+        name, other = here.as_variable, there.as_variable
+        if name is None or other is None or mapping.setdefault(name, other) != other:
+            return False
+    return True
+
+
+def unify_sibling(einsum: Einsum, draft: Draft) -> dict[str, str] | None:
+    """Map ranks by a tensor that both read at bare ranks."""
+    theirs = {load.tensor: load for e in draft.group.members for load in loads(e.expression)}
+    for load in loads(einsum.expression):
+        other = theirs.get(load.tensor)
+        if other is None or load.outside is not None or other.outside is not None:
+            continue
+        pairs = [(a.as_variable, b.as_variable) for a, b in zip(load.index, other.index)]
+        mapping = {a: b for a, b in pairs if a is not None and b is not None}
+        if len(mapping) == len(pairs) == len(set(mapping.values())):
+            return mapping
+    return None
+
+
+def accept(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> bool:
+    """Add an einsum to a group if its ranks fit; the draft is unchanged if not."""
+    group = draft.group
+    if group.kind not in ("contract", "nest"):
+        return False
+    if any(mapping.get(r.name) is None for r in einsum.ranks):
+        mapping = complete(einsum, draft, mapping)
+    renamed_free = {mapping.get(r.name, "") for r in einsum.free}
+    outer = {r.name for r in group.outer}
+    inner = {r.name for r in group.inner}
+    if not _same_extents(einsum, draft, mapping):
+        return False
+    if group.kind == "contract":
+        if einsum.is_map and renamed_free == outer:
+            draft.group = replace(group, members=(*group.members, rename_ranks(einsum, mapping)))
+            return True
+        return False
+    if einsum.is_map:
+        if renamed_free not in (outer, outer | inner):
+            return False
+        draft.group = replace(group, members=(*group.members, rename_ranks(einsum, mapping)))
+        return True
+    return _accept_reduction(einsum, draft, mapping, renamed_free)
+
+
+def _accept_reduction(einsum: Einsum, draft: Draft, mapping: dict[str, str], free: set[str]) -> bool:
+    group = draft.group
+    reduced = {mapping.get(r.name, "") for r in einsum.reduced}
+    if len(einsum.targets) > 1 or "" in reduced:
+        return False
+    outer = {r.name for r in group.outer}
+    inner = {r.name for r in group.inner}
+    if inner:
+        if free != outer or reduced != inner:
+            return False
+        draft.group = replace(group, members=(*group.members, rename_ranks(einsum, mapping)))
+        return True
+    if free | reduced != outer or free & reduced:
+        return False
+    draft.group = replace(
+        group,
+        members=(*group.members, rename_ranks(einsum, mapping)),
+        outer=tuple(r for r in group.outer if r.name in free),
+        inner=tuple(r for r in group.outer if r.name in reduced),
+    )
+    return True
+
+
+def complete(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> dict[str, str]:
+    """Match ranks that no common read names: the remaining rank of equal extent, if there is exactly one on either side."""
+    used = set(mapping.values())
+    left = [r for r in einsum.ranks if r.name not in mapping]
+    open_ranks = [r for name, r in draft.ranks.items() if name not in used]
+    result = dict(mapping)
+    for rank in left:
+        equal = [r for r in open_ranks if r.extent == rank.extent]
+        if len(equal) != 1 or sum(1 for r in left if r.extent == rank.extent) != 1:
+            return mapping
+        result[rank.name] = equal[0].name
+        open_ranks.remove(equal[0])
+    return result
+
+
+def _same_extents(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> bool:
+    for rank in einsum.ranks:
+        other = draft.ranks.get(mapping.get(rank.name, ""))
+        if other is None or other.extent != rank.extent:
+            return False
+    return True
+
+
+def map_early(early: list[Einsum], einsum: Einsum, mapping: dict[str, str]) -> dict[str, dict[str, str]] | None:
+    """Ranks of the group for those of an einsum and of the maps before it; None unless they are read at bare ranks, one way each."""
+    mappings = {einsum.name: mapping}
+    for member in reversed(early):
+        found: list[dict[str, str]] = []
+        for reader in (*early, einsum):
+            for part in (reader.expression, reader.where):
+                for load in loads(part) if part is not None else ():
+                    if load.tensor == member.name:
+                        found.append(dict(_follow(load, member, mappings[reader.name])))
+        names = found[0] if found else {}
+        if not found or any(other != names for other in found) or len(names) != len(member.free):
+            return None
+        mappings[member.name] = names
+    return mappings
+
+
+def _follow(load: Load, member: Einsum, mapping: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(rank of what is read, rank of the group) for each index that is a bare rank of the reader."""
+    for there, here in zip(member.free, load.index):
+        name = here.as_variable
+        if load.outside is None and name is not None and name in mapping:
+            yield there.name, mapping[name]

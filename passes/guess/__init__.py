@@ -1,0 +1,1 @@
+"""The heuristics: everything that a schedule says, guessed from a cascade and a machine."""

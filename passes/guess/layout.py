@@ -1,0 +1,60 @@
+"""In which order the dimensions of a tensor lie in memory.
+
+    contraction   (shared ranks, rows, lanes): the tile is stored by whole vectors
+    nest          the order in which the largest tensor it reads lies in memory, so that both are walked alike
+    scan, scatter as written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tcomp.ir.cascade import Einsum
+from tcomp.ir.expressions import Load
+from tcomp.ir.walk import index_variables, loads
+from tcomp.passes.bind.arguments import Memory
+from tcomp.passes.bind.layout import size_of
+from tcomp.passes.cost.sizes import typical
+from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.group import Group
+
+
+def choose_order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+    """The dimensions of what an einsum of a group stores, outermost first."""
+    dims = tuple(range(len(einsum.index)))
+    if group.kind == "chain":
+        group = group.parts[-1]
+    if group.kind in ("scan", "scatter", "fill"):
+        return dims
+    names = [i.as_variable or "" for i in einsum.index]
+    if group.kind == "contract":
+        contraction = find_contraction(group.root, static)
+        assert contraction is not None
+        rows = {r.name for r in contraction.rows}
+        lane = contraction.lanes.name
+        return tuple(sorted(dims, key=lambda d: (names[d] == lane, names[d] in rows, d)))
+    main = _largest_load(group, einsum, memories)
+    if main is None:
+        return dims
+    memory = memories[main.tensor]
+    walked = [main.index[d] for d in sorted(range(len(main.index)), key=lambda d: (-size_of(memory.strides[d]), d))]
+    ranked: list[str] = []
+    for index in walked:
+        ranked += sorted(n for n in index_variables(index) if n in names and n not in ranked)
+    return tuple(sorted(dims, key=lambda d: (ranked.index(names[d]) if names[d] in ranked else -1, d)))
+
+
+def _largest_load(group: Group, einsum: Einsum, memories: Mapping[str, Memory]) -> Load | None:
+    """The read of the most elements from memory by the group; reads without rank variables do not count."""
+    best: tuple[int, Load] | None = None
+    free = {r.name for r in einsum.free}
+    for member in group.members:
+        for load in loads(member.expression):
+            if load.tensor not in memories or not any(index_variables(i) & free for i in load.index):
+                continue
+            count = 1
+            for index, extent in zip(load.index, memories[load.tensor].shape):
+                count *= typical(extent) if index_variables(index) else 1
+            if best is None or count > best[0]:
+                best = count, load
+    return None if best is None else best[1]
