@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 
 import numpy
@@ -21,9 +21,7 @@ from tcomp.ir.plan import ARENA
 from tcomp.ir.schedule import Schedule
 from tcomp.ir.tile import Kernel
 from tcomp.passes.groups.check import check_groups
-from tcomp.passes.program import Program
-
-Observer = Callable[[str, object], None]
+from tcomp.passes.program import Observer, Program
 
 LARGEST_DIFFERENCE = 1e-9
 """Relative to the largest magnitude of an output: passes may reorder float64 roundings, and nothing else."""

@@ -2,6 +2,9 @@
 
 A schedule says everything, so whatever is asked has its answer in it; what is in it and was not asked for is not legal here. Each Illegal
 tells the clause (`tcomp.ir.parse.schedule.Clause`) that it is about.
+
+Who edits a schedule need not say how a new kernel runs nor where tensors lie: somebody else who decides (`otherwise`) may be asked for the
+loops of kernels that have no clause, and for the addresses if there are none.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from tcomp.ir.schedule import GroupSchedule, KernelSchedule, Packing, Schedule
 from tcomp.ir.target import Target
 from tcomp.ir.traverse import statement_einsums
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
-from tcomp.passes.decisions import Layouts, Placed
+from tcomp.passes.decisions import Decisions, Layouts, PartDecisions, Placed
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.check import check_groups
 from tcomp.passes.groups.form import Unit, form_groups
@@ -33,9 +36,12 @@ from tcomp.passes.plan.in_place import overwrite_at
 
 
 class Given:
-    """Decides as a schedule says. Raises Illegal for one of another target, and for one that breaks a rule of schedules."""
+    """Decides as a schedule says; what it leaves open is decided `otherwise`, or is not legal.
 
-    def __init__(self, schedule: Schedule, target: Target) -> None:
+    Raises Illegal for a schedule of another target, and for one that breaks a rule of schedules.
+    """
+
+    def __init__(self, schedule: Schedule, target: Target, otherwise: Decisions | None = None) -> None:
         if schedule.target != target.name:
             raise Illegal(
                 f'the schedule is for "{schedule.target}", and code is made for "{target.name}"',
@@ -46,8 +52,9 @@ class Given:
         try:
             check_schedule(schedule)
         except VerifyError as error:
-            raise Illegal(error.what, where=error.where, help=error.help) from error
+            raise Illegal(error.what, where=error.where, help=error.help, clause=_find_line(schedule, error.where)) from error
         self.schedule = schedule
+        self.otherwise = otherwise
         self.target = target
         self.packings = {packing.einsum: packing for packing in schedule.packings}
         self.used: set[tuple[str | int, ...]] = set()
@@ -73,11 +80,13 @@ class Given:
         """As its prelude says."""
         self._check_operands()
         prelude = self.schedule.prelude or Schedule((), target=self.schedule.target)
-        return PartGiven(prelude, self.target, cascade, (), inside=("prelude",))
+        otherwise = None if self.otherwise is None else self.otherwise.of_prelude(cascade)
+        return PartGiven(prelude, self.target, cascade, (), otherwise, inside=("prelude",))
 
     def of_main(self, cascade: Cascade) -> PartGiven:
         """As its own lines say."""
-        return PartGiven(self.schedule, self.target, cascade, self.schedule.prologues)
+        otherwise = None if self.otherwise is None else self.otherwise.of_main(cascade)
+        return PartGiven(self.schedule, self.target, cascade, self.schedule.prologues, otherwise)
 
     def _check_operands(self) -> None:
         """Raises Illegal for what no pass offered."""
@@ -92,6 +101,17 @@ class Given:
                     raise Illegal(f"{name} {what}", where=f"{word} {name}", help="take it out", clause=clause)
 
 
+def _find_line(schedule: Schedule, text: str) -> tuple[str | int, ...]:
+    """The clause of the kernel or group that reads so; that of the whole schedule if there is none."""
+    for word, lines in (("kernel", schedule.kernels), ("group", schedule.groups)):
+        for number, line in enumerate(lines):
+            if str(line) == text:
+                return word, number
+    if schedule.prelude is not None and (found := _find_line(schedule.prelude, text)):
+        return "prelude", *found
+    return ()
+
+
 _LINES = {("kernel",), ("group",), ("address",), ("layout",), ("hold",), ("prelude",)}
 """How clauses of lines start; others are clauses of a kernel."""
 
@@ -104,6 +124,7 @@ class PartGiven:
     target: Target
     cascade: Cascade
     prologues: tuple[str, ...]
+    otherwise: PartDecisions | None = None
     inside: tuple[str | int, ...] = ()
     fates: dict[tuple[str, ...], tuple[int, GroupSchedule]] = field(init=False)
     used: set[str | int] = field(default_factory=set)
@@ -196,14 +217,14 @@ class PartGiven:
 
     def arrange(self, groups: tuple[Group, ...]) -> tuple[Group, ...]:
         """In the order of kernels. Raises Illegal if a group has no kernel, or a kernel no group."""
-        for number, group in enumerate(self.schedule.groups):
+        for number, line in enumerate(self.schedule.groups):
             if number not in self.used:
                 help = {
                     "sink": "maps sink that one map alone reads, every element once",
                     "parts": "reductions are cut that are the only ones of their kernel, or rows, of known length",
                     "apart": "a contraction and maps over its free ranks can be apart on a GPU",
-                }[group.fate]
-                self._refuse(f"the group of {', '.join(group.einsums)} cannot be so", help, "group", number, where=str(group))
+                }[line.fate]
+                self._refuse(f"the group of {', '.join(line.einsums)} cannot be so", help, "group", number, where=str(line))
         for name in self.schedule.wide:
             if name not in self.used:
                 self._refuse(f"{name} cannot be wide: it is stored, or read as what it is", "take it out", "wide")
@@ -264,6 +285,8 @@ class PartGiven:
             self._refuse(f"no kernel computes {', '.join(group.names)}{turn}", "add one, the steps one after another")
         kernel = self.schedule.kernels[number]
         self.order.append(number)
+        if not kernel.loops and self.otherwise is not None:
+            return self.otherwise.choose(group, seen, steps, layouts)[:1]
         with self._inside("kernel", number):
             bound = merge_ranks(bind_arguments(group, seen))
             check_bound(bound, kernel, self.target)
@@ -285,6 +308,8 @@ class PartGiven:
         self._check_order(kernels)
         kernels = [kernel for _, kernel in sorted(zip(self.order, kernels), key=lambda pair: pair[0])]
         addresses = dict(self.schedule.addresses)
+        if not addresses and self.schedule.arena is None and self.otherwise is not None:
+            return self.otherwise.place(kernels, memories, external)
         needed = {operand.tensor for kernel in kernels for operand in kernel.operands} - external
         for name in needed:
             if name not in addresses:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
-from tcomp.ir.errors import Illegal
+from tcomp.ir.errors import Illegal, VerifyError
 from tcomp.ir.expressions import Index
 from tcomp.ir.plan import MatrixProduct
 from tcomp.ir.schedule import GroupSchedule, KernelSchedule, Packing, Schedule
@@ -60,7 +60,7 @@ from tcomp.passes.groups.sink import sink_maps
 from tcomp.passes.groups.widen import widen_groups
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.plan.plan import make_plan
-from tcomp.passes.program import Compiled, Program
+from tcomp.passes.program import Compiled, Observer, Program
 
 CascadePass = Callable[[Cascade], Cascade]
 
@@ -92,10 +92,6 @@ STRICT_PASSES: tuple[CascadePass, ...] = (
 
 DIGITS = 12
 """Of a cascade's digest."""
-
-Observer = Callable[[str, object], None]
-"""Called with the name of each stage and its result, for dumps and verification between passes."""
-
 
 def ignore(stage: str, result: object) -> None:
     """An observer that looks away."""
@@ -136,10 +132,12 @@ def apply(
     observe: Observer = ignore,
     *,
     strict: bool = False,
+    otherwise: Decisions | None = None,
 ) -> Compiled:
     """Compile a cascade exactly as a schedule says: `apply(c, guess(c, t), t) == compile_cascade(c, {}, t)`.
 
-    Raises Illegal, with the clause of the schedule that it is about, where the schedule does not fit the cascade or the target.
+    Loops of kernels that have no clause, and addresses if there are none, are decided `otherwise`: by nobody if it is None. Raises
+    Illegal, with the clause of the schedule that it is about, where the schedule does not fit the cascade or the target.
     """
     if schedule.cascade not in ("", digest_of(cascade)):
         raise Illegal(
@@ -148,9 +146,13 @@ def apply(
             help="print the schedule of this module with inputs of these sizes, and edit that",
             clause=("of",),
         )
-    compiled = _compile(cascade, strides or {}, target, Given(schedule, target), observe, strict=strict)
-    check_program(compiled.prelude)
-    check_program(compiled.main)
+    compiled = _compile(cascade, strides or {}, target, Given(schedule, target, otherwise), observe, strict=strict)
+    for program, inside in ((compiled.prelude, ("prelude",)), (compiled.main, ())):
+        try:
+            check_program(program)
+        except VerifyError as error:
+            clause = (*inside, "arena" if program.schedule.addresses else "kernel")
+            raise Illegal(error.what, where=error.where, help="give tensors that live at once other addresses", clause=clause) from error
     return compiled
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.plan import MatrixProduct, Plan
@@ -10,6 +12,9 @@ from tcomp.ir.schedule import Schedule
 from tcomp.ir.tile import Kernel
 from tcomp.passes.bind.arguments import Memory, print_memory
 from tcomp.passes.einsums.group import Group
+
+Observer: TypeAlias = Callable[[str, object], None]
+"""Called with the name of each stage and its result, for dumps and verification between passes."""
 
 
 @dataclass(frozen=True, slots=True)

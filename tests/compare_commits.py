@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="*", help="models of the zoo (all)")
     parser.add_argument("--sizes", nargs="*", default=["small", "full"], help="their sizes (small full)")
     parser.add_argument("--architectures", nargs="*", default=["", "sm_90"], help="of GPUs; an empty one is the CPU ('' sm_90)")
+    parser.add_argument("--without", nargs="*", default=[], help="stages whose texts are not compared: schedule, memory, ...")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         checkouts = [_check_out(commit, Path(folder) / name) for commit, name in ((options.old, "old"), (options.new, "new"))]
@@ -59,7 +61,7 @@ def _compare_all(checkouts: list[Path], options: argparse.Namespace, folder: Pat
         for size in options.sizes:
             for architecture in options.architectures:
                 what = f"{model}, {size}, {architecture or 'CPU'}"
-                dumps = [_dump(root, (model, size, architecture), folder / f"{number}-cache") for number, root in enumerate(checkouts)]
+                dumps = [_dump(root, (model, size, architecture), folder / f"{number}-cache", options.without) for number, root in enumerate(checkouts)]
                 told = describe_difference(*dumps)
                 print(f"{what}: {told or f'the same {len(dumps[0])} texts'}", flush=True)
                 different += bool(told)
@@ -91,7 +93,7 @@ def _list_models() -> list[str]:
     return list(NAMES)
 
 
-def _dump(root: Path, what: tuple[str, str, str], cache: Path) -> dict[str, str]:
+def _dump(root: Path, what: tuple[str, str, str], cache: Path, without: Sequence[str]) -> dict[str, str]:
     """What a checkout makes of one model, by the name of the stage."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"TCOMP_DEBUG": folder, "TCOMP_CACHE_DIR": str(cache), "TCOMP_TARGET": CPU, "PYTHONPATH": str(root)}
@@ -101,7 +103,8 @@ def _dump(root: Path, what: tuple[str, str, str], cache: Path) -> dict[str, str]
         if run.returncode:
             raise SystemExit(f"{root} cannot compile {' '.join(what)}:\n{run.stderr[-2000:]}")
         # Groups have no text of their own: their dump names every field that the class has.
-        paths = [path for path in sorted(Path(folder).rglob("*.*")) if not path.name.endswith("_groups.txt")]
+        left = ("_groups.txt", *(f"_{stage}.txt" for stage in without))
+        paths = [path for path in sorted(Path(folder).rglob("*.*")) if not path.name.endswith(left)]
         return {str(path.relative_to(folder)): path.read_text() for path in paths}
 
 

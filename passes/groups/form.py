@@ -108,7 +108,11 @@ class _Forming:
         names = tuple(name for e in statement_einsums(statement) for name, _ in e.targets)
         missing = next((name for name in names if name not in self.home), None)
         if missing is not None:
-            raise Illegal(f"no kernel computes {missing}", where="schedule", help="name every einsum of the cascade in a kernel or a group")
+            raise Illegal(
+                f"no kernel computes {missing}",
+                where="schedule",
+                help=f"name it in a kernel or a group, or give it a kernel of its own: kernel k = nest({missing})",
+            )
         number = self.home[names[0]]
         unit, draft = self.units[number], self.drafts.get(number)
         apart = next((name for name in names if self.home[name] != number), None)

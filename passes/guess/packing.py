@@ -5,7 +5,7 @@ What has its lanes adjacent in memory already is not packed at run time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Symbol
@@ -21,14 +21,15 @@ ROWS_WORTH_PACKING = 12
 (Measured with 8 to 11 rows: 0.8 to 1.25 times the time of packing, 0.9 in the middle, and no memory for the copy.)"""
 
 
-def choose_packing(einsum: Einsum, static: Mapping[str, bool], symbols: Sequence[Symbol], target: Cpu) -> Packing | None:
+def choose_packing(einsum: Einsum, static: Mapping[str, bool], symbols: tuple[Symbol, ...], target: Cpu) -> Packing | None:
     """The lanes and the width of the panels of the right operand of a contraction; None if it stays as it lies."""
     contraction = find_contraction(einsum, static, packs=True)
     if contraction is None or not may_pack(contraction):
         return None
     right, lanes = contraction.right, contraction.lanes
     if not static.get(right.tensor, False):
-        shared_by = prod(interval(r.extent, einsum.bounds(symbols))[0] or 1 for r in contraction.rows)
+        extents: list[int] = [interval(r.extent, einsum.bounds(symbols))[0] or 1 for r in contraction.rows]
+        shared_by = prod(extents)
         is_adjacent = lane_position(right, lanes.name) == len(right.index) - 1
         if is_adjacent or (shared_by < ROWS_WORTH_PACKING and not symbols):
             return None

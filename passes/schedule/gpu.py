@@ -127,9 +127,9 @@ def _in_turns(schedules: list[KernelSchedule], tiles: tuple[Tile, ...], problem:
     """The same tiles walked by as many instances as there are multiprocessors, where each would walk several."""
     many = 2 * target.multiprocessors
     return [
-        replace(s, launch=replace(s.launch, instances=target.multiprocessors))  # type: ignore[call-arg]  # all are for a GPU
-        for s, tile in zip(schedules, tiles)
-        if count_tiles(problem, tile) >= many
+        replace(schedule, launch=replace(schedule.launch, instances=target.multiprocessors))
+        for schedule, tile in zip(schedules, tiles)
+        if count_tiles(problem, tile) >= many and isinstance(schedule.launch, GpuLaunch)
     ]
 
 

@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule
 
 from tcomp.capture.specialise import Signed, Specialised, find_signed
-from tcomp.ir.errors import IndexOutOfRange, RecordError, TcompError, Unsupported
+from tcomp.ir.errors import IndexOutOfRange, RecordError, TcompError
+from tcomp.ir.parse.schedule import parse_schedules
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import Options, make_options
 from tcomp.runtime.binding.weights import Stale
@@ -77,14 +78,10 @@ def load_module(path: Path, module: nn.Module) -> CompiledModule:
 
 
 def read_options(arguments: Mapping[str, object]) -> Options:
-    """Make Options; raises Unsupported for choices that are known and not served yet."""
+    """Make Options; raises ParseError for a schedule that is none."""
     options = make_options(arguments)
     if options.schedule is not None:
-        raise Unsupported(
-            "schedules are printed and parsed, and not applied: the pipeline takes its own decisions",
-            where="options of tcomp.compile",
-            help="leave schedule out",
-        )
+        parse_schedules(options.schedule)
     return options
 
 

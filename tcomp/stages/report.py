@@ -43,7 +43,7 @@ def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> St
         cascade=print_cascade(compiled.source, sources=True),
         optimised="\n\n".join(print_cascade(cascade, sources=True) for cascade in left),
         einsums=(_count(compiled.source), sum(map(_count, left))),
-        schedule=str(compiled.main.schedule),
+        schedule=str(compiled.schedule),
         plan=str(compiled.main.plan),
         kernels=tuple(kernels.values()),
     )

@@ -13,14 +13,15 @@ from torch.fx import GraphModule, Node
 from tcomp.codegen.checks import indexes_by_data, program_checks
 from tcomp.debug import Dump
 from tcomp.ir.cascade import Cascade
-from tcomp.ir.errors import BudgetError, Unsupported
+from tcomp.ir.errors import BudgetError, Illegal, ParseError, Unsupported
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA
 from tcomp.machine.devices import choose_backend
 from tcomp.options import Options
 from tcomp.passes.check import check_program
-from tcomp.passes.pipeline import Compiled, compile_cascade
+from tcomp.passes.pipeline import compile_cascade
+from tcomp.passes.program import Compiled
 from tcomp.passes.program import Program as Kernels
 from tcomp.program.kernels import AnyLibrary, Check
 from tcomp.program.program import CompiledStage, Constant, Operand, Slot
@@ -30,6 +31,7 @@ from tcomp.stages.faults import Fault, contain
 from tcomp.stages.lower_graph import lower_graph
 from tcomp.stages.makers import CMaker, TritonMaker
 from tcomp.stages.report import make_report
+from tcomp.stages.schedules import apply_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ def compile_stage(
     """Compile a graph whose tensor inputs and outputs are described in its order; results go to slots from `first_slot` on.
 
     `device` is where all tensors are. Returns a Fault where tcomp itself fails. Raises Unsupported for the first operator that has no
-    lowering, ToolchainError if nothing compiles, BudgetError, and any error with fallback="error".
+    lowering, ToolchainError if nothing compiles, BudgetError, Illegal for a schedule that does not fit, and any error with
+    fallback="error".
     """
     cascade = contain(functools.partial(lower_graph, graph), options, settings, passing=(Unsupported,))
     if isinstance(cascade, Fault):
@@ -96,7 +99,9 @@ def compile_stage(
     strides.update((name, spec.strides) for name, (_, spec) in made.items())
     maker = TritonMaker(device, options, settings) if choose_backend(options, device) == "triton" else CMaker(options, settings)
     dump = Dump(settings.debug_dir)
-    stage = contain(lambda: _build_stage(cascade, strides, sources, specs, made, maker, options, dump), options, settings)
+    # A schedule that does not fit is for the user to mend.
+    passing = (Illegal, ParseError) if options.schedule is not None else ()
+    stage = contain(lambda: _build_stage(cascade, strides, sources, specs, made, maker, options, dump), options, settings, passing=passing)
     if isinstance(stage, Fault):
         dump.write("fault", stage.trace)
         return stage
@@ -114,7 +119,10 @@ def _build_stage(
     dump: Dump,
 ) -> CompiledStage:
     strict, atomic = options.numerics == "strict", options.scatter == "atomic"
-    compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic, measure=maker.measure)
+    if options.schedule is not None:
+        compiled = apply_text(cascade, options.schedule, strides, maker.target, dump.write, strict=strict, atomic=atomic)
+    else:
+        compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic, measure=maker.measure)
     _check_budget(compiled.main, options.memory_budget)
     memories = dict(compiled.prelude.memories)
     folded = {name: memories[name].bytes.constant for name in compiled.prelude.cascade.outputs}

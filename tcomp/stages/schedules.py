@@ -1,0 +1,41 @@
+"""Schedules that users give: which one is for a stage, and where in their text something does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tcomp.ir.cascade import Cascade
+from tcomp.ir.errors import Illegal
+from tcomp.ir.expressions import Index
+from tcomp.ir.parse.schedule import parse_schedules, show_clause
+from tcomp.ir.target import Target
+from tcomp.passes.choose import Guess
+from tcomp.passes.pipeline import apply, digest_of
+from tcomp.passes.program import Compiled, Observer
+
+
+def apply_text(
+    cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, ...]], target: Target, observe: Observer, *, strict: bool, atomic: bool
+) -> Compiled:
+    """Compile a cascade as that of the schedules in a text says which is for it; one that names no cascade is for any.
+
+    What the schedule leaves open, loops of kernels without a clause and addresses if there are none, is guessed.
+    Raises ParseError for a text that is none, and Illegal for one that does not fit, both with the line and a caret.
+    """
+    digest = digest_of(cascade)
+    otherwise = Guess(target, is_strict=strict, is_atomic=atomic)
+    given = parse_schedules(text)
+    found = next(((schedule, places) for schedule, places in given if schedule.cascade in ("", digest)), None)
+    if found is None:
+        known = ", ".join(schedule.cascade for schedule, _ in given)
+        raise Illegal(
+            f"no schedule is for the cascade {digest}: " + (f"they are for {known}" if len(given) > 1 else f"it is for {known}"),
+            where=show_clause(text, given[0][1], ("of",)),
+            help="the module, its options or the sizes of its inputs are others: print the schedule again, and edit that",
+        )
+    schedule, places = found
+    try:
+        return apply(cascade, schedule, target, strides, observe, strict=strict, otherwise=otherwise)
+    except Illegal as error:
+        shown = show_clause(text, places, error.clause)
+        raise Illegal(error.what, where=shown, help=error.help, clause=error.clause) from error
