@@ -20,7 +20,7 @@ from tcomp.passes.lower.candidate import Candidate
 WIDEST = 256
 """Sets of one size that are followed at most."""
 MOST_TRIED = 100_000
-"""Steps that are tried at most in all, about a second: of a thousand steps a hundred behind the sets of each size."""
+"""Steps that are tried in all, which takes some seconds: of a thousand steps a hundred at each place."""
 
 
 def find_dependences(kernels: Sequence[Candidate]) -> tuple[tuple[int, ...], ...]:

@@ -110,8 +110,9 @@ def _arrange(
     ordered = _reorder(candidates, memories, external, cascade)
     yield ordered, {}
     yield join_dying(ordered, memories, external)
-    again, more = join_dying(_reorder(joined, memories, external, cascade), memories, external)
-    yield again, {name: more.get(home, home) for name, home in homes.items()} | more
+    if homes:
+        again, more = join_dying(_reorder(joined, memories, external, cascade), memories, external)
+        yield again, {name: more.get(home, home) for name, home in homes.items()} | more
 
 
 def _reorder(
@@ -141,7 +142,7 @@ def _refuse(planned: Planned, budget: int, name: str) -> BudgetError:
             [
                 f"the arena of {name}",
                 f"step {step + 1} of {len(need)}, which makes {', '.join(candidate.group.stored)}{origin}",
-                f"{planned.alive} bytes are alive then, wherever they lie, and {own} of them are the step's own",
+                f"{planned.alive} bytes are alive then, wherever they lie, and {own} in any order: what the step itself needs",
                 ", ".join(named) + others,
             ]
         ),
