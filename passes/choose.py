@@ -34,9 +34,7 @@ from tcomp.passes.guess.windows import choose_window
 from tcomp.passes.kinds import lower_group, propose
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.lower.product import find_product
-from tcomp.passes.plan.greedy import place_tensors
-from tcomp.passes.plan.in_place import write_in_place
-from tcomp.passes.plan.lifetimes import find_lives
+from tcomp.passes.plan.plan import plan_memory
 
 Measure: TypeAlias = Callable[[Kernel, MatrixProduct | None], float]
 """Seconds that a kernel takes, or the library's product in its place; infinite for one that cannot run."""
@@ -47,12 +45,14 @@ class Guess:
     """Decides for one target. `measure` times kernels of what runs at every call, of which the fastest are taken then.
 
     With `is_strict` no rounding may be left out; with `is_atomic` sums of floats into places that are data may be added in any order.
+    The arena of what runs at every call has at most `budget` bytes.
     """
 
     target: Target
     is_strict: bool = False
     is_atomic: bool = False
     measure: Measure | None = None
+    budget: int | None = None
 
     def is_expanded(self, einsum: Einsum, tensors: Mapping[str, Tensor]) -> bool:
         """If it takes more bytes than a cache has and costs less to compute than to read."""
@@ -67,8 +67,8 @@ class Guess:
         return is_worth_expanding(einsum, tensors)
 
     def of_prelude(self, cascade: Cascade) -> PartGuess:
-        """Its kernels run once: measuring them would take longer than they ever will."""
-        return PartGuess(replace(self, measure=None), cascade)
+        """Its kernels run once: measuring them would take longer than they ever will. Nor is its arena kept."""
+        return PartGuess(replace(self, measure=None, budget=None), cascade)
 
     def of_main(self, cascade: Cascade) -> PartGuess:
         """Its kernels are measured, if any are."""
@@ -176,12 +176,6 @@ class PartGuess:
         return measure(candidate.kernel, product), replace(candidate, schedule=schedule, product=product)
 
     def place(self, kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: frozenset[str]) -> Placed:
-        """As low as possible, the largest first; results over arguments where most memory is needed."""
-        homes: dict[str, str] = {}
-        found = list(kernels)
-        if isinstance(self.target, Cpu):
-            # Less than a cache is not worth a kernel that is like another.
-            found, homes = write_in_place(found, memories, external, self.target.l2)
-        addresses, arena = place_tensors(find_lives(found, memories, external))
-        addresses.update({name: addresses[home] for name, home in homes.items()})
-        return Placed(tuple(found), addresses, arena)
+        """As the planner says. Raises BudgetError if no plan meets the budget."""
+        planned = plan_memory(kernels, memories, external, self.cascade, self.target, self.guess.budget)
+        return Placed(planned.candidates, planned.addresses, planned.arena)

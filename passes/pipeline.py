@@ -10,8 +10,9 @@
              -> steps               of how many steps memory has what an iteration stores; for a CPU long iterations in windows
              -> layouts             where each tensor's dimensions lie
              -> schedule, kernels   one tile program a group, equal ones shared
-             -> in place            for a CPU, results written over what dies where memory is needed most
-             -> plan                order of kernels, addresses in the arena; `tcomp.ir.check.plan` proves that memory suffices
+             -> plan                for a CPU, results written over what dies where memory is needed most; addresses in the arena;
+                                    other orders, places and results in place until a budget is met, if there is one;
+                                    `tcomp.ir.check.plan` proves that memory suffices
 """
 
 from __future__ import annotations
@@ -106,15 +107,17 @@ def compile_cascade(
     strict: bool = False,
     atomic: bool = False,
     measure: Measure | None = None,
+    budget: int | None = None,
 ) -> Compiled:
     """Compile a cascade whose inputs and outputs have the given strides (in elements; contiguous if not stated), as is best by guess.
 
     With `atomic` sums of floats into places that are data may be added in any order, where the target has atomic additions.
     With `measure`, which times kernels on the target, the fastest of several candidates are taken instead of the most promising.
     With `strict` no pass may change a rounding, sums excepted, which associate in any order.
-    Raises VerifyError when `observe` verifies and a pass broke the cascade.
+    The arena of the main program has at most `budget` bytes, where one is given.
+    Raises VerifyError when `observe` verifies and a pass broke the cascade, and BudgetError if no plan meets the budget.
     """
-    return _compile(cascade, strides, target, Guess(target, strict, atomic, measure), observe, strict=strict)
+    return _compile(cascade, strides, target, Guess(target, strict, atomic, measure, budget), observe, strict=strict)
 
 
 def guess(

@@ -45,7 +45,8 @@ class Options:
     """"default" skips bf16 and f16 roundings between fused einsums and flushes denormals inside kernels; "strict" does
     neither."""
     memory_budget: int | None = None
-    """The most bytes the arena of intermediate tensors may take; None for no limit."""
+    """The most bytes the arena of intermediate tensors may take, of each stage of its own; None for no limit. What would take more is
+    computed in another order, or in place."""
     schedule: str | None = None
     """The text of a schedule to use instead of the heuristics'."""
     fallback: Fallback = "warn"

@@ -4,7 +4,7 @@
         =>     kernel f(inout x0: f32[J, I])                     f(S), then g(S)
 
 Only nests of which `tcomp.passes.plan.tile_reuse` proves that they may. All others stay as they are, and so do these where the arena hardly
-shrinks: a kernel that writes over its argument is one more to compile where others like it do not.
+shrinks, as long as no budget asks for it: a kernel that writes over its argument is one more to compile where others like it do not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tcomp.ir.expressions import ZERO, Index
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.plan.greedy import place_tensors
-from tcomp.passes.plan.lifetimes import Lifetime, align, find_lives
+from tcomp.passes.plan.lifetimes import Lifetime, find_lives, live_bytes
 from tcomp.passes.plan.tile_reuse import may_overwrite, overwrite
 
 
@@ -28,8 +28,23 @@ def write_in_place(
 
     The kernels as they are if there are none such, or if the arena depends on symbolic sizes.
     """
+    found, homes = join_dying(kernels, memories, external)
+    if homes:
+        apart, joined = (place_tensors(find_lives(some, memories, external))[1] for some in (kernels, found))
+        if (apart - joined).constant >= enough:
+            return found, homes
+    return list(kernels), {}
+
+
+def join_dying(
+    kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: Collection[str]
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Kernels of which fewer bytes are alive at once, however few, and which tensor's place each tensor has then that has none.
+
+    The kernels as they are if there are none such, or if the arena depends on symbolic sizes.
+    """
     found, homes = list(kernels), dict[str, str]()
-    apart = lives = find_lives(found, memories, external)
+    lives = find_lives(found, memories, external)
     if not all(life.size.is_constant for life in lives):
         return found, homes
     while (pair := _find_pair(found, memories, lives)) is not None:
@@ -40,18 +55,14 @@ def write_in_place(
         homes = {name: old if home == new else home for name, home in homes.items()} | {new: old}
         last = next(life.last for life in lives if life.name == new)
         lives = tuple(replace(life, last=last) if life.name == old else life for life in lives if life.name != new)
-    saves_enough = homes and (place_tensors(apart)[1] - place_tensors(lives)[1]).constant >= enough
-    return (found, homes) if saves_enough else (list(kernels), {})
+    return found, homes
 
 
 def _find_pair(
     kernels: Sequence[Candidate], memories: Mapping[str, Memory], lives: Sequence[Lifetime]
 ) -> tuple[int, int, int] | None:
     """The first kernel where most memory is alive, with the largest argument that dies there and a result that may take its place."""
-    need = [0] * len(kernels)
-    for life in lives:
-        for step in range(life.first, life.last + 1):
-            need[step] += align(life.size.constant)
+    need = live_bytes(lives, len(kernels))
     if not need:
         return None
     step = need.index(max(need))

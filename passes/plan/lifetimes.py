@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
-from tcomp.ir.expressions import ZERO, Index
+from tcomp.ir.cascade import Symbol
+from tcomp.ir.expressions import ZERO, Index, as_index
+from tcomp.ir.index import Bounds, interval
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.lower.candidate import Candidate
 
@@ -48,3 +51,25 @@ def find_lives(kernels: Sequence[Candidate], memories: Mapping[str, Memory], ext
                 first.setdefault(operand.tensor, position)
                 last[operand.tensor] = position
     return tuple(Lifetime(name, memories[name].bytes, first[name], last[name]) for name in first)
+
+
+def smallest_bytes(size: Index, symbols: Iterable[Symbol]) -> int:
+    """The bytes of a size where symbols are smallest, by interval arithmetic; 0 if it has no bound."""
+    return interval(size, Bounds({}, {symbol.name: (symbol.low, symbol.high) for symbol in symbols}))[0] or 0
+
+
+def smallest_lives(lives: Iterable[Lifetime], symbols: Sequence[Symbol]) -> tuple[Lifetime, ...]:
+    """The same lives with the sizes that tensors have where symbols are smallest."""
+    return tuple(replace(life, size=as_index(smallest_bytes(life.size, symbols))) for life in lives)
+
+
+def live_bytes(lives: Iterable[Lifetime], steps: int) -> list[int]:
+    """Bytes alive at each step, every tensor aligned. Sizes are constant.
+
+    The most of them is a lower bound of the arena: tensors alive at one step share no byte, wherever they are placed.
+    """
+    changes = [0] * (steps + 1)
+    for life in lives:
+        changes[life.first] += align(life.size.constant)
+        changes[life.last + 1] -= align(life.size.constant)
+    return list(accumulate(changes))[:steps]

@@ -8,22 +8,18 @@ from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Index
 from tcomp.ir.parse.schedule import parse_schedules, show_clause
-from tcomp.ir.target import Target
 from tcomp.passes.choose import Guess
 from tcomp.passes.pipeline import apply, digest_of
 from tcomp.passes.program import Compiled, Observer
 
 
-def apply_text(
-    cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, ...]], target: Target, observe: Observer, *, strict: bool, atomic: bool
-) -> Compiled:
+def apply_text(cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, ...]], guess: Guess, observe: Observer) -> Compiled:
     """Compile a cascade as that of the schedules in a text says which is for it; one that names no cascade is for any.
 
     What the schedule leaves open, loops of kernels without a clause and addresses if there are none, is guessed.
     Raises ParseError for a text that is none, and Illegal for one that does not fit, both with the line and a caret.
     """
     digest = digest_of(cascade)
-    otherwise = Guess(target, is_strict=strict, is_atomic=atomic)
     given = parse_schedules(text)
     found = next(((schedule, places) for schedule, places in given if schedule.cascade in ("", digest)), None)
     if found is None:
@@ -35,7 +31,7 @@ def apply_text(
         )
     schedule, places = found
     try:
-        return apply(cascade, schedule, target, strides, observe, strict=strict, otherwise=otherwise)
+        return apply(cascade, schedule, guess.target, strides, observe, strict=guess.is_strict, otherwise=guess)
     except Illegal as error:
         shown = show_clause(text, places, error.clause)
         raise Illegal(error.what, where=shown, help=error.help, clause=error.clause) from error

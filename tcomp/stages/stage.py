@@ -13,13 +13,13 @@ from torch.fx import GraphModule, Node
 from tcomp.codegen.checks import indexes_by_data, program_checks
 from tcomp.debug import Dump
 from tcomp.ir.cascade import Cascade
-from tcomp.ir.errors import BudgetError, Illegal, ParseError, Unsupported
+from tcomp.ir.errors import Illegal, ParseError, Unsupported
 from tcomp.ir.expressions import Index, as_index
-from tcomp.ir.index import Bounds, interval
 from tcomp.ir.plan import ARENA
 from tcomp.machine.devices import choose_backend
 from tcomp.options import Options
 from tcomp.passes.check import check_program
+from tcomp.passes.choose import Guess
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.passes.program import Compiled
 from tcomp.passes.program import Program as Kernels
@@ -120,10 +120,19 @@ def _build_stage(
 ) -> CompiledStage:
     strict, atomic = options.numerics == "strict", options.scatter == "atomic"
     if options.schedule is not None:
-        compiled = apply_text(cascade, options.schedule, strides, maker.target, dump.write, strict=strict, atomic=atomic)
+        guess = Guess(maker.target, strict, atomic, budget=options.memory_budget)
+        compiled = apply_text(cascade, options.schedule, strides, guess, dump.write)
     else:
-        compiled = compile_cascade(cascade, strides, maker.target, observe=dump.write, strict=strict, atomic=atomic, measure=maker.measure)
-    _check_budget(compiled.main, options.memory_budget)
+        compiled = compile_cascade(
+            cascade,
+            strides,
+            maker.target,
+            observe=dump.write,
+            strict=strict,
+            atomic=atomic,
+            measure=maker.measure,
+            budget=options.memory_budget,
+        )
     memories = dict(compiled.prelude.memories)
     folded = {name: memories[name].bytes.constant for name in compiled.prelude.cascade.outputs}
     written = set(compiled.main.cascade.outputs)
@@ -164,16 +173,3 @@ def _check_memory(
     given.update((name, as_index(size)) for name, size in folded.items())
     check_program(compiled.prelude, given)
     check_program(compiled.main, given | {name: count_bytes(spec) for name, _, spec in results})
-
-
-def _check_budget(main: Kernels, budget: int | None) -> None:
-    if budget is None:
-        return
-    bounds = Bounds({}, {symbol.name: (symbol.low, symbol.high) for symbol in main.plan.symbols})
-    low = interval(main.plan.arena, bounds)[0] or 0
-    if low > budget:
-        raise BudgetError(
-            f"intermediate tensors need {low} bytes, the budget is {budget}",
-            where=f"the arena of {main.cascade.name}",
-            help=f"raise memory_budget to {low}, or compile for smaller inputs",
-        )

@@ -1,4 +1,4 @@
-"""Tensors that live together never share memory."""
+"""Tensors that live together never share memory, however they are placed."""
 
 import pytest
 from hypothesis import given
@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.expressions import as_index
-from tcomp.passes.plan.greedy import place_tensors
-from tcomp.passes.plan.lifetimes import ALIGNMENT, Lifetime, align
+from tcomp.passes.plan.greedy import place_tensors, try_placements
+from tcomp.passes.plan.lifetimes import ALIGNMENT, Lifetime, align, live_bytes
 
 SIZES = st.integers(0, 1000).map(as_index) | st.integers(1, 9).map(lambda n: as_index("N") * n) | st.just(as_index("N") * as_index("M"))
 
@@ -23,8 +23,13 @@ def lifetimes(draw):
 
 @given(lifetimes(), st.integers(1, 40), st.integers(1, 40))
 def test_live_tensors_are_disjoint_and_inside_the_arena(tensors, n, m):
-    symbols = {"N": n, "M": m}
-    offsets, arena = place_tensors(tensors)
+    tried = list(try_placements(tensors))
+    assert tried[0] == place_tensors(tensors)
+    for offsets, arena in tried:
+        check_disjoint(tensors, offsets, arena, {"N": n, "M": m})
+
+
+def check_disjoint(tensors, offsets, arena, symbols):
     assert set(offsets) == {t.name for t in tensors}
     ranges = {}
     for tensor in tensors:
@@ -59,6 +64,37 @@ def test_small_examples(tensors, offsets, arena):
     assert total == arena
     if offsets is not None:
         assert got == offsets
+
+
+@given(lifetimes())
+def test_no_placement_takes_less_than_what_is_alive_at_once(tensors):
+    static = tuple(t for t in tensors if t.size.is_constant)
+    alive = max(live_bytes(static, 16), default=0)
+    assert all(arena.constant >= alive for _, arena in try_placements(static))
+
+
+def read_lives(text):
+    """Tensors of so many units of 64 bytes, alive from one step to another: `3:0-1 2:1-4`."""
+    parts = [(size, *life.split("-")) for size, life in (part.split(":") for part in text.split())]
+    return tuple(Lifetime(f"t{n}", as_index(64 * int(size)), int(first), int(last)) for n, (size, first, last) in enumerate(parts))
+
+
+@pytest.mark.parametrize(
+    ("lives", "by_size", "best"),
+    [
+        pytest.param("4:0-1 4:1-3 2:2-2 3:2-5", 10, (9, 1), id="alive where most is"),
+        pytest.param("4:2-4 4:1-3 3:4-6 4:5-6", 11, (8, 2), id="of most bytes times steps"),
+        pytest.param("3:4-6 3:1-2 2:3-4 1:0-3", 6, (5, 3), id="of the longest life"),
+        pytest.param("5:5-5 4:2-4 2:3-6 5:1-2", 11, (9, 4), id="the earliest"),
+        pytest.param("2:3-4 4:5-6 3:0-3 2:2-5", 8, (7, 5), id="that lay highest"),
+        pytest.param("4:0-1 4:1-2 3:4-5 2:0-2 2:0-3 5:3-6 3:2-4", 15, (12, 9), id="that lay highest, five times over"),
+    ],
+)
+def test_other_placements_take_less_where_the_first_leaves_holes(lives, by_size, best):
+    """What goes first in the placement that takes least, and how much that is, in units, and which placement it is."""
+    tried = [arena.constant // 64 for _, arena in try_placements(read_lives(lives))]
+    assert tried[0] == by_size
+    assert (min(tried), tried.index(min(tried))) == best
 
 
 def test_symbolic_tensors_of_one_size_take_turns():

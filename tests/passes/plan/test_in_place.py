@@ -7,9 +7,9 @@ from torch import nn
 
 from tcomp.ir.expressions import as_index
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.passes import choose
 from tcomp.passes.check import check_program
 from tcomp.passes.pipeline import compile_cascade
+from tcomp.passes.plan import plan
 from tcomp.passes.plan.in_place import write_in_place
 from tcomp.settings import override_environment
 from tests.cascade_strategies import programs
@@ -30,7 +30,7 @@ SQUARE = 640 * 640 * 4
 @pytest.fixture
 def eager(monkeypatch):
     """Results are written in place however little that saves."""
-    monkeypatch.setattr(choose, "write_in_place", lambda *given: write_in_place(*given[:3], 1))
+    monkeypatch.setattr(plan, "write_in_place", lambda *given: write_in_place(*given[:3], 1))
 
 
 def read(size):
