@@ -10,6 +10,7 @@ from tcomp.ir.expressions import Index
 from tcomp.ir.parse.schedule import parse_schedules, show_clause
 from tcomp.passes.choose import Guess
 from tcomp.passes.pipeline import apply, digest_of
+from tcomp.passes.plan.lifetimes import smallest_bytes
 from tcomp.passes.program import Compiled, Observer
 
 
@@ -31,6 +32,12 @@ def apply_text(cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, .
         )
     schedule, places = found
     try:
+        if guess.budget is not None and schedule.arena is not None and smallest_bytes(schedule.arena, cascade.symbols) > guess.budget:
+            raise Illegal(
+                f"the arena has {schedule.arena} bytes, and memory_budget is {guess.budget}",
+                help="leave addresses and arena out, so that they are planned under the budget",
+                clause=("arena",),
+            )
         return apply(cascade, schedule, guess.target, strides, observe, strict=guess.is_strict, otherwise=guess)
     except Illegal as error:
         shown = show_clause(text, places, error.clause)
