@@ -1,11 +1,12 @@
-"""How a kernel is launched: instances of its parallel loops, and the memory of its buffers."""
+"""How a kernel is launched: instances of its parallel loops, the memory of its buffers, and the plan that runs it alone."""
 
 from __future__ import annotations
 
 from math import prod
 
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Index, as_index
+from tcomp.ir.expressions import ZERO, Index, as_index
+from tcomp.ir.plan import Place, Plan, Step
 from tcomp.ir.tile import Buffer, Kernel, Loop
 from tcomp.ir.walk import index_variables
 
@@ -48,3 +49,9 @@ def parallel_loops(kernel: Kernel) -> tuple[Loop, ...]:
 def trip_count(loop: Loop) -> Index:
     """How often a loop runs, if its range is not negative."""
     return (loop.stop - loop.start + (loop.step - 1)) // loop.step
+
+
+def plan_alone(kernel: Kernel) -> Plan:
+    """The plan that runs one kernel, each of whose arguments is an external tensor of the same name."""
+    names = tuple(argument.name for argument in kernel.arguments)
+    return Plan(names, ZERO, (Step(kernel.name, tuple(Place(name, ZERO) for name in names)),), kernel.symbols)

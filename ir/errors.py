@@ -6,7 +6,8 @@ TcompError
   Illegal         a schedule or transformation that cannot apply
   Unsupported     an operator, element type or device tcomp does not serve
   ToolchainError  the C compiler or a library it needs failed
-  KernelFault     a compiled kernel that failed a check, in a program that was built to check its kernels
+  KernelFault     a compiled kernel that failed a check, in a program that was built to check its kernels, or that crashed or did not
+                  end, in a process of its own
   CacheError      the folder of compiled programs cannot be used; a ToolchainError as well
   IndexOutOfRange an index in the data of a run is outside its tensor; an IndexError and RuntimeError as well
   InvalidData     data of a run that an operator refuses, such as a divisor of 0; a RuntimeError as well
@@ -70,7 +71,11 @@ class ToolchainError(TcompError):
 
 
 class KernelFault(TcompError):  # noqa: N818 (what it is about is a fault, ours or the compiler's)
-    """A compiled kernel whose result depends on what it must not depend on, found by a program that checks its kernels."""
+    """A compiled kernel that did what it must not.
+
+    Its result depends on what it must not depend on, found by a program that checks its kernels; or it crashed or did not end, in a child
+    process that ran it.
+    """
 
 
 class CacheError(ToolchainError):

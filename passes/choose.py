@@ -7,9 +7,9 @@ of a group is the sum of those of its kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
 from tcomp.ir.plan import MatrixProduct
@@ -25,19 +25,33 @@ from tcomp.passes.groups.apart import take_apart
 from tcomp.passes.guess.chain import wants_chain
 from tcomp.passes.guess.expand import bytes_of, is_worth_expanding
 from tcomp.passes.guess.fuse import fuse
-from tcomp.passes.guess.layout import choose_order
 from tcomp.passes.guess.packing import choose_packing
 from tcomp.passes.guess.parts import choose_parts
 from tcomp.passes.guess.rows import choose_cut
 from tcomp.passes.guess.sink import choose_sinking
 from tcomp.passes.guess.windows import choose_window
-from tcomp.passes.kinds import lower_group, propose
+from tcomp.passes.kinds.kind import Kinds
+from tcomp.passes.kinds.table import KINDS, lower_group, propose
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.lower.product import find_product
 from tcomp.passes.plan.plan import plan_memory
 
-Measure: TypeAlias = Callable[[Kernel, MatrixProduct | None], float]
-"""Seconds that a kernel takes, or the library's product in its place; infinite for one that cannot run."""
+Trial: TypeAlias = tuple[Kernel, MatrixProduct | None]
+"""A kernel, or the library's product in its place."""
+
+
+class Measure(Protocol):
+    """What times kernels on a target."""
+
+    def __call__(self, trials: Sequence[Trial], /) -> Sequence[float]:
+        """Seconds that each of several takes, which compute the same and may take turns; infinite for one that cannot run."""
+
+
+def find_fastest(candidates: Iterable[Candidate], measure: Measure) -> tuple[float, Candidate]:
+    """The candidate that takes least and its seconds; the first of those that take equally long."""
+    found = tuple(candidates)
+    times = measure([(candidate.kernel, candidate.product) for candidate in found])
+    return min(zip(times, found, strict=True), key=lambda pair: pair[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,7 @@ class Guess:
     is_atomic: bool = False
     measure: Measure | None = None
     budget: int | None = None
+    kinds: Kinds = field(default_factory=lambda: KINDS)
 
     def is_expanded(self, einsum: Einsum, tensors: Mapping[str, Tensor]) -> bool:
         """If it takes more bytes than a cache has and costs less to compute than to read."""
@@ -93,7 +108,7 @@ class PartGuess:
 
     def fuse(self, cascade: Cascade) -> tuple[Group, ...]:
         """Greedily, statement by statement."""
-        return fuse(cascade)
+        return fuse(cascade, self.guess.kinds)
 
     def choose_sinking(self, groups: tuple[Group, ...]) -> frozenset[str]:
         """All that can, unless more would live at once."""
@@ -131,49 +146,45 @@ class PartGuess:
 
     def choose_order(self, group: Group, einsum: Einsum, name: str, memories: Mapping[str, Memory]) -> tuple[int, ...]:
         """As the kernel that stores it writes best."""
-        return choose_order(group, einsum, memories, self.static)
+        return self.guess.kinds[group.kind].order(group, einsum, memories, self.static)
 
     def choose(self, group: Group, seen: Mapping[str, Memory], steps: tuple[int, int] | None, layouts: Layouts) -> Sequence[Candidate]:
         """The first candidate, or the one measured to be the fastest."""
-        if self.guess.measure is None:
+        measure = self.guess.measure
+        if measure is None:
             return (next(self._candidates(group, seen, steps)),)
-        whole = self._fastest(group, seen, steps)
+        candidates = list(self._candidates(group, seen, steps))
         parts = take_apart(group) if isinstance(self.target, Gpu) else None
+        if parts is None and len({candidate.kernel for candidate in candidates}) == 1:
+            # Where there is no choice there is nothing to wait for.
+            return candidates[:1]
+        seconds, whole = find_fastest(candidates, measure)
         if parts is None:
-            return (whole[1],)
+            return (whole,)
         memories = layouts.memories
         orders = lay_out(parts, memories, self.choose_order, ())
-        library = self._library(parts[0], memories)
+        library = self._find_library(parts[0], memories)
         if library is None:
-            return (whole[1],)
-        rest = [self._fastest(part, memories, None) for part in parts[1:]]
-        if library[0] + sum(seconds for seconds, _ in rest) < whole[0]:
-            layouts.orders.update(orders)
-            return (library[1], *(candidate for _, candidate in rest))
-        return (whole[1],)
+            return (whole,)
+        found = [find_fastest((library,), measure)]
+        found += [find_fastest(self._candidates(part, memories, None), measure) for part in parts[1:]]
+        if sum(taken for taken, _ in found) >= seconds:
+            return (whole,)
+        layouts.orders.update(orders)
+        return tuple(candidate for _, candidate in found)
 
     def _candidates(self, group: Group, memories: Mapping[str, Memory], steps: tuple[int, int] | None) -> Iterator[Candidate]:
         bound = merge_ranks(bind_arguments(group, memories))
-        for schedule, again in propose(bound, self.target, is_atomic=self.guess.is_atomic):
-            yield lower_group(group, bound, replace(schedule, steps=steps), self.cascade.symbols, again)
+        kinds = self.guess.kinds
+        for schedule, again in propose(bound, self.target, is_atomic=self.guess.is_atomic, kinds=kinds):
+            yield lower_group(group, bound, replace(schedule, steps=steps), self.cascade.symbols, again, kinds)
 
-    def _fastest(self, group: Group, memories: Mapping[str, Memory], steps: tuple[int, int] | None) -> tuple[float, Candidate]:
-        """The candidate that took least, the first of those that took equally long."""
-        measure = self.guess.measure
-        assert measure is not None
-        found = [(measure(candidate.kernel, None), candidate) for candidate in self._candidates(group, memories, steps)]
-        return min(found, key=lambda pair: pair[0])
-
-    def _library(self, group: Group, memories: Mapping[str, Memory]) -> tuple[float, Candidate] | None:
+    def _find_library(self, group: Group, memories: Mapping[str, Memory]) -> Candidate | None:
         """The library's product, if the group is one."""
-        measure = self.guess.measure
-        assert measure is not None
         candidate = next(self._candidates(group, memories, None))
         product = None if candidate.schedule.joined else find_product(candidate)
-        if product is None:
-            return None
         schedule = replace(candidate.schedule, is_library=True)
-        return measure(candidate.kernel, product), replace(candidate, schedule=schedule, product=product)
+        return None if product is None else replace(candidate, schedule=schedule, product=product)
 
     def place(self, kernels: Sequence[Candidate], memories: Mapping[str, Memory], external: frozenset[str]) -> Placed:
         """As the planner says. Raises BudgetError if no plan meets the budget."""

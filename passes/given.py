@@ -28,7 +28,8 @@ from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.check import check_groups
 from tcomp.passes.groups.form import Unit, form_groups
 from tcomp.passes.groups.iteration import may_hold
-from tcomp.passes.kinds import lower_group
+from tcomp.passes.kinds.kind import Kinds
+from tcomp.passes.kinds.table import KINDS, lower_group
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.lower.legal import check_bound
 from tcomp.passes.lower.product import find_product
@@ -41,7 +42,7 @@ class Given:
     Raises Illegal for a schedule of another target, and for one that breaks a rule of schedules.
     """
 
-    def __init__(self, schedule: Schedule, target: Target, otherwise: Decisions | None = None) -> None:
+    def __init__(self, schedule: Schedule, target: Target, otherwise: Decisions | None = None, kinds: Kinds = KINDS) -> None:
         if schedule.target != target.name:
             raise Illegal(
                 f'the schedule is for "{schedule.target}", and code is made for "{target.name}"',
@@ -55,6 +56,7 @@ class Given:
             raise Illegal(error.what, where=error.where, help=error.help, clause=_find_line(schedule, error.where)) from error
         self.schedule = schedule
         self.otherwise = otherwise
+        self.kinds = kinds
         self.target = target
         self.packings = {packing.einsum: packing for packing in schedule.packings}
         self.used: set[tuple[str | int, ...]] = set()
@@ -81,12 +83,12 @@ class Given:
         self._check_operands()
         prelude = self.schedule.prelude or Schedule((), target=self.schedule.target)
         otherwise = None if self.otherwise is None else self.otherwise.of_prelude(cascade)
-        return PartGiven(prelude, self.target, cascade, (), otherwise, inside=("prelude",))
+        return PartGiven(prelude, self.target, cascade, (), self.kinds, otherwise, inside=("prelude",))
 
     def of_main(self, cascade: Cascade) -> PartGiven:
         """As its own lines say."""
         otherwise = None if self.otherwise is None else self.otherwise.of_main(cascade)
-        return PartGiven(self.schedule, self.target, cascade, self.schedule.prologues, otherwise)
+        return PartGiven(self.schedule, self.target, cascade, self.schedule.prologues, self.kinds, otherwise)
 
     def _check_operands(self) -> None:
         """Raises Illegal for what no pass offered."""
@@ -124,6 +126,7 @@ class PartGiven:
     target: Target
     cascade: Cascade
     prologues: tuple[str, ...]
+    kinds: Kinds
     otherwise: PartDecisions | None = None
     inside: tuple[str | int, ...] = ()
     fates: dict[tuple[str, ...], tuple[int, GroupSchedule]] = field(init=False)
@@ -164,9 +167,9 @@ class PartGiven:
                 if is_derived or kernel.kind == "fill" or names in seen:
                     continue
                 seen.add(names)
-                units.append(Unit(names, ("kernel", number)))
+                units.append(Unit(names, ("kernel", number), None if kernel.parts else kernel.kind))
         with self._inside():
-            return form_groups(cascade, units, self._hold)
+            return form_groups(cascade, units, self._hold, self.kinds)
 
     def _hold(self, group: Group) -> Group:
         own = set(group.names)
@@ -291,7 +294,7 @@ class PartGiven:
             bound = merge_ranks(bind_arguments(group, seen))
             check_bound(bound, kernel, self.target)
             again = frozenset(group.names).intersection(self.schedule.again)
-            found = lower_group(group, bound, replace(kernel, name="kernel"), self.cascade.symbols, again)
+            found = lower_group(group, bound, replace(kernel, name="kernel"), self.cascade.symbols, again, self.kinds)
             check_kernel(found.kernel)
             if kernel.is_library:
                 product = find_product(found)

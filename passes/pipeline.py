@@ -59,6 +59,8 @@ from tcomp.passes.groups.rows import split_rows
 from tcomp.passes.groups.scatter import expand_scatters
 from tcomp.passes.groups.sink import sink_maps
 from tcomp.passes.groups.widen import widen_groups
+from tcomp.passes.kinds.kind import Kinds
+from tcomp.passes.kinds.table import KINDS
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.plan.plan import make_plan
 from tcomp.passes.program import Compiled, Observer, Program
@@ -136,6 +138,7 @@ def apply(
     *,
     strict: bool = False,
     otherwise: Decisions | None = None,
+    kinds: Kinds = KINDS,
 ) -> Compiled:
     """Compile a cascade exactly as a schedule says: `apply(c, guess(c, t), t) == compile_cascade(c, {}, t)`.
 
@@ -149,7 +152,7 @@ def apply(
             help="print the schedule of this module with inputs of these sizes, and edit that",
             clause=("of",),
         )
-    compiled = _compile(cascade, strides or {}, target, Given(schedule, target, otherwise), observe, strict=strict)
+    compiled = _compile(cascade, strides or {}, target, Given(schedule, target, otherwise, kinds), observe, strict=strict)
     for program, inside in ((compiled.prelude, ("prelude",)), (compiled.main, ())):
         try:
             check_program(program)
@@ -254,7 +257,7 @@ def build(
     for group, seen, steps in run_windows(groups, memories):
         chosen = decide.choose(group, seen, steps, layouts)
         found += chosen
-        if len(chosen) > 1:
+        if [candidate.group.names for candidate in chosen] != [group.names]:
             fates.append(GroupSchedule(_without(group.names, prologues), "apart"))
     placed = decide.place(found, memories, external)
     kernels: dict[str, Kernel] = {}

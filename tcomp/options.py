@@ -39,8 +39,8 @@ class Options:
     dynamic: bool | None = None
     """True: sizes are symbols; False: one program a shape; None: static first, symbols when a size changes."""
     tune: bool = False
-    """On a GPU: time several kernels for each part, and PyTorch's matrix products among them, and take the fastest. Compiling then
-    takes minutes, and another time may choose otherwise."""
+    """Time several kernels for each part where they are to run, on a GPU PyTorch's matrix products among them, and take the fastest.
+    Compiling then takes minutes, and another time may choose otherwise."""
     numerics: Numerics = "default"
     """"default" skips bf16 and f16 roundings between fused einsums and flushes denormals inside kernels; "strict" does
     neither."""

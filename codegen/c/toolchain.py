@@ -149,7 +149,7 @@ def compile_objects(toolchain: Toolchain, compilations: Sequence[Compilation], j
         arguments = (*toolchain.flags, *compilation.flags, "-I", str(SUPPORT), "-c", str(compilation.source), "-o", str(compilation.target))
         _run((*toolchain.command, *arguments), f"the C compiler failed on {compilation.source.name}")
 
-    with ThreadPoolExecutor(max_workers=jobs or _processors()) as pool:
+    with ThreadPoolExecutor(max_workers=jobs or count_processors()) as pool:
         for done in [pool.submit(compile_one, compilation) for compilation in compilations]:
             done.result()
 
@@ -164,7 +164,8 @@ def link_library(toolchain: Toolchain, objects: Sequence[Path], target: Path) ->
         _run((*toolchain.command, "-shared", *flags, f"@{listing.name}", "-o", str(target), "-lm"), "the linker failed")
 
 
-def _processors() -> int:
+def count_processors() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

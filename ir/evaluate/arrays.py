@@ -65,7 +65,7 @@ def round_float(array: Array, dtype: DType) -> Array:
     if not dtype.is_float or dtype.bits >= 32:
         return array
     with numpy.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return _saturated(array, dtype).astype(_memory(dtype)).astype(storage(dtype))
+        return _saturated(array, dtype).astype(memory_type(dtype)).astype(storage(dtype))
 
 
 def round_number(number: float, dtype: DType) -> float:
@@ -78,15 +78,15 @@ def round_number(number: float, dtype: DType) -> float:
 
 def encode(array: Array, dtype: DType) -> Array:
     """The bytes of elements, which are values of their type; of one axis."""
-    return array.astype(_memory(dtype)).view(numpy.uint8)
+    return array.astype(memory_type(dtype)).view(numpy.uint8)
 
 
 def decode(data: Array, dtype: DType) -> Array:
     """Elements, as `storage` holds them, from their bytes."""
-    return data.view(_memory(dtype)).astype(storage(dtype))
+    return data.view(memory_type(dtype)).astype(storage(dtype))
 
 
-def _memory(dtype: DType) -> numpy.dtype[Any]:
+def memory_type(dtype: DType) -> numpy.dtype[Any]:
     """The numpy dtype whose elements have the bytes of `dtype`."""
     found: numpy.dtype[Any] = numpy.dtype(_NARROW.get(dtype.name, _STORAGE[dtype.name]))
     return found

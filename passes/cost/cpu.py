@@ -59,6 +59,11 @@ def sweep_cycles(rows: int, vectors: int, row_extent: int, vector_extent: int) -
 
 def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Cpu, vectors: int | None = None) -> tuple[int, int]:
     """Choose (rows, vectors) for a tile with the fewest cycles; ties go to the fewest loads, then to the widest tile."""
+    return rank_tiles(row_extent, lane_extent, lanes, target, vectors)[0]
+
+
+def rank_tiles(row_extent: int, lane_extent: int, lanes: int, target: Cpu, vectors: int | None = None) -> list[tuple[int, int]]:
+    """The tiles (rows, vectors) that fit registers, of `vectors` if stated, by the cost that `choose_tile` goes by; never none."""
     vector_extent = -(-lane_extent // lanes)
     counts = [v for v in VECTOR_COUNTS if v <= vector_extent] if vectors is None else [vectors]
     choices = [
@@ -68,7 +73,7 @@ def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Cpu, vect
         if fits_registers(rows, count, target)
     ]
     if not choices:
-        return 1, counts[0]
+        return [(1, counts[0])]
 
     def cost(choice: tuple[int, int]) -> tuple[float, float, int]:
         rows, count = choice
@@ -77,7 +82,7 @@ def choose_tile(row_extent: int, lane_extent: int, lanes: int, target: Cpu, vect
         cycles = sweep_cycles(rows, count, row_extent, vector_extent)
         return cycles * (1 + loads * LOAD_WEIGHT + tails * TAIL_PENALTY), loads, -rows * count
 
-    return min(choices, key=cost)
+    return sorted(choices, key=cost)
 
 
 def partial_sum_tile(reduced: tuple[Rank, ...]) -> tuple[str, int] | None:

@@ -1,13 +1,4 @@
-"""A group: the einsums of one kernel, over common rank names.
-
-    kind      loops
-    contract  tiles of the root contraction's free ranks; its reduced ranks inside; epilogue maps on the tile
-    nest      `outer` ranks shared by all members; per phase, one loop over the `inner` ranks (none: a pure map)
-    scan      `outer` ranks; a serial loop over the iterative rank; the body einsum by einsum
-    scatter   `outer` ranks (the bare slots); serial loops over the reduced ranks, folding into memory
-    fill      a map that fills the target of a scatter
-    chain     `outer` ranks, one of them a tile of rows; `parts` one after another through a buffer, or on a GPU all in one pass
-"""
+"""A group: the einsums of one kernel, over common rank names. What its loops are, its kind says (`tcomp.passes.kinds`)."""
 
 from __future__ import annotations
 

@@ -1,18 +1,15 @@
 """Form groups: which einsums one kernel can compute, and the common ranks they then have.
 
-    contract   takes maps over exactly its free ranks (the epilogue)
-    nest       takes maps over its outer, or outer and inner ranks, and reductions of its inner ranks; a nest of maps alone becomes
-               one with inner ranks when a reduction over some of its ranks joins
-
-An einsum joins a group whose tensors it reads at bare ranks, which then are the group's; or one that reads the same tensor over the
-same ranks. Maps that read no group's result are computed wherever their reader is, at the ranks at which it reads them.
+Which statement founds a group, and what the group then takes, its kind says (`tcomp.passes.kinds`). An einsum joins a group whose tensors
+it reads at bare ranks, which then are the group's; or one that reads the same tensor over the same ranks. Maps that read no group's
+result are computed wherever their reader is, at the ranks at which it reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.errors import Illegal
@@ -22,10 +19,29 @@ from tcomp.ir.walk import loads
 from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.groups.iteration import is_held, merge_maps, scan_group
 
 Hold: TypeAlias = Callable[[Group], Group]
 """Says of an iteration which members are held, and which are computed again where they are read."""
+
+
+class FormingKind(Protocol):
+    """What has to be known of a kind of kernel to form groups."""
+
+    @property
+    def name(self) -> str:
+        """The kind's name."""
+
+    def found(self, statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tuple[Symbol, ...]) -> Group | None:
+        """A group of one statement; None if it is for another kind."""
+
+    def takes(self, einsum: Einsum, group: Group) -> Group | None:
+        """The group with one more einsum, over ranks of the group; None if it does not fit."""
+
+    def in_memory(self, group: Group) -> tuple[Einsum, ...]:
+        """Members that are kept in memory even if no other kernel reads them."""
+
+
+Kinds: TypeAlias = Mapping[str, FormingKind]
 
 
 @dataclass
@@ -36,7 +52,7 @@ class Draft:
     ranks: dict[str, Rank]
 
 
-def with_stored(cascade: Cascade, groups: Sequence[Group], hold: Hold) -> tuple[Group, ...]:
+def with_stored(cascade: Cascade, groups: Sequence[Group], hold: Hold, kinds: Kinds) -> tuple[Group, ...]:
     """State which tensors leave their kernel: outputs, and what another group reads; `hold` says what of iterations is held."""
     home = {name: place for place, group in enumerate(groups) for name in group.names}
     leaving = set(cascade.outputs)
@@ -45,29 +61,22 @@ def with_stored(cascade: Cascade, groups: Sequence[Group], hold: Hold) -> tuple[
     kept = []
     for group in groups:
         group = replace(group, stored=tuple(n for n in group.names if n in leaving))
-        group = hold(group) if group.kind == "scan" else group
-        always = {n for e in _members_in_memory(group) for n, _ in e.targets}
+        group = hold(group) if group.iterative is not None else group
+        always = {n for e in kinds[group.kind].in_memory(group) for n, _ in e.targets}
         kept.append(replace(group, stored=tuple(n for n in group.names if n in always or n in leaving)))
     return tuple(kept)
 
 
-def _members_in_memory(group: Group) -> tuple[Einsum, ...]:
-    """Members that are kept in memory even if no other kernel reads them."""
-    if group.kind == "scan":
-        return tuple(e for e in merge_maps(group) if not is_held(group, e))
-    return group.members if group.kind == "scatter" else ()
+def found(
+    statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tuple[Symbol, ...], kinds: Iterable[FormingKind]
+) -> Draft | None:
+    """A new group of one statement, of the first kind that it can found; None if of none."""
+    for kind in kinds:
+        group = kind.found(statement, static, symbols)
+        if group is not None:
+            return Draft(group, {r.name: r for r in (*group.outer, *group.inner)})
+    return None
 
-
-def found(statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tuple[Symbol, ...]) -> Draft:
-    """A new group of one statement."""
-    if isinstance(statement, Iteration):
-        return Draft(scan_group(statement, symbols), {})
-    if statement.is_scatter:
-        return Draft(Group("scatter", (statement,), statement.free), {})
-    if find_contraction(statement, static) is not None:
-        return Draft(Group("contract", (statement,), statement.free), {r.name: r for r in statement.free})
-    group = Group("nest", (statement,), statement.free, statement.reduced)
-    return Draft(group, {r.name: r for r in statement.ranks})
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -75,14 +84,16 @@ class Unit:
 
     names: tuple[str, ...]
     clause: tuple[str | int, ...] = ()
+    kind: str | None = None
+    """None for the first that fits."""
 
 
-def form_groups(cascade: Cascade, units: Sequence[Unit], hold: Hold) -> tuple[Group, ...]:
+def form_groups(cascade: Cascade, units: Sequence[Unit], hold: Hold, kinds: Kinds) -> tuple[Group, ...]:
     """The group of each unit, in their order. Raises Illegal where einsums cannot be one, and for what is in none or in several."""
-    forming = _Forming(units, static_tensors(cascade), cascade.symbols)
+    forming = _Forming(units, static_tensors(cascade), cascade.symbols, kinds)
     for statement in cascade.statements:
         forming.add(statement)
-    return with_stored(cascade, forming.finish(), hold)
+    return with_stored(cascade, forming.finish(), hold, kinds)
 
 
 @dataclass
@@ -92,6 +103,7 @@ class _Forming:
     units: Sequence[Unit]
     static: Mapping[str, bool]
     symbols: tuple[Symbol, ...]
+    kinds: Kinds
     home: dict[str, int] = field(default_factory=dict)
     drafts: dict[int, Draft] = field(default_factory=dict)
     waiting: dict[str, Einsum] = field(default_factory=dict)
@@ -124,9 +136,29 @@ class _Forming:
                 clause=unit.clause,
             )
         if draft is None and unit.names[0] in names:
-            self.drafts[number] = found(statement, self.static, self.symbols)
+            self.drafts[number] = self._found(statement, unit)
         elif isinstance(statement, Iteration) or not self._join(statement, unit, draft):
             self.waiting.update({name: statement for name, _ in statement.targets} if isinstance(statement, Einsum) else {})
+
+    def _found(self, statement: Einsum | Iteration, unit: Unit) -> Draft:
+        kind = self.kinds.get(unit.kind or "")
+        if unit.kind is not None and kind is None:
+            raise Illegal(
+                f"there is no kind of kernel {unit.kind!r}",
+                where=_say(unit),
+                help=f"the kinds are {', '.join(self.kinds)}",
+                clause=unit.clause,
+            )
+        draft = found(statement, self.static, self.symbols, self.kinds.values() if kind is None else (kind,))
+        if draft is None:
+            fits = [k.name for k in self.kinds.values() if k.found(statement, self.static, self.symbols) is not None]
+            raise Illegal(
+                f"{unit.names[0]} cannot be computed by a {unit.kind}",
+                where=_say(unit),
+                help=f"it is for one of {', '.join(fits)}",
+                clause=unit.clause,
+            )
+        return draft
 
     def _join(self, einsum: Einsum, unit: Unit, draft: Draft | None) -> bool:
         """Put an einsum into a group if what stands before it is there already, or is a map that it reads."""
@@ -142,7 +174,7 @@ class _Forming:
             return False
         mappings = map_early(early, einsum, complete(einsum, draft, mapping)) if early else {einsum.name: mapping}
         before = draft.group
-        if mappings is None or not all(accept(e, draft, mappings[e.name]) for e in (*early, einsum)):
+        if mappings is None or not all(accept(e, draft, mappings[e.name], self.kinds) for e in (*early, einsum)):
             draft.group = before
             return False
         for e in early:
@@ -221,51 +253,16 @@ def unify_sibling(einsum: Einsum, draft: Draft) -> dict[str, str] | None:
     return None
 
 
-def accept(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> bool:
+def accept(einsum: Einsum, draft: Draft, mapping: dict[str, str], kinds: Kinds) -> bool:
     """Add an einsum to a group if its ranks fit; the draft is unchanged if not."""
-    group = draft.group
-    if group.kind not in ("contract", "nest"):
-        return False
     if any(mapping.get(r.name) is None for r in einsum.ranks):
         mapping = complete(einsum, draft, mapping)
-    renamed_free = {mapping.get(r.name, "") for r in einsum.free}
-    outer = {r.name for r in group.outer}
-    inner = {r.name for r in group.inner}
     if not _same_extents(einsum, draft, mapping):
         return False
-    if group.kind == "contract":
-        if einsum.is_map and renamed_free == outer:
-            draft.group = replace(group, members=(*group.members, rename_ranks(einsum, mapping)))
-            return True
+    group = kinds[draft.group.kind].takes(rename_ranks(einsum, mapping), draft.group)
+    if group is None:
         return False
-    if einsum.is_map:
-        if renamed_free not in (outer, outer | inner):
-            return False
-        draft.group = replace(group, members=(*group.members, rename_ranks(einsum, mapping)))
-        return True
-    return _accept_reduction(einsum, draft, mapping, renamed_free)
-
-
-def _accept_reduction(einsum: Einsum, draft: Draft, mapping: dict[str, str], free: set[str]) -> bool:
-    group = draft.group
-    reduced = {mapping.get(r.name, "") for r in einsum.reduced}
-    if len(einsum.targets) > 1 or "" in reduced:
-        return False
-    outer = {r.name for r in group.outer}
-    inner = {r.name for r in group.inner}
-    if inner:
-        if free != outer or reduced != inner:
-            return False
-        draft.group = replace(group, members=(*group.members, rename_ranks(einsum, mapping)))
-        return True
-    if free | reduced != outer or free & reduced:
-        return False
-    draft.group = replace(
-        group,
-        members=(*group.members, rename_ranks(einsum, mapping)),
-        outer=tuple(r for r in group.outer if r.name in free),
-        inner=tuple(r for r in group.outer if r.name in reduced),
-    )
+    draft.group = group
     return True
 
 

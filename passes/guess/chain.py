@@ -5,18 +5,13 @@ from __future__ import annotations
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.target import Cpu, Target
-from tcomp.passes.cost.cpu import LARGEST_ROWS, fits_registers
 from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import find_contraction, panel_of
 from tcomp.passes.einsums.group import Group
+from tcomp.passes.schedule.rows import find_row
 
 LARGEST_HEAD = 256
 """Elements of a row of either operand that an instance on a GPU holds whole."""
-
-SMALLEST_ROWS = 4
-"""Rows of a tile below which the contractions would reload their right operands too often."""
 
 PARTS_OF_CACHE = 4
 """The rows of a tile take at most one of so many parts of a core's cache (L2): operands pass through it as well."""
@@ -32,25 +27,6 @@ def wants_chain(chain: Group, target: Target) -> bool:
     (scores,) = first.stored
     (writer,) = (e for e in first.members if e.name == scores)
     return row is not None and _pays(writer, row[1], middle.inner[0], target)
-
-
-def find_row(chain: Group, target: Cpu) -> tuple[str, int] | None:
-    """The rank of a chain's row tile and its size, a divisor of its extent; None if none fits registers."""
-    first, middle, _ = chain.parts
-    contraction = find_contraction(first.root, {})
-    if contraction is None:
-        return None
-    panel = panel_of(contraction.right)
-    lanes = target.lanes(compute_dtype(first.root.dtype))
-    vectors = 1 if panel is None else -(-panel[1] // lanes)
-    for rank in reversed(middle.outer):
-        if rank.name not in {r.name for r in contraction.rows} or not rank.extent.is_constant:
-            continue
-        sizes = [s for s in range(SMALLEST_ROWS, LARGEST_ROWS + 1) if rank.extent.constant % s == 0]
-        fitting = [s for s in sizes if fits_registers(s, vectors, target)]
-        if fitting:
-            return rank.name, fitting[-1]
-    return None
 
 
 def _pays(scores: Einsum, rows: int, inner: Rank, target: Cpu) -> bool:

@@ -21,17 +21,19 @@ from tcomp.passes.einsums.group import Group
 from tcomp.passes.einsums.rebuild import count_readers
 from tcomp.passes.groups.form import Draft, accept, complete, found, map_early, unify_reads, unify_sibling, with_stored
 from tcomp.passes.guess.hold import hold_steps
+from tcomp.passes.kinds.kind import Kinds
+from tcomp.passes.kinds.table import KINDS
 
 LARGEST_GROUP = 48
 """Members of a group: longer chains gain nothing and make kernels that compile slowly."""
 
 
-def fuse(cascade: Cascade) -> tuple[Group, ...]:
+def fuse(cascade: Cascade, kinds: Kinds = KINDS) -> tuple[Group, ...]:
     """Partition the statements of a cascade into groups, in an order that respects dependences."""
-    fusion = _Fusion(static_tensors(cascade), cascade.symbols, _read_once(cascade))
+    fusion = _Fusion(static_tensors(cascade), cascade.symbols, _read_once(cascade), kinds)
     for statement in cascade.statements:
         fusion.add(statement)
-    return with_stored(cascade, [d.group for d in fusion.drafts], hold_steps)
+    return with_stored(cascade, [d.group for d in fusion.drafts], hold_steps, kinds)
 
 
 def _read_once(cascade: Cascade) -> frozenset[str]:
@@ -46,6 +48,7 @@ class _Fusion:
     static: Mapping[str, bool]
     symbols: tuple[Symbol, ...]
     read_once: frozenset[str]
+    kinds: Kinds
     drafts: list[Draft] = field(default_factory=list)
     home: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, Einsum] = field(default_factory=dict)
@@ -70,7 +73,9 @@ class _Fusion:
             self.waiting[statement.name] = statement
             return
         if place is None:
-            self.drafts.append(found(statement, self.static, self.symbols))
+            draft = found(statement, self.static, self.symbols, self.kinds.values())
+            assert draft is not None, "a nest takes what nobody else does"
+            self.drafts.append(draft)
             place = len(self.drafts) - 1
         for einsum in statement_einsums(statement):
             self.home.update((name, place) for name, _ in einsum.targets)
@@ -102,13 +107,13 @@ class _Fusion:
         if latest is not None:
             draft = self.drafts[latest]
             mapping = unify_reads(einsum, draft)
-            if mapping is not None and _join_small(einsum, draft, mapping):
+            if mapping is not None and self._join_small(einsum, draft, mapping):
                 return latest
         newest = len(self.drafts) - 1
         if latest is None or latest < newest:
             draft = self.drafts[newest]
             mapping = unify_sibling(einsum, draft)
-            if mapping is not None and draft.group.kind == "nest" and _join_small(einsum, draft, mapping):
+            if mapping is not None and self.kinds[draft.group.kind].takes_siblings and self._join_small(einsum, draft, mapping):
                 return newest
         return None
 
@@ -123,7 +128,7 @@ class _Fusion:
             return False
         mappings = map_early(early, einsum, complete(einsum, draft, mapping))
         before = draft.group
-        if mappings is None or not all(_join_small(e, draft, mappings[e.name]) for e in (*early, einsum)):
+        if mappings is None or not all(self._join_small(e, draft, mappings[e.name]) for e in (*early, einsum)):
             draft.group = before
             return False
         for member in (*early, einsum):
@@ -131,7 +136,6 @@ class _Fusion:
             self.waiting.pop(member.name, None)
         return True
 
-
-def _join_small(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> bool:
-    """Add an einsum to a group if its ranks fit, and the group is not too large."""
-    return len(draft.group.members) < LARGEST_GROUP and accept(einsum, draft, mapping)
+    def _join_small(self, einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> bool:
+        """Add an einsum to a group if its ranks fit, and the group is not too large."""
+        return len(draft.group.members) < LARGEST_GROUP and accept(einsum, draft, mapping, self.kinds)

@@ -1,4 +1,4 @@
-"""First tile choices: a schedule for each group from its access patterns, by rule. A tuner replaces these.
+"""Tile choices on a CPU: a schedule for each group from its access patterns, by rule, and others that are worth a measurement.
 
 A rank of a tile is split as `rank = size * rank.1 + rank.0`; `rank.0` is an axis of register blocks, `rank.1` a loop. Tiles are listed
 outermost first, so a rank may be split twice: (i:4096, i:64) gives chunks of 4096 for the threads and vectors of 64 inside.
@@ -6,24 +6,26 @@ outermost first, so a rank may be split twice: (i:4096, i:64) gives chunks of 40
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
-from tcomp.ir.dtypes import compute_dtype
+from tcomp.ir.dtypes import compute_dtype, f32
 from tcomp.ir.expressions import Index, Load
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import CpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu
 from tcomp.ir.walk import index_variables, walk
 from tcomp.passes.bind.arguments import Bound, bound_part, element_dtype, stride_along
-from tcomp.passes.cost.cpu import VECTOR_COUNTS, choose_tile, fits_registers, partial_sum_tile
+from tcomp.passes.cost.cpu import VECTOR_COUNTS, fits_registers, partial_sum_tile, rank_tiles
 from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import find_contraction, panel_of
 from tcomp.passes.einsums.facts import is_long_sum
 from tcomp.passes.einsums.group import Group
-from tcomp.passes.guess.chain import find_row
 from tcomp.passes.schedule.cpu_iteration import needs_own_lanes, tile_members
 from tcomp.passes.schedule.partial_sums import cut_sums
+from tcomp.passes.schedule.rows import SMALLEST_ROWS, find_row
 
 VECTORS = 4
 """Vectors of one block in an elementwise loop or a reduction: enough independent accumulators to hide latency."""
@@ -44,22 +46,45 @@ ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
 
 
-def choose_schedule(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
-    """Choose loops, tiles and lanes of a group's kernel."""
+MORE_TILES = 4
+"""Tiles of a contraction that are tried beside the one of fewest cycles: what is counted differs from what is measured by as much."""
+
+
+def contract_candidates(bound: Bound, target: Cpu, name: str) -> Iterator[KernelSchedule]:
+    """Schedules of a contraction, the most promising one first."""
+    first = _contract(bound, target, name)
+    yield first
+    yield from _other_contracts(bound, target, name, first)
+
+
+def nest_candidates(bound: Bound, target: Cpu, name: str) -> Iterator[KernelSchedule]:
+    """Schedules of a nest, the most promising one first."""
+    yield _nest(bound, target, name)
+    yield from _other_nests(bound, target, name)
+
+
+def chain_candidates(bound: Bound, target: Cpu, name: str) -> Iterator[KernelSchedule]:
+    """Schedules of a chain, the most promising one first."""
+    yield _chain(bound, target, name)
+    yield from _other_chains(bound, target, name)
+
+
+def walk_candidates(bound: Bound, target: Cpu, name: str) -> Iterator[KernelSchedule]:
+    """Schedules of an iteration or a scatter, the most promising one first."""
+    for vectors in (1, 2, VECTORS):
+        yield _walk(bound, target, name, vectors)
+
+
+def _walk(bound: Bound, target: Cpu, name: str, vectors: int = 1) -> KernelSchedule:
+    """An iteration or a scatter: so many vectors along a rank that all its points share, and serial loops over the rest."""
     group = bound.group
-    if group.kind == "contract":
-        return _contract(bound, target, name)
-    if group.kind == "nest":
-        return cut_sums(_nest(bound, target, name), bound, group.members)
-    if group.kind == "chain":
-        return cut_sums(_chain(bound, target, name), bound, bound_part(group.parts[1], {e.name: e for e in group.members}, group).members)
     lanes = _best_lanes(bound, group.outer)
-    tiles = ((lanes, _width(_extent(group.outer, lanes), target, bound, 1)),) if lanes is not None else ()
+    tiles = ((lanes, _width(_extent(group.outer, lanes), target, bound, vectors)),) if lanes is not None else ()
     order = tuple(r.name for r in group.outer)
     extent = typical(_extent(group.outer, lanes)) if lanes is not None else 0
     registers = LARGEST_IN_BLOCKS if group.kind == "scan" else 0
     if group.kind == "scan" and needs_own_lanes(group, extent, target.lanes(compute_dtype(group.root.dtype))):
-        own = tile_members(bound, lambda extent: _width(extent, target, bound, VECTORS // 2))
+        own = tile_members(bound, lambda extent: _width(extent, target, bound, vectors * VECTORS // 2))
         return KernelSchedule(name, group.names, group.kind, own, order, order, None, registers=registers)
     return KernelSchedule(name, group.names, group.kind, tiles, order, order, lanes, registers=registers)
 
@@ -68,7 +93,8 @@ def _extent(ranks: tuple[Rank, ...], name: str) -> Index:
     return next(r.extent for r in ranks if r.name == name)
 
 
-def _contract(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
+def _contract(bound: Bound, target: Cpu, name: str, rank: int = 0) -> KernelSchedule:
+    """A contraction with the tile of fewest cycles, or with the one of this rank among all tiles."""
     group = bound.group
     root = group.members[0]
     lanes_rank, width = _lane_panels(root)
@@ -78,7 +104,8 @@ def _contract(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     extent = typical(row.extent) if row is not None else 1
     lane_extent = typical(_extent(group.outer, lanes_rank))
     vectors = None if width is None else -(-width // per_vector)
-    height, count = choose_tile(extent, lane_extent, per_vector, target, vectors)
+    ranked = rank_tiles(extent, lane_extent, per_vector, target, vectors)
+    height, count = ranked[min(rank, len(ranked) - 1)]
     tiles = [(row.name, height)] if row is not None and height > 1 else []
     tiles.append((lanes_rank, width if width is not None else min(count * per_vector, _whole(lane_extent, per_vector))))
     shared = [r.name for r in group.outer if r.name != lanes_rank and r not in rows]
@@ -91,23 +118,56 @@ def _contract(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
     return KernelSchedule(name, group.names, "contract", tuple(tiles), (*order, *reduced), order, lanes_rank, CpuLaunch(prefetch))
 
 
-def _chain(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
-    """Rows by the widest tiles that fit for either contraction; the nest walks the rows in the first one's panels."""
+def _other_contracts(bound: Bound, target: Cpu, name: str, first: KernelSchedule) -> list[KernelSchedule]:
+    """Without prefetching, with the lanes inside all rows, so that a tile's rows are read from the nearest cache, and with other tiles."""
+    assert first.lanes is not None
+    shared = first.parallel[: first.parallel.index(first.lanes)]
+    rows = first.parallel[len(shared) + 1 :]
+    parallel = (*shared, *rows, first.lanes)
+    order = (*parallel, *first.order[len(parallel) :])
+    found = [replace(first, launch=CpuLaunch()), replace(first, launch=CpuLaunch(), order=order, parallel=parallel)]
+    return [*found, *(_contract(bound, target, name, rank) for rank in range(1, MORE_TILES + 1))]
+
+
+def _chain(
+    bound: Bound, target: Cpu, name: str, rows: int | None = None, most: tuple[int, int] = (VECTOR_COUNTS[-1], VECTOR_COUNTS[-1])
+) -> KernelSchedule:
+    """Rows by the widest tiles that fit for either contraction; the nest walks the rows in the first one's panels.
+
+    Other tiles have other `rows`, a divisor of all, and `most` so many vectors in either contraction.
+    """
     group = bound.group
     first, middle, last = group.parts
-    found = find_row(group, target)
-    assert found is not None, "a chain without a tile of rows is not wanted"
-    row, rows = found
+    row, largest = _row(group, target)
+    rows = rows or largest
     lanes = target.lanes(compute_dtype(first.root.dtype))
     inner, width = _lane_panels(first.root)
     final, panel = _lane_panels(last.root)
     counts = [v for v in VECTOR_COUNTS if fits_registers(rows, v, target)]
-    width = width or _even_width(typical(_extent(middle.inner, inner)), lanes, counts)
-    panel = panel or _even_width(typical(_extent(last.outer, final)), lanes, counts)
+    width = width or _even_width(typical(_extent(middle.inner, inner)), lanes, [c for c in counts if c <= most[0]])
+    panel = panel or _even_width(typical(_extent(last.outer, final)), lanes, [c for c in counts if c <= most[1]])
     outer = tuple(r.name for r in group.outer)
     reduced = tuple(r.name for e in (first.root, last.root) for r in e.reduced if r.name != inner)
     tiles = ((row, rows), (inner, width), (final, panel))
-    return KernelSchedule(name, group.names, "chain", tiles, (*outer, inner, final, *reduced), outer, inner)
+    schedule = KernelSchedule(name, group.names, "chain", tiles, (*outer, inner, final, *reduced), outer, inner)
+    return cut_sums(schedule, bound, bound_part(middle, {e.name: e for e in group.members}, group).members)
+
+
+def _other_chains(bound: Bound, target: Cpu, name: str) -> list[KernelSchedule]:
+    """With narrower tiles in either contraction, and with fewer rows, which leave registers to wider ones."""
+    row, largest = _row(bound.group, target)
+    extent = _extent(bound.group.outer, row)
+    fewer = [rows for rows in range(SMALLEST_ROWS, largest) if extent.constant % rows == 0]
+    widest = VECTOR_COUNTS[-1]
+    narrow = [_chain(bound, target, name, most=most) for count in (2, 1) for most in ((count, widest), (widest, count))]
+    return [*(_chain(bound, target, name, rows) for rows in reversed(fewer[-2:])), *narrow]
+
+
+def _row(group: Group, target: Cpu) -> tuple[str, int]:
+    """The rank of a chain's row tile, and its largest size."""
+    found = find_row(group, target)
+    assert found is not None, "a chain without a tile of rows is not wanted"
+    return found
 
 
 def _even_width(extent: int, lanes: int, counts: list[int]) -> int:
@@ -196,38 +256,74 @@ def _width(extent: Index, target: Cpu, bound: Bound, vectors: int = VECTORS) -> 
     return min(vectors * lanes, -(-size // lanes) * lanes)
 
 
-def _nest(bound: Bound, target: Cpu, name: str) -> KernelSchedule:
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a nest may have one way or another."""
+
+    lanes: str | None = None
+    """The rank on vector lanes; None for the one that most accesses walk by neighbours."""
+    vectors: int = VECTORS
+    chunk: int = LARGEST_CHUNK
+    has_rows: bool = True
+    """Whether rows of a reduction share loads where they can."""
+
+
+def _lane_ranks(bound: Bound, ordered: Sequence[Rank]) -> tuple[Rank, ...]:
+    """The ranks that may lie on vector lanes."""
+    group = bound.group
+    vectorizable = all(_vectorizes(e) for e in group.members if e.reduce is not None)
+    return (*ordered, *group.inner) if vectorizable else tuple(ordered)
+
+
+_USUAL = _Shape()
+
+
+def _nest(bound: Bound, target: Cpu, name: str, shape: _Shape = _USUAL) -> KernelSchedule:
+    group = bound.group
+    return cut_sums(_shape_nest(bound, target, name, shape), bound, group.members)
+
+
+def _shape_nest(bound: Bound, target: Cpu, name: str, shape: _Shape) -> KernelSchedule:
+    """A nest before its long sums are cut."""
     group = bound.group
     ordered = _memory_order(bound, group.outer)
-    candidates = (*ordered, *group.inner)
-    vectorizable = all(_vectorizes(e) for e in group.members if e.reduce is not None)
-    lanes = _best_lanes(bound, candidates if vectorizable else ordered)
+    lanes = shape.lanes or _best_lanes(bound, _lane_ranks(bound, ordered))
     inner = tuple(r.name for r in group.inner)
     if lanes is None:
         return KernelSchedule(name, group.names, "nest", (), inner, (), None)
     outer = [r.name for r in ordered if r.name != lanes]
     if lanes in inner:
-        width = _width(_extent(group.inner, lanes), target, bound)
+        width = _width(_extent(group.inner, lanes), target, bound, shape.vectors)
         inner = (*(n for n in inner if n != lanes), lanes)
         return KernelSchedule(name, group.names, "nest", ((lanes, width),), (*outer, *inner), tuple(outer), lanes)
     extent = _extent(group.outer, lanes)
-    width = _width(extent, target, bound)
+    width = _width(extent, target, bound, shape.vectors)
     blocks = -(-typical(extent) // width)
     instances = 1
     for rank in group.outer:
         instances *= 1 if rank.name == lanes else typical(rank.extent)
     order = (*outer, lanes, *inner)
     if group.inner:
-        row = _shared_rows(group, outer)
+        row = _shared_rows(group, outer) if shape.has_rows else None
         if row is None:
             return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, (*outer, lanes), lanes)
-        width = _width(extent, target, bound, VECTORS // 2)
+        width = _width(extent, target, bound, max(1, shape.vectors // 2))
         return KernelSchedule(name, group.names, "nest", (row, (lanes, width)), order, (*outer, lanes), lanes)
     if instances >= ENOUGH_INSTANCES * target.cores:
         return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, tuple(outer), lanes)
-    chunk = max(d for d in range(1, min(blocks, LARGEST_CHUNK) + 1) if blocks % d == 0)
+    chunk = max(d for d in range(1, min(blocks, shape.chunk) + 1) if blocks % d == 0)
     tiles = ((lanes, chunk * width), (lanes, width)) if chunk > 1 else ((lanes, width),)
     return KernelSchedule(name, group.names, "nest", tiles, order, (*outer, lanes), lanes)
+
+
+def _other_nests(bound: Bound, target: Cpu, name: str) -> list[KernelSchedule]:
+    """With other numbers of vectors, other chunks for threads, without rows that share loads, and with the lanes along other ranks."""
+    ordered = _memory_order(bound, bound.group.outer)
+    best = _best_lanes(bound, _lane_ranks(bound, ordered))
+    others = [r.name for r in _lane_ranks(bound, ordered) if r.name != best and typical(r.extent) >= target.lanes(f32)]
+    shapes = [_Shape(vectors=vectors) for vectors in (2 * VECTORS, VECTORS // 2, 1)]
+    shapes += [_Shape(chunk=LARGEST_CHUNK // 8), _Shape(chunk=LARGEST_CHUNK * 8), _Shape(has_rows=False)]
+    return [_nest(bound, target, name, shape) for shape in (*shapes, *map(_Shape, others[-2:]))]
 
 
 def _shared_rows(group: Group, outer: list[str]) -> tuple[str, int] | None:

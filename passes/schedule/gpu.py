@@ -55,21 +55,6 @@ SIDE = 32
 """Sides of the tile of a map that reads and writes along different ranks."""
 
 
-def gpu_candidates(bound: Bound, target: Gpu, name: str, *, is_atomic: bool = False) -> tuple[KernelSchedule, ...]:
-    """The schedules worth trying, the most promising one first."""
-    match bound.group.kind:
-        case "contract":
-            return _contract(bound, target, name)
-        case "nest" | "fill":
-            return (cut_sums(_nest(bound, target, name), bound, bound.group.members),)
-        case "chain":
-            return _chain(bound, name)
-        case "scatter":
-            return (_scatter(bound, name, is_atomic=is_atomic),)
-        case _:
-            return (_scan(bound, target, name),)
-
-
 def _extent(ranks: tuple[Rank, ...]) -> int:
     return prod(typical(r.extent) for r in ranks)
 
@@ -86,7 +71,8 @@ def _head(group: Group, ranks: tuple[Rank, ...]) -> str:
     return first_free(lengthened(name), taken)
 
 
-def _contract(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...]:
+def contract_candidates(bound: Bound, target: Gpu, name: str) -> tuple[KernelSchedule, ...]:
+    """Schedules of a contraction, the most promising one first."""
     group = bound.group
     root = group.root
     rows, lanes, shared = _sides(root)
@@ -165,8 +151,11 @@ def _operand_dtype(bound: Bound, root: Einsum) -> DType:
     return max(dtypes, key=lambda t: t.bits, default=f32)
 
 
-def _chain(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
-    """Tiles of rows by steps along the rank between the contractions; what is not walked is held whole."""
+def chain_candidates(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
+    """Schedules of a chain, the most promising one first.
+
+    Tiles of rows by steps along the rank between the contractions; what is not walked is held whole.
+    """
     group = bound.group
     members = {e.name: e for e in group.members}
     first, middle, last = (bound_part(part, members, group) for part in group.parts)
@@ -197,6 +186,11 @@ def _chain(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
         if schedule not in found:
             found.append(schedule)
     return tuple(found)
+
+
+def nest_schedule(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
+    """How a nest is computed: a map by its points, reductions by rows, whole ones if they are short."""
+    return cut_sums(_nest(bound, target, name), bound, bound.group.members)
 
 
 def _nest(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
@@ -317,8 +311,8 @@ def _memory_order(bound: Bound, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
     return tuple(sorted(ranks, key=lambda r: -(stride_along(operand, einsum.index, r.name) or 0)))
 
 
-def _scan(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
-    """A recurrence: as many independent ones side by side as give every warp full lanes, and the chip enough instances.
+def scan_schedule(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
+    """How an iteration is computed: as many independent ones side by side as give every warp full lanes, and the chip enough instances.
 
     One that only folds takes tiles along its rank, unless there are neighbours enough to step through side by side.
     """
@@ -359,7 +353,8 @@ def _scan(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
     )
 
 
-def _scatter(bound: Bound, name: str, *, is_atomic: bool) -> KernelSchedule:
+def scatter_schedule(bound: Bound, name: str, *, is_atomic: bool) -> KernelSchedule:
+    """How a scatter is computed: all points at once where they may be, or else one after another."""
     group = bound.group
     (einsum,) = group.members
     outer = _memory_order(bound, group.outer)

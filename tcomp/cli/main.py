@@ -101,7 +101,7 @@ def _take_compile_options(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="atomic lets Triton kernels add up scattered elements in any order: faster, and rounded differently from run to run.",
         ),
-        click.option("--tune", is_flag=True, help="On a GPU: time several kernels for each part and take the fastest; takes minutes."),
+        click.option("--tune", is_flag=True, help="Time several kernels for each part and take the fastest; takes minutes."),
         click.option(
             "--cuda-graphs/--no-cuda-graphs", default=None, help="Whether kernels are recorded and replayed; by default if it saves time."
         ),

@@ -5,7 +5,6 @@ Tests put another class in its place, which runs the same on a machine without a
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -14,7 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-MEASUREMENTS = 15
+from tcomp.codegen.timing import TIMING, find_usual
+
 LARGE_CACHE = 1 << 27
 """Bytes."""
 
@@ -80,11 +80,11 @@ class Cuda:
         return graph.replay
 
     def measure(self, launch: Callable[[], None]) -> float:
-        """Seconds that what `launch` starts takes: the median of several times, the second cache emptied before each."""
+        """Seconds that what `launch` starts takes, as a rule, the second cache emptied before each of several times."""
         cache = int(getattr(torch.cuda.get_device_properties(self.device), "L2_cache_size", LARGE_CACHE))
         other = torch.empty(2 * cache, dtype=torch.uint8, device=self.device)
-        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(MEASUREMENTS)]  # type: ignore[no-untyped-call]
-        for _ in range(2):
+        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(TIMING.repeats)]  # type: ignore[no-untyped-call]
+        for _ in range(TIMING.warmups):
             launch()
         for start, end in events:
             # While this is under way, the host gets ahead of the device.
@@ -93,7 +93,7 @@ class Cuda:
             launch()
             end.record()
         self.synchronise()
-        return statistics.median(float(start.elapsed_time(end)) for start, end in events) / 1000
+        return find_usual([float(start.elapsed_time(end)) for start, end in events]) / 1000
 
     def make_reporter(self, count: int) -> FaultReporter:
         """A reporter for `count` checks; for the current stream."""

@@ -66,11 +66,11 @@ def check_device(tensor: Tensor, where: str) -> None:
 
 def choose_backend(options: Options, device: torch.device) -> Literal["c", "triton"]:
     """Which printer makes the kernels for tensors on a device; raises TcompError if it was chosen and does not fit."""
-    if options.tune and device.type != "cuda":
+    if options.tune and options.backend == "triton" and device.type != "cuda":
         raise TcompError(
-            f"tune measures kernels on a GPU, and the tensors are on {device}",
+            f"tune measures kernels where they run, and Triton kernels do not run on tensors that are on {device}",
             where=_WHERE,
-            help="leave tune out, or move module and inputs to a CUDA device",
+            help='leave tune out, move module and inputs to a CUDA device, or leave backend at "auto" for kernels of the CPU',
         )
     if device.type == "cuda":
         if options.backend == "c":

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from tcomp.codegen.checks import program_checks
+from tcomp.codegen.launch import plan_alone
+from tcomp.codegen.timing import choose_sizes
 from tcomp.codegen.triton.build import Launcher
 from tcomp.codegen.triton.kernel import TritonOptions
 from tcomp.ir.errors import TcompError
-from tcomp.ir.expressions import ZERO
-from tcomp.ir.plan import MatrixProduct, Place, Plan, Step
+from tcomp.ir.plan import MatrixProduct
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import Argument, Kernel, span_elements
 from tcomp.machine.cuda import Cuda
+from tcomp.passes.choose import Trial
 from tcomp.program.kernels import Check, TritonLibrary
 from tcomp.program.sizes import make_evaluator
 from tcomp.progress import report_progress
@@ -33,11 +35,11 @@ TYPICAL_SIZE = 1024
 
 
 def time_kernel(launcher: Launcher, arguments: Sequence[int], instances: int, cuda: Cuda) -> float:
-    """Seconds that a kernel takes for these arguments (addresses and integers): the median of several starts, caches cold."""
+    """Seconds that a kernel takes for these arguments (addresses and integers), caches cold."""
     return cuda.measure(lambda: launcher(instances, cuda.find_stream(), arguments))
 
 
-class Measurer:
+class GpuMeasurer:
     """Measures kernels on made-up data, equal ones once; what does not compile or fit takes forever."""
 
     def __init__(
@@ -55,8 +57,11 @@ class Measurer:
         self._load = load
         self._known: dict[tuple[Kernel, MatrixProduct | None], float] = {}
 
-    def __call__(self, kernel: Kernel, product: MatrixProduct | None) -> float:
-        """Seconds that a kernel takes, or PyTorch's library for the product in its place; infinite for one that cannot run."""
+    def __call__(self, trials: Sequence[Trial]) -> list[float]:
+        """Seconds that each kernel takes, or PyTorch's library for the product in its place; infinite for one that cannot run."""
+        return [self._find_time(kernel, product) for kernel, product in trials]
+
+    def _find_time(self, kernel: Kernel, product: MatrixProduct | None) -> float:
         key = replace(kernel, name="kernel"), product
         known = self._known.get(key)
         if known is None:
@@ -70,14 +75,12 @@ class Measurer:
         return known
 
     def _measure(self, kernel: Kernel, product: MatrixProduct | None) -> float:
-        names = [argument.name for argument in kernel.arguments]
-        step = Step(kernel.name, tuple(Place(name, ZERO) for name in names))
-        plan = Plan(tuple(names), ZERO, (step,), kernel.symbols)
+        plan = plan_alone(kernel)
         products = {} if product is None else {kernel.name: product}
         checks = tuple(Check(check.tensor, kernel.name, check.extent) for check in program_checks(plan, {kernel.name: kernel}))
         library = plan_library(plan, {kernel.name: kernel}, products, checks, self._target, self._options, self._folder)
-        symbols = tuple(symbol.name for symbol in kernel.symbols)
-        sizes = tuple(max(s.low, TYPICAL_SIZE if s.high is None else min(s.high, TYPICAL_SIZE)) for s in kernel.symbols)
+        values = choose_sizes(kernel.symbols, TYPICAL_SIZE)
+        symbols, sizes = tuple(values), tuple(values.values())
         program = DeviceProgram(library, self._cuda, self._load(library, self._cuda), lambda snapshot: (), is_recorded=False)
         externals = [(number, self._draw(argument, symbols, sizes)) for number, argument in enumerate(kernel.arguments)]
         return program.measure(externals, Layouts(library, symbols).read(sizes))

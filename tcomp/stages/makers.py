@@ -11,7 +11,9 @@ import torch
 
 from tcomp.codegen.c.build import build_program
 from tcomp.codegen.c.kernel import COptions
+from tcomp.codegen.c.measure import Measurer
 from tcomp.codegen.c.program import kernel_unit
+from tcomp.codegen.c.toolchain import Toolchain
 from tcomp.codegen.launch import instances
 from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.target import Gpu, Target
@@ -22,8 +24,10 @@ from tcomp.machine.gpus import find_gpu
 from tcomp.machine.toolchains import find_machine
 from tcomp.options import Options
 from tcomp.passes.choose import Measure
+from tcomp.passes.cost.sizes import UNKNOWN_EXTENT
 from tcomp.passes.program import Program as Kernels
 from tcomp.program.kernels import Check, Library, TritonLibrary
+from tcomp.progress import report_progress
 from tcomp.settings import Settings
 from tcomp.stages.gpu_plan import choose_options, plan_library
 
@@ -32,14 +36,14 @@ class CMaker:
     """Makes libraries of C kernels."""
 
     suffix = ".c"
-    measure: Measure | None = None
-    """Times kernels, to choose among several."""
 
     def __init__(self, options: Options, settings: Settings) -> None:
         self._toolchain, target = find_machine(settings.compiler, settings.sanitizers, settings.target)
         self.target: Target = target
         self._options = options
         self._settings = settings
+        self.measure = find_c_measure(options, self._toolchain, settings)
+        """Times kernels, to choose among several."""
 
     def print_kernel(self, kernel: Kernel) -> str:
         """The source of a kernel."""
@@ -82,9 +86,23 @@ def find_measure(options: Options, device: torch.device, gpu: Gpu, printing: Tri
     """What times kernels on a device, if the options want that and it can be."""
     if not options.tune or find_obstacle(device, interpret=False):
         return None
-    from tcomp.stages.gpu_measure import Measurer  # noqa: PLC0415 (imports triton)
+    from tcomp.stages.gpu_measure import GpuMeasurer  # noqa: PLC0415 (imports triton)
 
-    return Measurer(gpu, printing, folder, Cuda(device))
+    return GpuMeasurer(gpu, printing, folder, Cuda(device))
+
+
+def find_c_measure(options: Options, toolchain: Toolchain, settings: Settings) -> Measure | None:
+    """What times kernels on this CPU, on as many threads as programs use, if the options want that."""
+    if not options.tune:
+        return None
+    return Measurer(
+        toolchain,
+        _find_folder(options, settings),
+        threads=options.threads or torch.get_num_threads(),
+        flush_denormals=options.numerics != "strict",
+        size=UNKNOWN_EXTENT,
+        report=report_progress,
+    )
 
 
 def _count_instances(kernels: Kernels) -> int | None:

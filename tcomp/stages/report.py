@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import assert_never
 
 from tcomp.ir.cascade import Cascade, print_cascade, print_einsum
 from tcomp.ir.schedule import GpuLaunch
 from tcomp.ir.tile import Kernel
 from tcomp.passes.einsums.group import Group
+from tcomp.passes.kinds.kind import list_members
+from tcomp.passes.kinds.table import KINDS
 from tcomp.passes.program import Compiled
 from tcomp.program.reports import KernelReport, StageReport
 
@@ -33,7 +34,7 @@ def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> St
                 source=source,
                 einsums=tuple((einsum.name, print_einsum(einsum)) for einsum in group.members),
                 origins=tuple(dict.fromkeys(str(einsum.source) for einsum in group.members if str(einsum.source))),
-                why=explain_group(group, one_pass=isinstance(schedule.launch, GpuLaunch)),
+                why=explain_group(group, is_gpu=isinstance(schedule.launch, GpuLaunch)),
                 loops=schedule.loops,
                 calls=1,
                 is_prelude=part is compiled.prelude,
@@ -53,45 +54,9 @@ def _count(cascade: Cascade) -> int:
     return sum(1 for _ in cascade.einsums())
 
 
-def explain_group(group: Group, *, one_pass: bool = False) -> str:
-    """Why the einsums of a group are one kernel, in a sentence; `one_pass` says how a chain is computed: on GPUs in one loop."""
-    over = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.outer) or "a single point"
-    first, rest = group.members[0].name, [einsum.name for einsum in group.members[1:]]
-    joined = _enumerate(rest)
-    match group.kind:
-        case "contract":
-            alone = f"{first} is a contraction over {over}"
-            together = f"; {joined} over the same ranks, computed on its tile before it is stored"
-        case "nest":
-            inner = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.inner)
-            alone = f"{first} runs over {over}" + (f", inside it over {inner}" if inner else "")
-            together = f"; {joined} over the same ranks, so that what they share is read once"
-        case "scan":
-            assert group.iterative is not None
-            alone = f"{first} is computed step by step along {group.iterative.name}, independently over {over}"
-            together = f"; {joined} in the same steps"
-        case "scatter":
-            alone = f"{first} stores where its indices say, independently over {over}"
-            together = f"; {joined} with it"
-        case "fill":
-            alone = f"{first} gets the values over {over} that others are then stored among"
-            together = f"; {joined} with it"
-        case "chain":
-            rows = " and ".join(part.root.name for part in group.parts if part.kind == "contract")
-            between = [name for part in group.parts if part.kind == "nest" for name in part.names]
-            if one_pass:
-                walked = ", ".join(f"{rank.name}:{rank.extent}" for rank in group.inner)
-                alone = f"{rows} are contractions over {over}, in one pass over {walked} between them"
-                together = f"; {_enumerate(between)} run along, and sums are corrected where a maximum that they subtract moves"
-            else:
-                alone = f"{rows} are contractions over {over}, chained through rows that stay in cache"
-                together = f"; {_enumerate(between)} on those rows between them"
-        case _:
-            assert_never(group.kind)
+def explain_group(group: Group, *, is_gpu: bool = False) -> str:
+    """Why the einsums of a group are one kernel, in a sentence."""
+    alone, together = KINDS[group.kind].tell(group, is_gpu)
     kept = [name for name in group.names if name not in group.stored]
-    unstored = f"; {_enumerate(kept)} never reach{'es' * (len(kept) == 1)} memory" if kept else ""
-    return alone + (together if rest else "") + unstored
-
-
-def _enumerate(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+    unstored = f"; {list_members(kept)} never reach{'es' * (len(kept) == 1)} memory" if kept else ""
+    return alone + (f"; {together}" if len(group.members) > 1 else "") + unstored

@@ -1,9 +1,4 @@
-"""In which order the dimensions of a tensor lie in memory.
-
-    contraction   (shared ranks, rows, lanes): the tile is stored by whole vectors
-    nest          the order in which the largest tensor it reads lies in memory, so that both are walked alike
-    scan, scatter as written
-"""
+"""In which order the dimensions of a tensor lie in memory, by the kind of the kernel that stores it."""
 
 from __future__ import annotations
 
@@ -19,20 +14,20 @@ from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.group import Group
 
 
-def choose_order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
-    """The dimensions of what an einsum of a group stores, outermost first."""
-    dims = tuple(range(len(einsum.index)))
-    if group.kind == "chain":
-        group = group.parts[-1]
-    if group.kind in ("scan", "scatter", "fill"):
-        return dims
+def order_contraction(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+    """Shared ranks, rows, lanes: the tile is stored by whole vectors."""
+    contraction = find_contraction(group.root, static)
+    assert contraction is not None
     names = [i.as_variable or "" for i in einsum.index]
-    if group.kind == "contract":
-        contraction = find_contraction(group.root, static)
-        assert contraction is not None
-        rows = {r.name for r in contraction.rows}
-        lane = contraction.lanes.name
-        return tuple(sorted(dims, key=lambda d: (names[d] == lane, names[d] in rows, d)))
+    rows = {r.name for r in contraction.rows}
+    lane = contraction.lanes.name
+    return tuple(sorted(range(len(names)), key=lambda d: (names[d] == lane, names[d] in rows, d)))
+
+
+def order_nest(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+    """The order in which the largest tensor that it reads lies in memory, so that both are walked alike."""
+    dims = tuple(range(len(einsum.index)))
+    names = [i.as_variable or "" for i in einsum.index]
     main = _largest_load(group, einsum, memories)
     if main is None:
         return dims
