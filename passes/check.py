@@ -12,7 +12,7 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.check.plan import Allotment, PlanMemory, check_plan
 from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.check.tile import check_kernel
-from tcomp.ir.errors import VerifyError
+from tcomp.ir.errors import Illegal, VerifyError
 from tcomp.ir.evaluate.arrays import Array
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.evaluate.expressions import extent_value
@@ -21,7 +21,9 @@ from tcomp.ir.plan import ARENA
 from tcomp.ir.schedule import Schedule
 from tcomp.ir.tile import Kernel
 from tcomp.passes.groups.check import check_groups
+from tcomp.passes.lower.legal import check_bound
 from tcomp.passes.program import Observer, Program
+from tcomp.passes.state import Part
 
 LARGEST_DIFFERENCE = 1e-9
 """Relative to the largest magnitude of an output: passes may reorder float64 roundings, and nothing else."""
@@ -33,19 +35,13 @@ def verifying_observer() -> Observer:
     It raises VerifyError, naming the stage and showing the text before and after it.
     """
     before = ["nothing"]
-    parts: list[Cascade] = []
-    """The prelude and main, which are built one after the other."""
 
     def observe(stage: str, result: object) -> None:
-        if stage in ("prelude", "main"):
-            assert isinstance(result, Cascade)
-            parts[:] = [*(parts if stage == "main" else ()), result]
         try:
             if isinstance(result, Cascade):
                 check_cascade(result)
-            elif stage == "groups":
-                assert isinstance(result, tuple)
-                check_groups(result, parts.pop(0))
+            elif isinstance(result, Part):
+                check_part(result)
             elif isinstance(result, Schedule):
                 check_schedule(result)
             elif isinstance(result, Kernel):
@@ -62,6 +58,16 @@ def verifying_observer() -> Observer:
             before[0] = str(result)
 
     return observe
+
+
+def check_part(part: Part) -> None:
+    """Check groups on their way to kernels, and that every kernel is scheduled in a way that a schedule may say; raises VerifyError."""
+    check_groups(part.groups, part.cascade)
+    for candidate in part.kernels:
+        try:
+            check_bound(candidate.bound, candidate.schedule, part.target)
+        except Illegal as error:
+            raise VerifyError(error.what, where=error.where, help=error.help) from error
 
 
 def _check_proved(program: Program) -> None:

@@ -1,100 +1,112 @@
-"""The pipeline, from a cascade to kernels and a plan.
+"""The pipeline, from a cascade to kernels and a plan: PIPELINE, in order.
 
-    cascade  -> simpler cascade     CASCADE_PASSES, in order, each on the result of the one before
-             -> ranks normalised    unit dimensions dropped, divided ranks split
-             -> positions expanded  constants of positions larger than a cache are computed where they are read
-             -> operands prepared   for a CPU: padding and packing made explicit
-             -> prelude and main    what depends on weights alone is computed once
-             -> groups              one per kernel, wide inside; for a CPU maps made in their one reader, for a GPU packed weights;
-                                    long reductions with few results split
-             -> steps               of how many steps memory has what an iteration stores; for a CPU long iterations in windows
-             -> layouts             where each tensor's dimensions lie
-             -> schedule, kernels   one tile program a group, equal ones shared
-             -> plan                for a CPU, results written over what dies where memory is needed most; addresses in the arena;
-                                    other orders, places and results in place until a budget is met, if there is one;
-                                    `tcomp.ir.check.plan` proves that memory suffices
+Rows on a *cascade* rewrite it by algebra. Rows on *operands* prepare what contractions read, and end with two cascades, what is computed
+once and what at every call. Rows on *kernels* take each of these to kernels that lie somewhere in memory. What is to be decided,
+`tcomp.passes.decisions` lists; a guess decides (`compile_cascade`), or a schedule (`apply`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from tcomp.ir.cascade import Cascade, Einsum, Tensor
+from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import Illegal, VerifyError
 from tcomp.ir.expressions import Index
 from tcomp.ir.plan import MatrixProduct
-from tcomp.ir.schedule import GroupSchedule, KernelSchedule, Packing, Schedule
+from tcomp.ir.schedule import Schedule
 from tcomp.ir.target import Cpu, Gpu, Target
-from tcomp.ir.tile import Kernel, contiguous_strides
-from tcomp.passes.bind.arguments import Memory, Operand
-from tcomp.passes.bind.layout import dense_strides, lay_out
-from tcomp.passes.bind.windows import open_windows, run_windows
+from tcomp.ir.tile import Kernel
+from tcomp.passes import steps
+from tcomp.passes.bind.arguments import Operand
 from tcomp.passes.cascade.absorb import absorb_maps
 from tcomp.passes.cascade.affine import fold_affine
 from tcomp.passes.cascade.dead import drop_dead
 from tcomp.passes.cascade.extremes import ask_extremes
 from tcomp.passes.cascade.factors import gather_factors
-from tcomp.passes.cascade.fold import fold_weights
 from tcomp.passes.cascade.inline import inline_views
-from tcomp.passes.cascade.normalise import normalise_ranks
-from tcomp.passes.cascade.operands import prepare_operands
 from tcomp.passes.cascade.order import order_contractions
-from tcomp.passes.cascade.positions import expand_positions
 from tcomp.passes.cascade.reroll.reroll import reroll
 from tcomp.passes.cascade.share import share_einsums
 from tcomp.passes.cascade.simplify import simplify, simplify_strictly
 from tcomp.passes.check import check_program
 from tcomp.passes.choose import Guess, Measure
-from tcomp.passes.decisions import Decisions, Layouts, PartDecisions, Placed
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.decisions import Decisions
 from tcomp.passes.given import Given
-from tcomp.passes.groups.apart import take_apart
-from tcomp.passes.groups.chain import chain_groups
-from tcomp.passes.groups.parts import split_groups
-from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
-from tcomp.passes.groups.rolling import roll_steps
-from tcomp.passes.groups.rows import split_rows
-from tcomp.passes.groups.scatter import expand_scatters
-from tcomp.passes.groups.sink import sink_maps
-from tcomp.passes.groups.widen import widen_groups
 from tcomp.passes.kinds.kind import Kinds
 from tcomp.passes.kinds.table import KINDS
-from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.plan.plan import make_plan
 from tcomp.passes.program import Compiled, Observer, Program
+from tcomp.passes.state import Part, Whole
 
-CascadePass = Callable[[Cascade], Cascade]
+Numerics = Literal["default", "strict"]
 
-CASCADE_PASSES: tuple[CascadePass, ...] = (
-    inline_views,  # views vanish, so that what follows sees who really reads what
-    drop_dead,  # the views themselves, which stand between the steps of unrolled loops
-    reroll,  # before anything else is spent on copies, or makes them differ
-    simplify,  # indices read through views bring masks and conversions that their ranges decide
-    ask_extremes,  # before equal einsums are shared: the maximum asked for may be that of a softmax
-    order_contractions,  # products of many factors become pairs, which may be common
-    share_einsums,  # equal einsums show only once names of views are gone
-    gather_factors,  # an operand that several contractions share stays as it is
-    fold_affine,  # a contraction has one reader only once common ones are shared
-    drop_dead,  # whatever lost its readers goes
-    absorb_maps,  # only now is it known what nothing but an iteration reads
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A row of the pipeline: what runs, on what, and why it stands where it does."""
+
+    on: Literal["cascade", "operands", "kernels"]
+    run: Callable[[Any], Any]
+    why: str
+    targets: tuple[type, ...] = (Cpu, Gpu)
+    numerics: tuple[Numerics, ...] = ("default", "strict")
+    """With which it runs; if they are strict, no rounding may be changed but those of sums, which associate in any order."""
+
+    @property
+    def name(self) -> str:
+        """The name of the function that runs, by which observers know the pass."""
+        return self.run.__name__
+
+
+PIPELINE: tuple[Pass, ...] = (
+    Pass("cascade", inline_views, "views vanish, so that what follows sees who really reads what"),
+    Pass("cascade", drop_dead, "the views themselves, which stand between the steps of unrolled loops"),
+    Pass("cascade", reroll, "before anything else is spent on copies, or makes them differ"),
+    Pass("cascade", simplify, "indices read through views bring masks and conversions that their ranges decide", numerics=("default",)),
+    Pass("cascade", simplify_strictly, "the same by rules that change no rounding", numerics=("strict",)),
+    Pass("cascade", ask_extremes, "before equal einsums are shared: the maximum asked for may be that of a softmax"),
+    Pass("cascade", order_contractions, "products of many factors become pairs, which may be common", numerics=("default",)),
+    Pass("cascade", share_einsums, "equal einsums show only once names of views are gone"),
+    Pass("cascade", gather_factors, "an operand that several contractions share stays as it is", numerics=("default",)),
+    Pass("cascade", fold_affine, "a contraction has one reader only once common ones are shared", numerics=("default",)),
+    Pass("cascade", drop_dead, "whatever lost its readers goes"),
+    Pass("cascade", absorb_maps, "only now is it known what nothing but an iteration reads"),
+    Pass("operands", steps.normalise_ranks, "whatever still has unit dimensions keeps them for no reason"),
+    Pass("operands", steps.expand_positions, "what is computed where it is read is not folded below"),
+    Pass("operands", steps.prepare_operands, "padding and packing are einsums, so that those of weights fold", targets=(Cpu,)),
+    Pass("operands", steps.expand_weights, "what a contraction computes itself is not folded below", targets=(Gpu,)),
+    Pass("kernels", steps.fuse, "everything below is about kernels"),
+    Pass("kernels", steps.sink_maps, "before other passes look at what a map reads", targets=(Cpu,)),
+    Pass("kernels", steps.widen_groups, "what stays inside a kernel is known, and chains look at types", numerics=("default",)),
+    Pass("kernels", steps.chain_groups, "a chain takes whole kernels"),
+    Pass("kernels", steps.split_sums, "what is in a chain stays whole", targets=(Gpu,)),
+    Pass("kernels", steps.take_apart, "what is computed in parts has no maps on its tile", targets=(Gpu,)),
+    Pass("kernels", steps.expand_scatters, "parts of scatters have targets of their own to fill", targets=(Gpu,)),
+    Pass("kernels", steps.split_rows, "what is in a chain stays whole", targets=(Cpu,)),
+    Pass("kernels", steps.arrange, "all kernels are there"),
+    Pass("kernels", steps.roll_steps, "who reads which step of an iteration is known"),
+    Pass("kernels", steps.open_windows, "the steps that memory has depend on nothing later", targets=(Cpu,)),
+    Pass("kernels", steps.lay_out, "how a kernel walks memory decides its lanes"),
+    Pass("kernels", steps.choose_kernels, "memory is laid out"),
+    Pass("kernels", steps.place, "which kernels live side by side is known, and which arguments each really has"),
 )
 
-STRICT_PASSES: tuple[CascadePass, ...] = (
-    inline_views,
-    drop_dead,
-    reroll,
-    simplify_strictly,
-    ask_extremes,
-    share_einsums,
-    drop_dead,
-    absorb_maps,
-)
-"""The passes that keep every rounding of the cascade as it is written."""
+
+def find_passes(on: str, target: Target, *, strict: bool) -> Iterator[Pass]:
+    """The rows that run for a target."""
+    numerics: Numerics = "strict" if strict else "default"
+    return (row for row in PIPELINE if row.on == on and isinstance(target, row.targets) and numerics in row.numerics)
+
 
 DIGITS = 12
 """Of a cascade's digest."""
+
+SHORTEST = 6
+"""Digits of a kernel's digest in its name."""
+
 
 def ignore(stage: str, result: object) -> None:
     """An observer that looks away."""
@@ -172,100 +184,44 @@ def _compile(
 ) -> Compiled:
     observe("cascade", cascade)
     source = cascade
-    for run in STRICT_PASSES if strict else CASCADE_PASSES:
-        cascade = run(cascade)
-        observe(run.__name__, cascade)
-    outside = {n: strides.get(n) or contiguous_strides(t.shape) for n, t in _external(cascade).items()}
-    cascade, outside = normalise_ranks(cascade, outside)
-    cascade = inline_views(cascade)
-    observe("normalise_ranks", cascade)
-    cascade, expanded = expand_positions(cascade, decide.is_expanded)
-    cascade = drop_dead(cascade)
-    observe("expand_positions", cascade)
-    pinned: Collection[str] = ()
-    packings: tuple[Packing, ...] = ()
-    if isinstance(target, Cpu):
-        whole = cascade
-        cascade, pinned, packings = prepare_operands(whole, lambda einsum, static: decide.choose_packing(einsum, static, whole))
-        cascade = drop_dead(cascade)
-        observe("prepare_operands", cascade)
-    prologues = find_prologues(cascade, decide.is_prologue) if isinstance(target, Gpu) else {}
-    cascade = drop_dead(_with_expanded(cascade, prologues))
-    prelude, main = fold_weights(cascade, prologues)
-    observe("prelude", prelude)
-    observe("main", main)
-    outside.update(_separate_copies(prelude, main, outside))
-    first = build(prelude, outside, target, decide.of_prelude(prelude), observe, pinned=pinned, strict=strict)
-    second = build(main, outside, target, decide.of_main(main), observe, pinned=pinned, prologues=prologues, strict=strict)
+    for row in find_passes("cascade", target, strict=strict):
+        cascade = row.run(cascade)
+        observe(row.name, cascade)
+    whole = Whole(cascade, strides, target, decide)
+    for row in find_passes("operands", target, strict=strict):
+        whole = row.run(whole)
+        observe(row.name, whole.cascade)
+    parts = steps.split_weights(whole, is_strict=strict)
+    for name, part in zip(("prelude", "main"), parts):
+        observe(name, part.cascade)
+    prelude, main = (_make_kernels(part, observe) for part in parts)
     schedule = replace(
-        second.schedule,
-        expanded=expanded,
-        prologues=tuple(prologues),
-        packings=packings,
-        prelude=first.schedule if first.schedule.kernels else None,
+        main.schedule,
+        expanded=whole.expanded,
+        prologues=tuple(whole.prologues),
+        packings=whole.packings,
+        prelude=prelude.schedule if prelude.schedule.kernels else None,
         cascade=digest_of(source),
     )
-    return Compiled(source, first, second, schedule)
+    return Compiled(source, prelude, main, schedule)
 
 
-def _separate_copies(
-    prelude: Cascade, main: Cascade, outside: Mapping[str, tuple[Index, ...]]
-) -> dict[str, tuple[Index, ...]]:
-    """Strides of results that are copied from folded values, and of those: in the result's order, without its gaps."""
-    made = prelude.tensors()
-    copied = {n: s for n, s in outside.items() if f"{n}.out" in main.outputs}
-    dense = {n: dense_strides(made[n].shape, s) for n, s in copied.items()}
-    return dense | {f"{n}.out": s for n, s in copied.items()}
+def _make_kernels(part: Part, observe: Observer) -> Program:
+    for row in find_passes("kernels", part.target, strict=part.is_strict):
+        before, part = part, row.run(part)
+        if part.groups is not before.groups:
+            observe(row.name, part)
+    return _finish(part, observe)
 
 
-def _with_expanded(cascade: Cascade, prologues: Mapping[str, Einsum]) -> Cascade:
-    """The cascade with the expressions of prologues over weights alone."""
-    if not prologues:
-        return cascade
-    return cascade.with_statements(tuple(prologues.get(s.name, s) if isinstance(s, Einsum) else s for s in cascade.statements))
-
-
-def _external(cascade: Cascade) -> dict[str, Tensor]:
-    tensors = cascade.tensors()
-    return {n: tensors[n] for n in (*(t.name for t in cascade.inputs), *cascade.outputs)}
-
-
-def build(
-    cascade: Cascade,
-    strides: Mapping[str, tuple[Index, ...]],
-    target: Target,
-    decide: PartDecisions,
-    observe: Observer = ignore,
-    *,
-    pinned: Collection[str] = (),
-    prologues: Mapping[str, Einsum] | None = None,
-    strict: bool = False,
-) -> Program:
-    """Fuse, lay out, schedule and lower one cascade; tensors in `pinned` keep the order of their dimensions in memory.
-
-    Maps in `prologues` are computed where contractions read them.
-    """
-    memories = {
-        name: Memory(t.dtype, t.shape, strides.get(name) or contiguous_strides(t.shape))
-        for name, t in _external(cascade).items()
-    }
-    external = frozenset(memories)
-    groups, fates = _form_groups(cascade, target, decide, prologues or {}, strict=strict)
-    observe("groups", groups)
-    layouts = Layouts(memories, lay_out(groups, memories, decide.choose_order, pinned))
-    found: list[Candidate] = []
-    for group, seen, steps in run_windows(groups, memories):
-        chosen = decide.choose(group, seen, steps, layouts)
-        found += chosen
-        if [candidate.group.names for candidate in chosen] != [group.names]:
-            fates.append(GroupSchedule(_without(group.names, prologues), "apart"))
-    placed = decide.place(found, memories, external)
+def _finish(part: Part, observe: Observer) -> Program:
+    """Name the kernels, equal ones alike, and write down what was decided and what it comes to."""
+    assert part.placed is not None and part.layouts is not None
     kernels: dict[str, Kernel] = {}
     known: dict[tuple[Kernel, MatrixProduct | None], str] = {}
-    schedules: list[KernelSchedule] = []
-    steps_: list[tuple[str, tuple[tuple[str, Index], ...]]] = []
+    names: list[str] = []
     products: dict[str, MatrixProduct] = {}
-    for candidate in placed.kernels:
+    for candidate in part.placed.kernels:
         key = candidate.kernel, candidate.product
         name = known.get(key) or _unique_name(candidate.kernel, kernels)
         if name not in kernels:
@@ -273,86 +229,47 @@ def build(
             kernels[name] = replace(candidate.kernel, name=name)
             products.update({name: candidate.product} if candidate.product is not None else {})
             observe("kernel", kernels[name])
-        schedules.append(replace(candidate.schedule, name=name))
-        steps_.append((name, tuple(_place_of(operand) for operand in candidate.operands)))
-    plan = make_plan(cascade, steps_, placed.addresses, placed.arena)
-    schedule = _tell(cascade, placed, schedules, fates, layouts, target)
+        names.append(name)
+    calls = [(name, tuple(map(_place_of, candidate.operands))) for name, candidate in zip(names, part.placed.kernels)]
+    plan = make_plan(part.cascade, calls, part.placed.addresses, part.placed.arena)
+    schedule = _tell(part, names)
     observe("schedule", schedule)
     observe("plan", plan)
     program = Program(
-        cascade,
-        groups=tuple(candidate.group for candidate in placed.kernels),
+        part.cascade,
+        groups=tuple(candidate.group for candidate in part.placed.kernels),
         schedule=schedule,
         kernels=tuple(kernels.items()),
         plan=plan,
-        steps=tuple(name for name, _ in steps_),
+        steps=tuple(names),
         products=tuple(products.items()),
-        operands=tuple(tuple(tensor for tensor, _ in operands) for _, operands in steps_),
-        memories=tuple(memories.items()),
+        operands=tuple(tuple(tensor for tensor, _ in operands) for _, operands in calls),
+        memories=tuple(part.layouts.memories.items()),
     )
     observe("memory", program)
     return program
 
 
-def _form_groups(
-    cascade: Cascade, target: Target, decide: PartDecisions, expanded: Mapping[str, Einsum], *, strict: bool
-) -> tuple[tuple[Group, ...], list[GroupSchedule]]:
-    """The einsums of each kernel, and what became of groups that are none; maps in `expanded` are computed where contractions read them."""
-    fates: list[GroupSchedule] = []
-
-    def cut(group: Group, found: tuple[str, int] | None) -> tuple[str, int] | None:
-        if found is not None:
-            fates.append(GroupSchedule(_without(group.names, expanded), "parts", found))
-        return found
-
-    groups = attach_prologues(decide.fuse(without(cascade, expanded)), expanded)
-    if isinstance(target, Cpu):
-        sunk = decide.choose_sinking(groups)
-        groups, gone = sink_maps(groups, cascade, sunk) if sunk else (groups, ())
-        fates += [GroupSchedule(group.names, "sink") for group in gone]
-    groups = groups if strict else widen_groups(groups, cascade, decide.is_wide)
-    groups = chain_groups(groups, cascade, target, decide.is_chained, strict=strict)
-    if isinstance(target, Gpu):
-        groups = split_groups(groups, cascade, lambda group, einsum: cut(group, decide.choose_parts(group, einsum)))
-        apart = [(group, take_apart(group) if decide.is_apart(group) else None) for group in groups]
-        fates += [GroupSchedule(_without(group.names, expanded), "apart") for group, parts in apart if parts is not None]
-        groups = expand_scatters(tuple(part for group, parts in apart for part in parts or (group,)))
-    else:
-        groups = split_rows(groups, cascade, lambda group: cut(group, decide.choose_cut(group)))
-    groups = roll_steps(decide.arrange(groups), cascade.outputs, target)
-    return (open_windows(groups, cascade.outputs, decide.choose_window) if isinstance(target, Cpu) else groups), fates
-
-
-def _without(names: Iterable[str], others: Collection[str] | None) -> tuple[str, ...]:
-    return tuple(name for name in names if name not in (others or ()))
-
-
-def _tell(
-    cascade: Cascade,
-    placed: Placed,
-    kernels: Sequence[KernelSchedule],
-    fates: Sequence[GroupSchedule],
-    layouts: Layouts,
-    target: Target,
-) -> Schedule:
-    """The schedule of a program that has been made."""
-    dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
-    groups = [candidate.group for candidate in placed.kernels]
-    parts = [part for group in groups for part in (group.parts or (group,))]
-    wide = (name for part in parts for e in part.members for name, dtype in e.targets if dtypes.get(name, dtype) != dtype)
+def _tell(part: Part, names: list[str]) -> Schedule:
+    """The schedule of kernels that have been made."""
+    assert part.placed is not None and part.layouts is not None
+    dtypes = {name: tensor.dtype for name, tensor in part.cascade.tensors().items()}
+    candidates = part.placed.kernels
+    groups = [candidate.group for candidate in candidates]
+    members = [e for group in groups for inner in (group.parts or (group,)) for e in inner.members]
     return Schedule(
         tuple(
-            replace(kernel, parts=tuple(len(part.names) for part in candidate.group.parts))
-            for kernel, candidate in zip(kernels, placed.kernels)
+            replace(candidate.schedule, name=name, parts=tuple(len(inner.names) for inner in candidate.group.parts))
+            for name, candidate in zip(names, candidates)
         ),
-        tuple(layouts.orders.items()),
-        tuple(placed.addresses.items()),
-        target.name,
-        groups=tuple(fates),
-        wide=tuple(dict.fromkeys(wide)),
+        tuple(part.layouts.orders.items()),
+        tuple(part.placed.addresses.items()),
+        part.target.name,
+        groups=part.fates,
+        wide=tuple(dict.fromkeys(name for e in members for name, dtype in e.targets if dtypes.get(name, dtype) != dtype)),
         held=tuple(dict.fromkeys(name for group in groups for name in group.names if name in group.held)),
         again=tuple(dict.fromkeys(name for group in groups for name in group.names if name in group.again)),
-        arena=placed.arena if placed.addresses else None,
+        arena=part.placed.arena if part.placed.addresses else None,
     )
 
 
@@ -364,7 +281,7 @@ def _place_of(operand: Operand) -> tuple[str, Index]:
 def _unique_name(kernel: Kernel, taken: Mapping[str, Kernel]) -> str:
     """The kernel's own name and a digest of its text."""
     digest = hashlib.sha256(str(kernel).encode()).hexdigest()
-    for length in range(6, 65):
+    for length in range(SHORTEST, len(digest) + 1):
         name = f"{kernel.name}_{digest[:length]}"
         if name not in taken:
             return name
