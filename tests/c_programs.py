@@ -1,12 +1,12 @@
 """Running tile programs as compiled C, for tests: numpy arrays in, numpy arrays out, as `tcomp.ir.evaluate.arrays` holds them."""
 
-import ctypes
 import functools
 from dataclasses import dataclass, field
 
 import numpy
 
-from tcomp.codegen.c.build import build_program, load_program
+from tcomp.codegen.c.build import build_program
+from tcomp.codegen.c.run import make_call, run_call
 from tcomp.codegen.c.toolchain import find_toolchain
 from tcomp.ir.cascade import Symbol
 from tcomp.ir.evaluate.arrays import storage
@@ -64,8 +64,8 @@ class Memory:
         self.before = self.bytes.copy()
 
     @property
-    def address(self):
-        return self.bytes.ctypes.data + 64
+    def buffer(self):
+        return self.bytes[64:-64]
 
     def read_back(self):
         """Check that nothing else was written, and copy the result into the array."""
@@ -90,9 +90,8 @@ def run_compiled(runs, folder, threads=2, flush=False):
     plan = Plan(tuple(externals), as_index(0), tuple(steps), tuple(Symbol(name, 0) for name in symbols))
     checked = read_settings().checks_kernels
     library = build_program(plan, kernels, toolchain=find_compiler(), cache_directory=folder, checked=checked)
-    pointers = (ctypes.c_void_p * len(memories))(*(memory.address for memory in memories))
-    values = (ctypes.c_int64 * max(1, len(symbols)))(*symbols.values())
-    fault = load_program(library)(pointers, None, values, threads, int(flush))
+    call = make_call(library, plan, kernels, symbols, threads=threads, flush_denormals=flush)
+    fault = run_call(call, {name: memory.buffer for name, memory in zip(externals, memories)})
     for memory in memories:
         memory.read_back()
     return fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tcomp.ir.cascade import Cascade
-from tcomp.ir.errors import Illegal
+from tcomp.ir.errors import BudgetError, Illegal
 from tcomp.ir.expressions import Index
 from tcomp.ir.parse.schedule import parse_schedules, show_clause
 from tcomp.passes.choose import Guess
@@ -18,7 +18,8 @@ def apply_text(cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, .
     """Compile a cascade as that of the schedules in a text says which is for it; one that names no cascade is for any.
 
     What the schedule leaves open, loops of kernels without a clause and addresses if there are none, is guessed.
-    Raises ParseError for a text that is none, and Illegal for one that does not fit, both with the line and a caret.
+    Raises ParseError for a text that is none, Illegal for one that does not fit, and BudgetError for one whose arena exceeds the budget,
+    all with the line and a caret.
     """
     digest = digest_of(cascade)
     given = parse_schedules(text)
@@ -31,13 +32,14 @@ def apply_text(cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, .
             help="the module, its options or the sizes of its inputs are others: print the schedule again, and edit that",
         )
     schedule, places = found
+    need = 0 if schedule.arena is None else smallest_bytes(schedule.arena, cascade.symbols)
+    if guess.budget is not None and need > guess.budget:
+        raise BudgetError(
+            f"the schedule has an arena of {need} bytes, the budget is {guess.budget}",
+            where=show_clause(text, places, ("arena",)),
+            help=f"raise memory_budget to {need}, or leave addresses and arena out of it, so that memory is planned for the budget",
+        )
     try:
-        if guess.budget is not None and schedule.arena is not None and smallest_bytes(schedule.arena, cascade.symbols) > guess.budget:
-            raise Illegal(
-                f"the arena has {schedule.arena} bytes, and memory_budget is {guess.budget}",
-                help="leave addresses and arena out, so that they are planned under the budget",
-                clause=("arena",),
-            )
         return apply(cascade, schedule, guess.target, strides, observe, strict=guess.is_strict, otherwise=guess)
     except Illegal as error:
         shown = show_clause(text, places, error.clause)

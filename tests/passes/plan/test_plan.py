@@ -255,6 +255,18 @@ def test_a_module_keeps_to_a_budget_that_the_order_of_its_code_exceeds():
     assert "raise memory_budget to" in caught.value.help
 
 
+def test_a_schedule_keeps_to_a_budget_or_is_refused():
+    """The text of a program that was planned for a budget is that program; of another one nothing is planned anew."""
+    module, x = Branches(), random(256, 32)
+    budget = 3 * 256 * 1024 * 2
+    with override_environment({"TCOMP_TARGET": str(small_target())}):
+        free, tight = (tcomp.compile(module, (x,), memory_budget=given) for given in (None, budget))
+        check(module, x, schedule=str(tight.schedule), memory_budget=budget)
+        with pytest.raises(tcomp.BudgetError, match=f"the schedule has an arena of \\d+ bytes, the budget is {budget}") as caught:
+            tcomp.compile(module, (x,), schedule=str(free.schedule), memory_budget=budget)
+    assert "leave addresses and arena out" in caught.value.help
+
+
 FOLDED = """cascade f(weight A: f32[32, 32], X: f32[32, 32]) -> (Z) {
   B: f32[i:32, j:32] = sum(k:32) A[i, k] * A[k, j]
   C: f32[i:32, j:32] = sum(k:32) B[i, k] * B[k, j]

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tcomp.machine.cuda import MEASUREMENTS, Cuda, FaultReporter, RecordingError
+from tcomp.codegen.timing import TIMING
+from tcomp.machine.cuda import Cuda, FaultReporter, RecordingError
 
 DEVICE = torch.device("cuda", 0)
 
@@ -117,8 +118,8 @@ def test_times_are_medians_with_cold_caches(log, monkeypatch):
     flushed = []
     monkeypatch.setattr(torch, "empty", lambda size, **options: SimpleNamespace(zero_=lambda: flushed.append(size)))
     assert Cuda(DEVICE).measure(lambda: log.append("launch")) == 0.002
-    assert log.count("launch") == MEASUREMENTS + 2
-    assert flushed == [16] * MEASUREMENTS
+    assert log.count("launch") == TIMING.repeats + TIMING.warmups
+    assert flushed == [16] * TIMING.repeats
     assert log[2:5] == ["event", "launch", "event"]
 
 

@@ -68,6 +68,7 @@ def test_tensors_of_a_call_have_names():
         ({}, CUDA, "triton"),
         ({"backend": "triton"}, CUDA, "triton"),
         ({"tune": True}, CUDA, "triton"),
+        ({"tune": True}, CPU, "c"),
     ],
 )
 def test_the_backend_follows_the_device(options, device, backend):
@@ -79,7 +80,7 @@ def test_the_backend_follows_the_device(options, device, backend):
     [
         ({"backend": "c"}, CUDA, "backend is 'c', and the tensors are on cuda:0"),
         ({"backend": "triton", "interpret": True}, CUDA, "interpret is for tensors on the CPU"),
-        ({"tune": True}, CPU, "tune measures kernels on a GPU, and the tensors are on cpu"),
+        ({"tune": True, "backend": "triton"}, CPU, "tune measures kernels where they run, and Triton kernels do not run"),
     ],
 )
 def test_choices_that_do_not_fit_the_device_are_refused(options, device, what):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from compiled import Function, check_same, random
 from fake_cuda import FakeCuda, FakeLoader
+from measures import each
 
 import tcomp.options
 from tcomp.codegen.triton.kernel import TritonOptions
@@ -19,7 +20,7 @@ from tcomp.machine.gpus import describe_gpu
 from tcomp.passes.pipeline import compile_cascade
 from tcomp.program.kernels import LibraryStep
 from tcomp.stages import makers
-from tcomp.stages.gpu_measure import TYPICAL_SIZE, Measurer, time_kernel
+from tcomp.stages.gpu_measure import TYPICAL_SIZE, GpuMeasurer, time_kernel
 
 GPU = describe_gpu("sm_90")
 SCALE = """
@@ -48,7 +49,7 @@ class Clock(FakeCuda):
 @pytest.fixture
 def make(tmp_path):
     def make(cuda):
-        return Measurer(GPU, TritonOptions(), tmp_path, cuda, FakeLoader)
+        return GpuMeasurer(GPU, TritonOptions(), tmp_path, cuda, FakeLoader)
 
     return make
 
@@ -56,8 +57,8 @@ def make(tmp_path):
 def test_equal_kernels_are_measured_once_and_with_indices_inside(make):
     cuda = Clock(0.5)
     measure, kernel = make(cuda), parse_kernel(SCALE)
-    assert measure(kernel, None) == 0.5
-    assert measure(parse_kernel(SCALE.replace("kernel scale", "kernel other")), None) == 0.5
+    assert measure([(kernel, None)]) == [0.5]
+    assert measure([(parse_kernel(SCALE.replace("kernel scale", "kernel other")), None)]) == [0.5]
     assert cuda.count == 1
     assert TYPICAL_SIZE > 100
 
@@ -67,7 +68,7 @@ def test_what_cannot_run_takes_forever(make):
         def measure(self, launch):
             raise RuntimeError("out of memory")
 
-    assert make(Broken())(parse_kernel(SCALE), None) == math.inf
+    assert make(Broken())([(parse_kernel(SCALE), None)]) == [math.inf]
 
 
 def test_a_product_is_measured_in_the_place_of_its_kernel(make):
@@ -85,7 +86,7 @@ def test_a_product_is_measured_in_the_place_of_its_kernel(make):
     product = MatrixProduct(f32, matrix(0, 4, 6), matrix(1, 6, 5), matrix(2, 4, 5))
     cuda = Clock(0.25, 0.5)
     measure = make(cuda)
-    assert [measure(parse_kernel(text), product), measure(parse_kernel(text), None)] == [0.25, 0.5]
+    assert measure([(parse_kernel(text), product), (parse_kernel(text), None)]) == [0.25, 0.5]
 
 
 def test_a_kernel_is_timed_on_the_current_stream():
@@ -105,19 +106,19 @@ def test_the_library_is_chosen_where_it_is_faster(library, kernels):
     def measure(kernel, product):
         return library if product else 1.0 if "Y" in kernel.name else 0.2
 
-    compiled = compile_cascade(parse_cascade(CASCADE), {}, GPU, measure=measure)
+    compiled = compile_cascade(parse_cascade(CASCADE), {}, GPU, measure=each(measure))
     assert len(compiled.main.plan.steps) == kernels
     assert len(compiled.main.products) == (kernels == 2)
 
 
-class Prefer(Measurer):
+class Prefer(GpuMeasurer):
     """Finds the library's products faster than any kernel."""
 
     def __init__(self, *arguments):
         pass
 
-    def __call__(self, kernel, product):
-        return 0.1 if product else 1.0 if "mm" in kernel.name else 0.2
+    def __call__(self, trials):
+        return [0.1 if product else 1.0 if "mm" in kernel.name else 0.2 for kernel, product in trials]
 
 
 def test_a_tuned_program_calls_the_library_and_says_so(monkeypatch):
@@ -143,4 +144,4 @@ def test_only_a_gpu_that_is_here_is_measured():
 def test_on_a_gpu_one_measures(monkeypatch, tmp_path):
     monkeypatch.setattr(makers, "find_obstacle", lambda device, interpret: None)
     measure = makers.find_measure(tcomp.options.make_options({"tune": True}), torch.device("cuda", 0), GPU, TritonOptions(), tmp_path)
-    assert isinstance(measure, Measurer)
+    assert isinstance(measure, GpuMeasurer)
