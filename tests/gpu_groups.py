@@ -18,7 +18,7 @@ from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
 from tcomp.passes.check import describe_difference
 from tcomp.passes.guess.fuse import fuse
-from tcomp.passes.kinds import lower_group
+from tcomp.passes.kinds.table import lower_group, propose
 from tests import program_runner
 from tests.program_runner import random_inputs
 
@@ -55,9 +55,20 @@ def read_kernel_schedule(text, target="test"):
 
 def lower(bound, schedule, symbols=()):
     """The verified kernel of a group, and its operands."""
-    kernel, operands = lower_group(bound, schedule, symbols)
-    check_kernel(kernel)
-    return kernel, operands
+    candidate = lower_group(bound.group, bound, schedule, symbols)
+    check_kernel(candidate.kernel)
+    return candidate.kernel, candidate.operands
+
+
+def list_schedules(bound, target=HOPPER, **options):
+    """The schedules worth trying for a group, the most promising first."""
+    return [schedule for schedule, _ in propose(bound, target, **options)]
+
+
+def make_candidate(bound, target=HOPPER, symbols=()):
+    """A group lowered by the most promising of its schedules."""
+    schedule, again = next(propose(bound, target))
+    return lower_group(bound.group, bound, schedule, symbols, again)
 
 
 def run_kernels(cascade, kernels, inputs=None, symbols=None, strides=None):

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.dtypes import bf16
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.passes.choose import Chooser
-from tcomp.passes.einsums.facts import static_tensors
+from tcomp.passes.choose import Guess, PartGuess
+from tcomp.passes.decisions import Layouts
 from tcomp.passes.guess.fuse import fuse
-from tcomp.passes.schedule.gpu import gpu_candidates
 from tests.cascade_strategies import programs
-from tests.gpu_groups import HOPPER, SMALL, bind, place_tensors, read_cascade, run_kernels
+from tests.gpu_groups import HOPPER, SMALL, bind, list_schedules, place_tensors, read_cascade, run_kernels
 from tests.passes.lower.gpu.test_lower_gpu import shrink_tiles
 from tests.program_runner import check_compiled, random_inputs
 
@@ -31,7 +30,10 @@ class Watch:
         self.seconds = seconds
         self.asked = []
 
-    def __call__(self, kernel, product):
+    def __call__(self, trials):
+        return [self._ask(*trial) for trial in trials]
+
+    def _ask(self, kernel, product):
         self.asked.append((kernel, product))
         return self.seconds(kernel, product)
 
@@ -40,8 +42,7 @@ def choose(cascade, measure, target=SMALL):
     """What is chosen for the only group of a cascade."""
     (group,) = fuse(cascade)
     memories = place_tensors(cascade)
-    chooser = Chooser(target, cascade.symbols, memories, static_tensors(cascade), False, measure)
-    return chooser.choose(group)
+    return PartGuess(Guess(target, measure=measure), cascade).choose(group, memories, None, Layouts(memories, {}))
 
 
 def run(cascade, candidates):
@@ -56,7 +57,7 @@ def prefer(wanted):
 def test_without_a_machine_the_first_candidate_is_taken():
     cascade = read_cascade(LINEAR, INPUTS)
     (chosen,) = choose(cascade, None)
-    assert chosen.schedule == gpu_candidates(bind(cascade), SMALL, "kernel")[0]
+    assert chosen.schedule == list_schedules(bind(cascade), SMALL)[0]
     assert chosen.product is None
     run(cascade, [chosen])
 
@@ -66,7 +67,7 @@ def test_every_candidate_is_measured_once_and_the_library_as_well():
     watch = prefer(lambda kernel, product: False)
     choose(cascade, watch)
     assert len(set(watch.asked)) == len(watch.asked)
-    whole = gpu_candidates(bind(cascade), SMALL, "kernel")
+    whole = list_schedules(bind(cascade), SMALL)
     assert sum(product is not None for _, product in watch.asked) == 1
     # The candidates of the whole, then the library's product, then what follows it by itself.
     assert [product is not None for _, product in watch.asked].index(True) == len(whole)
@@ -75,7 +76,7 @@ def test_every_candidate_is_measured_once_and_the_library_as_well():
 
 def test_the_fastest_is_taken_and_of_equals_the_most_promising():
     cascade = read_cascade(LINEAR, INPUTS)
-    schedules = gpu_candidates(bind(cascade), SMALL, "kernel")
+    schedules = list_schedules(bind(cascade), SMALL)
     for number in (0, 2, len(schedules) - 1):
         watch = Watch(None)
         watch.seconds = lambda kernel, product, watch=watch, number=number: 1.0 if len(watch.asked) == number + 1 else 2.0
@@ -88,7 +89,7 @@ def test_the_fastest_is_taken_and_of_equals_the_most_promising():
 
 def test_candidates_that_cannot_run_are_passed_over():
     cascade = read_cascade(LINEAR, INPUTS)
-    schedules = gpu_candidates(bind(cascade), SMALL, "kernel")
+    schedules = list_schedules(bind(cascade), SMALL)
     watch = Watch(None)
     watch.seconds = lambda kernel, product: math.inf if len(watch.asked) < 3 else 1.0
     (chosen,) = choose(cascade, watch)
@@ -165,7 +166,7 @@ def by_hash(seed):
         text = f"{kernel} {product is None} {seed}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 1e9
 
-    return measure
+    return Watch(measure)
 
 
 @settings(max_examples=60, deadline=None)
@@ -231,7 +232,7 @@ def test_a_product_that_is_rounded_is_the_librarys_as_a_whole():
     }"""
     cascade = parse_cascade(text)
     program = check_compiled(
-        cascade, random_inputs(cascade), target=HOPPER, measure=lambda kernel, product: 1.0 if product is None else 0.0
+        cascade, random_inputs(cascade), target=HOPPER, measure=prefer(lambda kernel, product: product is not None)
     ).main
     ((_, product),) = program.products
     assert product.dtype == bf16

@@ -16,6 +16,7 @@ from tcomp.passes.cascade.dead import drop_dead
 from tcomp.passes.cascade.normalise import normalise_ranks
 from tcomp.passes.cascade.operands import prepare_operands
 from tcomp.passes.cascade.reroll.reroll import reroll
+from tcomp.passes.choose import Guess
 from tcomp.passes.pipeline import CASCADE_PASSES
 from tests.documentation import find_example
 from tests.program_runner import small_target
@@ -49,7 +50,8 @@ def normalise(cascade):
 
 
 def prepare(cascade):
-    return prepare_operands(cascade, replace(small_target(), vector_bits=512, vector_registers=32))[0]
+    guess = Guess(replace(small_target(), vector_bits=512, vector_registers=32))
+    return prepare_operands(cascade, lambda einsum, static: guess.choose_packing(einsum, static, cascade))[0]
 
 
 # What reroll shows leaves copies out; its own test has them all.

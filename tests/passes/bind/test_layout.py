@@ -7,9 +7,10 @@ from tcomp.ir.expressions import as_index, print_index
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import contiguous_strides
 from tcomp.passes.bind.arguments import Memory
-from tcomp.passes.bind.layout import choose_layouts, dense_strides, permuted_strides
-from tcomp.passes.einsums.facts import static_tensors
+from tcomp.passes.bind.layout import dense_strides, lay_out, permuted_strides
+from tcomp.passes.choose import Guess, PartGuess
 from tcomp.passes.guess.fuse import fuse
+from tests.program_runner import small_target
 
 INPUTS = "X: f32[2, 8, 9], weight W: f32[16, 8], T: f32[8, 6], I: i64[4]"
 
@@ -23,7 +24,7 @@ def layouts(body, strides=None, pinned=()):
         steps = (strides or {}).get(name)
         found = contiguous_strides(tensor.shape) if steps is None else tuple(as_index(s) for s in steps)
         memories[name] = Memory(tensor.dtype, tensor.shape, found)
-    chosen = choose_layouts(fuse(cascade), memories, static_tensors(cascade), pinned)
+    chosen = lay_out(fuse(cascade), memories, PartGuess(Guess(small_target()), cascade).choose_order, pinned)
     return chosen, {name: [print_index(s) for s in m.strides] for name, m in memories.items()}
 
 

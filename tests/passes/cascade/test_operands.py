@@ -7,16 +7,18 @@ from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.cascade.dead import drop_dead
-from tcomp.passes.cascade.operands import ROWS_WORTH_PACKING, prepare_operands
+from tcomp.passes.cascade.operands import prepare_operands
 from tcomp.passes.check import describe_difference
 from tcomp.passes.einsums.facts import static_tensors
+from tcomp.passes.guess.packing import ROWS_WORTH_PACKING, choose_packing
 from tests.program_runner import check_compiled, random_inputs, small_target
 
 
 def prepared(text):
     before = parse_cascade(text)
     check_cascade(before)
-    after, pinned = prepare_operands(before, small_target())
+    target = small_target()
+    after, pinned, _ = prepare_operands(before, lambda e, static: choose_packing(e, static, before.symbols, target))
     check_cascade(after)
     inputs = random_inputs(before)
     want, got = evaluate(before, inputs, float64=True), evaluate(after, inputs, float64=True)

@@ -1,5 +1,7 @@
 """Constants of positions: which stay expressions, and which are folded."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,8 +10,9 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.cascade.dead import drop_dead
 from tcomp.passes.cascade.positions import expand_positions
+from tcomp.passes.choose import Guess
 from tests.compiled import Function, random
-from tests.program_runner import check_compiled, random_inputs
+from tests.program_runner import check_compiled, random_inputs, small_target
 
 CACHE = 4 * 24 * 30 - 1
 INPUTS = "X: f32[24, 30], weight W: f32[24, 30], A: f32[16, 24]"
@@ -22,8 +25,13 @@ def parse(body):
     return cascade
 
 
+def expand(cascade, cache):
+    """The cascade with what does not fit a cache of so many bytes computed where it is read, and the names of that."""
+    return expand_positions(cascade, Guess(replace(small_target(), l2=cache)).is_expanded)
+
+
 def expanded(body, cache=CACHE):
-    after = drop_dead(expand_positions(parse(body), cache))
+    after = drop_dead(expand(parse(body), cache)[0])
     check_cascade(after)
     return [line.strip() for line in str(after).splitlines()[1:-1]]
 
@@ -63,7 +71,8 @@ def test_a_reduction_may_read_them_too():
 )
 def test_what_is_folded(body, cache):
     cascade = parse(body)
-    assert expand_positions(cascade, cache) is cascade
+    after, names = expand(cascade, cache)
+    assert after is cascade and names == ()
 
 
 def test_a_bias_by_distance_is_neither_folded_nor_stored():

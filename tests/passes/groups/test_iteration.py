@@ -4,7 +4,8 @@ import pytest
 
 from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.passes.groups.iteration import is_held, merge_maps, own_ranks, scan_group
+from tcomp.passes.groups.iteration import is_held, may_hold, merge_maps, own_ranks, scan_group
+from tcomp.passes.guess.hold import hold_steps
 
 
 def group(body, stored=(), inputs="X: f32[4, 8], W: f32[8, 8]", symbols=""):
@@ -43,9 +44,9 @@ def test_what_can_be_held():
     def held(extent, symbols=""):
         found = group(f"S: f32[t + 1:5, n:{extent}] = S[t, {extent} - 1 - n] from 0.0", symbols=symbols)
         assert len(own_ranks(found, found.members[0])) == 1
-        return is_held(found, found.members[0])
+        return may_hold(found, found.members[0]), is_held(hold_steps(found), found.members[0])
 
-    assert held("64") and not held("100000") and not held("N", " for N in 1..")
+    assert held("64") == (True, True) and held("100000") == (True, False) and held("N", " for N in 1..") == (False, False)
 
 
 BODY = """P: f32[t:4, d:8] = X[t, d] * 2.0

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from tcomp.ir.cascade import print_einsum
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.bind.arguments import bind_arguments
-from tcomp.passes.bind.layout import choose_layouts
-from tcomp.passes.einsums.facts import static_tensors
-from tcomp.passes.groups import parts as module
-from tcomp.passes.guess.fuse import fuse
+from tcomp.passes.bind.layout import lay_out
+from tcomp.passes.choose import Guess, PartGuess
 from tcomp.passes.groups.parts import split_groups
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
+from tcomp.passes.guess import parts as module
+from tcomp.passes.guess.expand import is_worth_expanding
+from tcomp.passes.guess.fuse import fuse
 from tests.cascade_strategies import programs
 from tests.documentation import find_example
 from tests.gpu_groups import HOPPER, SMALL, lower, place_tensors, read_cascade, read_kernel_schedule
@@ -35,10 +36,16 @@ def set_constants(patch, **constants):
         patch.setattr(module, name, value)
 
 
+def split_for(groups, cascade, target=HOPPER, is_atomic=False):
+    """The groups with reductions in as many parts as are best for a GPU."""
+    dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
+    return split_groups(groups, cascade, lambda group, e: module.choose_parts(group, e, dtypes, target, is_atomic=is_atomic))
+
+
 def split(body, inputs, outputs="Z", target=HOPPER, symbols="", **options):
     cascade = read_cascade(body, inputs, outputs, symbols)
     groups = fuse(cascade)
-    return groups, split_groups(groups, cascade, target, **options)
+    return groups, split_for(groups, cascade, target, **options)
 
 
 def describe(groups):
@@ -98,9 +105,9 @@ def test_the_kernels_read_well(golden, monkeypatch):
     set_constants(monkeypatch, PARTS=(4,))
     body = "Y: f32[m:4, n:5] = sum(k:64) X[m, k] * W[k, n] Z: f32[m:4, n:5] = maximum(Y[m, n] + C[n], 0.0)"
     cascade = read_cascade(body, "X: f32[4, 64], W: f32[64, 5], C: f32[5]")
-    groups = split_groups(fuse(cascade), cascade, HOPPER)
+    groups = split_for(fuse(cascade), cascade)
     memories = place_tensors(cascade)
-    choose_layouts(groups, memories, static_tensors(cascade), ())
+    lay_out(groups, memories, PartGuess(Guess(HOPPER), cascade).choose_order, ())
     schedules = (
         "contract(Y.part) tile (m:4, n:8, k:2) order (part, m, n, k) parallel (part, m, n) lanes n",
         "nest(Y, Z) tile (m:4, part:32) order (m, n, part) parallel (m, n)",
@@ -218,10 +225,10 @@ def test_long_sums_with_few_results_are_split():
 def test_a_product_with_packed_weights_stays_whole():
     body = "W: f32[n:4, k:64] = f32(P[n, k // 2]) * 0.5 Z: f32[m:4, n:4] = sum(k:64) X[m, k] * W[n, k]"
     cascade = read_cascade(body, "X: f32[4, 64], weight P: u8[4, 32]")
-    found = find_prologues(cascade)
+    found = find_prologues(cascade, is_worth_expanding)
     groups = attach_prologues(fuse(without(cascade, found)), found)
     assert groups[0].names == ("W", "Z")
-    assert split_groups(groups, cascade, HOPPER) is groups
+    assert split_for(groups, cascade) is groups
 
 
 FOLDS = {

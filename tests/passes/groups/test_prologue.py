@@ -10,8 +10,9 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.cascade.fold import fold_weights
 from tcomp.passes.groups import prologue
-from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
+from tcomp.passes.guess.expand import is_worth_expanding
+from tcomp.passes.guess.fuse import fuse
 from tests.documentation import find_example
 from tests.gpu_groups import read_cascade
 from tests.passes.lower.gpu.test_lower_gpu import GPU
@@ -23,12 +24,12 @@ PRODUCT = "Z: f32[m:6, n:8] = sum(k:64) X[m, k] * W[n, k]"
 
 
 def find(body, inputs=INPUTS, outputs="Z"):
-    return find_prologues(read_cascade(body, inputs, outputs))
+    return find_prologues(read_cascade(body, inputs, outputs), is_worth_expanding)
 
 
 def attach(cascade):
     """The groups of a cascade with its prologues in them."""
-    found = find_prologues(cascade)
+    found = find_prologues(cascade, is_worth_expanding)
     return attach_prologues(fuse(without(cascade, found)), found)
 
 
@@ -111,7 +112,7 @@ def test_a_cascade_without_prologues_and_its_groups_stay_the_same():
 
 def test_the_maps_become_weights_of_the_cascade():
     cascade = read_cascade(WIDE + PRODUCT, INPUTS)
-    rest = without(cascade, find_prologues(cascade))
+    rest = without(cascade, find_prologues(cascade, is_worth_expanding))
     check_cascade(rest)
     assert [e.name for e in rest.einsums()] == ["Z"]
     assert rest.inputs[-1] == replace(cascade.tensors()["W"], weight=True)
@@ -138,7 +139,7 @@ def test_an_expanded_map_has_the_ranks_of_its_reader():
 
 def test_groups_of_other_kinds_are_left_as_they_are():
     cascade = read_cascade(WIDE + PRODUCT + " A: f32[m:6] = max(k:64) X[m, k]", INPUTS, "Z, A")
-    found = find_prologues(cascade)
+    found = find_prologues(cascade, is_worth_expanding)
     before = fuse(without(cascade, found))
     after = attach_prologues(before, found)
     assert [group.names for group in after] == [("W", "Z"), ("A",)]
@@ -147,7 +148,7 @@ def test_groups_of_other_kinds_are_left_as_they_are():
 
 def test_what_is_expanded_late_is_no_part_of_the_prelude():
     cascade = read_cascade(WIDE + PRODUCT, INPUTS)
-    prelude, main = fold_weights(cascade, find_prologues(cascade))
+    prelude, main = fold_weights(cascade, find_prologues(cascade, is_worth_expanding))
     assert list(prelude.einsums()) == []
     assert [e.name for e in main.einsums()] == ["W", "Z"]
 

@@ -9,8 +9,8 @@ from program_runner import check_compiled, random_inputs, small_target
 from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.target import Cpu
-from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.rolling import roll_steps, shape_in_memory
+from tcomp.passes.guess.fuse import fuse
 
 WIDE = Cpu("test", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
 SIDE = 6

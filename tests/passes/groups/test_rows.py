@@ -9,15 +9,17 @@ import tcomp
 from tcomp.ir.cascade import print_einsum
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade
-from tcomp.passes.groups import rows as module
+from tcomp.passes.groups import rows
+from tcomp.passes.groups.rows import split_rows
+from tcomp.passes.guess import rows as module
 from tcomp.passes.guess.fuse import fuse
-from tcomp.passes.groups.rows import find_cut, split_rows
+from tcomp.passes.guess.rows import choose_cut
 from tests.cascade_strategies import programs
 from tests.compiled import Function
 from tests.documentation import find_example
 from tests.program_runner import check_compiled, random_inputs
 
-EXAMPLE = find_example(module.__doc__)
+EXAMPLE = find_example(rows.__doc__)
 SMALL = {"MOST_INSTANCES": 4, "SHORTEST_PART": 3, "LANES": 2}
 """Parts of rows that tests can afford."""
 
@@ -37,7 +39,7 @@ def split(body, inputs, outputs="Z", symbols=""):
     cascade = parse_cascade(f"cascade c({inputs}) -> ({outputs}){symbols} {{ {body} }}")
     check_cascade(cascade)
     groups = fuse(cascade)
-    return groups, split_rows(groups, cascade)
+    return groups, split_rows(groups, cascade, choose_cut)
 
 
 def members(groups):
@@ -159,7 +161,9 @@ def test_parts_do_not_depend_on_the_machine():
 
 
 def test_a_cut_covers_the_row():
-    groups, _ = split("Z: f32[] = sum(m:1000003) X[m]", "X: f32[1000003]")
-    cut = find_cut(groups[0])
-    assert cut.count * cut.length + cut.rest == 1_000_003
-    assert 16 <= cut.count <= 32 and 0 <= cut.rest < cut.count
+    groups, (parts, rest, _) = split("Z: f32[] = sum(m:1000003) X[m]", "X: f32[1000003]")
+    rank, count = choose_cut(groups[0])
+    assert rank == "m" and [r.extent.constant for r in parts.outer] == [count]
+    ((length,), (left,)) = ([r.extent.constant for r in group.inner] for group in (parts, rest))
+    assert count * length + left == 1_000_003
+    assert 16 <= count <= 32 and 0 <= left < count

@@ -8,8 +8,9 @@ from program_runner import check_compiled, random_inputs
 from tcomp.ir.expressions import print_expression
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.groups import sink
+from tcomp.passes.groups.sink import sink_maps
 from tcomp.passes.guess.fuse import fuse
-from tcomp.passes.groups.sink import peak_bytes, sink_maps
+from tcomp.passes.guess.sink import choose_sinking, peak_bytes
 
 INPUTS = "X: f32[6, 16], W: f32[8], V: f32[8]"
 
@@ -19,8 +20,12 @@ def cascade_of(body, outputs="Z", inputs=INPUTS):
 
 
 def sunk(cascade):
+    """The groups of a cascade, and what is left of them after all that can and should sink did."""
     groups = fuse(cascade)
-    return groups, sink_maps(groups, cascade)
+    names = choose_sinking(groups, cascade)
+    left, gone = sink_maps(groups, cascade, names)
+    assert names == {name for group in gone for name in group.stored}
+    return groups, left
 
 
 PAIR = """A: f32[i:6, j:8] = W[j] * X[i, 2*j]
@@ -73,7 +78,8 @@ def test_a_map_is_computed_where_it_is_read(last, expression):
 def test_other_maps_stay(body, outputs):
     cascade = cascade_of(body, outputs)
     before, after = sunk(cascade)
-    assert after is before
+    assert after == before
+    assert sink_maps(before, cascade) == (before, ())
     check_compiled(cascade, random_inputs(cascade))
 
 
@@ -85,7 +91,8 @@ def test_nothing_sinks_if_more_would_live_at_once():
     Z: f32[i:3, j:8] = A[2 - i, j] + U[2 - i, j]"""
     cascade = cascade_of(body)
     before, after = sunk(cascade)
-    assert after is before and peak_bytes(before, cascade) > 0
+    assert after == before and peak_bytes(before, cascade) > 0
+    assert sink_maps(before, cascade)[1]
     check_compiled(cascade, random_inputs(cascade))
 
 

@@ -7,8 +7,8 @@ from tcomp.ir.expressions import as_index
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import Axis, Block, Buffer, Loop, walk_statements
 from tcomp.passes.lower.lowering import short_name, split
-from tcomp.passes.lower.nest import CHEAP
 from tcomp.passes.pipeline import compile_cascade
+from tcomp.passes.schedule.again import CHEAP
 from tests.program_runner import check_compiled, random_inputs, small_target
 
 INPUTS = "X: f32[6, 20], W: f32[20, 8], I: i64[6], V: f32[20]"

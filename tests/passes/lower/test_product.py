@@ -1,7 +1,7 @@
 """Products for a library: what is one, by strides alone, and what only looks like one."""
 
 import inspect
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy
 import pytest
@@ -14,7 +14,7 @@ from tcomp.ir.plan import Matrix, MatrixProduct
 from tcomp.passes.lower import product
 from tcomp.passes.lower.product import find_product
 from tests.documentation import find_example
-from tests.gpu_groups import bind, read_cascade
+from tests.gpu_groups import bind, make_candidate, read_cascade
 from tests.program_runner import random_inputs
 
 INPUTS = "X: f32[6, 3, 8], W: f32[3, 8, 5], A: f32[6, 8], B: f32[8, 5], H: bf16[6, 8], L: bf16[8, 5], I: i64[6, 8], J: i64[8, 5]"
@@ -23,8 +23,13 @@ PLAIN = "Z: f32[m:6, n:5] = sum(k:8) A[m, k] * B[k, n]"
 
 def find(body, inputs=INPUTS, outputs="Z", strides=None):
     """The product of a cascade's only group, whose arguments are numbered in the order in which they are bound."""
-    bound = bind(read_cascade(body, inputs, outputs), strides=strides)
-    return find_product(bound, list(bound.operands))
+    return find_product(candidate_of(read_cascade(body, inputs, outputs), strides))
+
+
+def candidate_of(cascade, strides=None):
+    """The only group of a cascade with the operands that it is bound to, none of whose ranks are joined."""
+    bound = bind(cascade, strides=strides)
+    return replace(make_candidate(bound, symbols=cascade.symbols), operands=tuple(bound.operands.values()))
 
 
 def numbers(matrix):
@@ -89,8 +94,7 @@ def test_ranks_that_memory_walks_as_one_are_one():
 
 def test_symbolic_sizes_stay_symbols():
     cascade = read_cascade("Z: f32[m:M, n:5] = sum(k:8) A[m, k] * B[k, n]", "A: f32[M, 8], B: f32[8, 5]", symbols=" for M in 1..")
-    bound = bind(cascade)
-    found = find_product(bound, list(bound.operands))
+    found = find_product(candidate_of(cascade))
     assert found.left.shape == (as_index(1), as_index("M"), as_index(8))
 
 
@@ -142,15 +146,15 @@ def test_the_library_computes_what_the_cascade_says(left, right, out, is_left_sh
     ranks = ", ".join(f"{r}:{sizes[r]}" for r in out)
     body = f"Z: f64[{ranks}] = sum(k:5) X[{', '.join(left)}] * W[{', '.join(right)}]"
     cascade = read_cascade(body, f"X: f64[{shapes[0]}], W: f64[{shapes[1]}]")
-    bound = bind(cascade)
-    found = find_product(bound, list(bound.operands))
+    candidate = candidate_of(cascade)
+    found = find_product(candidate)
     if found is None:
         # The batch belongs to one side alone: two row ranks, or two lanes, that are apart in memory.
         assert is_left_shared != is_right_shared
         return
     inputs = random_inputs(cascade)
     arrays = {"X": inputs["X"], "W": inputs["W"], "Z": numpy.zeros([sizes[r] for r in out])}
-    by_number = [arrays[operand.tensor] for operand in bound.operands.values()]
+    by_number = [arrays[operand.tensor] for operand in candidate.operands]
     a, b, z = (batch_of(matrix, by_number[matrix.argument]) for matrix in (found.left, found.right, found.out))
     z[...] = a @ b
     numpy.testing.assert_allclose(arrays["Z"], evaluate(cascade, inputs, float64=True)["Z"], rtol=1e-12)

@@ -10,17 +10,19 @@ from tcomp.ir.schedule import Schedule
 from tcomp.passes import choose
 from tcomp.passes.cost.gpu import power_above
 from tcomp.passes.groups.chain import chain_groups
-from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.scatter import expand_scatters
+from tcomp.passes.guess.chain import wants_chain
+from tcomp.passes.guess.fuse import fuse
+from tcomp.passes.kinds.table import propose
 from tcomp.passes.pipeline import compile_cascade
-from tcomp.passes.schedule.gpu import ELEMENTS, LANES, LARGEST_ROW, ROW_ELEMENTS, SHORT_ROW, SIDE, gpu_candidates
+from tcomp.passes.schedule.gpu import ELEMENTS, LANES, LARGEST_ROW, ROW_ELEMENTS, SHORT_ROW, SIDE
 from tests.cascade_strategies import programs
-from tests.gpu_groups import HOPPER, SMALL, bind, lower, read_cascade, run_kernels
+from tests.gpu_groups import HOPPER, SMALL, bind, list_schedules, lower, read_cascade, run_kernels
 
 
 def candidates(body, inputs, target=HOPPER, symbols="", outputs="Z", **options):
     """The schedules of a cascade's only group."""
-    return gpu_candidates(bind(read_cascade(body, inputs, outputs, symbols)), target, "kernel", **options)
+    return list_schedules(bind(read_cascade(body, inputs, outputs, symbols)), target, **options)
 
 
 def first(body, inputs, **options):
@@ -107,7 +109,7 @@ def test_any_number_of_symbolic_rows_is_covered(rows):
     body = "Y: f32[b:B, m:5, n:150] = sum(k:8) X[b, m, k] * W[k, n] Z: f32[b:B, m:5, n:150] = Y[b, m, n] + C[m]"
     cascade = read_cascade(body, "X: f32[B, 5, 8], W: f32[8, 150], C: f32[5]", symbols=" for B in 1..")
     bound = bind(cascade)
-    schedule = gpu_candidates(bound, SMALL, "kernel")[0]
+    schedule = list_schedules(bound, SMALL)[0]
     run_kernels(cascade, [lower(bound, schedule, cascade.symbols)], symbols={"B": -(-rows // 5)})
 
 
@@ -235,14 +237,14 @@ P: f32[h:3, i:{i}, j:{j}] = E[h, i, j] / D[h, i] Z: f32[h:3, i:{i}, d:24] = sum(
 def attention(rows, keys):
     inputs = f"X: f32[3, {rows}, 16], K: f32[3, {keys}, 16], V: f32[3, {keys}, 24]"
     cascade = read_cascade(ATTENTION.format(i=rows, j=keys), inputs)
-    (group,) = chain_groups(fuse(cascade), cascade, HOPPER)
+    (group,) = chain_groups(fuse(cascade), cascade, HOPPER, lambda chain: wants_chain(chain, HOPPER))
     return cascade, bind(cascade, group)
 
 
 @pytest.mark.parametrize(("rows", "keys"), [(200, 90), (90, 200), (5, 40), (40, 5)])
 def test_a_chain_walks_the_keys_with_a_tile_of_rows(rows, keys):
     _, bound = attention(rows, keys)
-    found = gpu_candidates(bound, HOPPER, "kernel")
+    found = list_schedules(bound)
     assert len(set(found)) == len(found)
     for schedule in found:
         assert schedule.kind == "chain"
@@ -258,15 +260,15 @@ def test_rows_of_a_chain_are_of_a_rank_that_neither_keys_nor_values_have():
     """With keys for all heads and values for each, heads are rows of the scores and no rows of the result."""
     body = ATTENTION.format(i=20, j=30).replace("h:3", "h:64").replace("K[h, j, e]", "K[j, e]")
     cascade = read_cascade(body, "X: f32[64, 20, 16], K: f32[30, 16], V: f32[64, 30, 24]")
-    (group,) = chain_groups(fuse(cascade), cascade, HOPPER)
-    for schedule in gpu_candidates(bind(cascade, group), HOPPER, "kernel"):
+    (group,) = chain_groups(fuse(cascade), cascade, HOPPER, lambda chain: wants_chain(chain, HOPPER))
+    for schedule in list_schedules(bind(cascade, group)):
         assert [rank for rank, _ in schedule.tiles] == ["i", "j", "e", "d"]
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_every_candidate_of_a_chain_computes_the_same(number):
     cascade, bound = attention(40, 70)
-    schedules = gpu_candidates(bound, HOPPER, "kernel")
+    schedules = list_schedules(bound)
     schedule = schedules[number % len(schedules)]
     run_kernels(cascade, [lower(bound, schedule)])
 
@@ -275,7 +277,7 @@ def test_every_candidate_of_a_chain_computes_the_same(number):
 def test_every_candidate_of_a_contraction_computes_the_same(target):
     cascade = read_cascade(CONVOLUTION.format(c=5), "X: f32[2, 5, 12, 11], W: f32[7, 5, 3, 3]")
     bound = bind(cascade)
-    for schedule in gpu_candidates(bound, target, "kernel"):
+    for schedule in list_schedules(bound, target):
         run_kernels(cascade, [lower(bound, schedule)])
 
 
@@ -286,11 +288,12 @@ def test_every_candidate_is_legal(cascade, target, atomic):
     found = []
 
     def record(*arguments, **options):
-        found.extend(schedules := gpu_candidates(*arguments, **options))
-        return schedules
+        pairs = list(propose(*arguments, **options))
+        found.extend(schedule for schedule, _ in pairs)
+        return iter(pairs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose, "gpu_candidates", record)
+        patch.setattr(choose, "propose", record)
         compile_cascade(cascade, {}, target, atomic=atomic)
     assert found
     for schedule in found:
@@ -303,5 +306,5 @@ def test_every_candidate_is_legal(cascade, target, atomic):
 def test_a_fill_is_a_map():
     cascade = read_cascade("Z: f32[I[i]:90, d:40] = sum(i:50) V[i, d] from T[_0, d]", "I: i64[50], V: f32[50, 40], T: f32[90, 40]")
     fill, _ = expand_scatters(fuse(cascade))
-    schedule = gpu_candidates(bind(cascade, fill), HOPPER, "kernel")[0]
+    schedule = list_schedules(bind(cascade, fill))[0]
     assert (schedule.kind, schedule.tiles) == ("fill", (("_0", ELEMENTS),))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import Assign, Block, Loop, walk_statements
-from tcomp.passes.groups.chain import LARGEST_HEAD, chain_groups
+from tcomp.passes.groups.chain import chain_groups
+from tcomp.passes.guess.chain import LARGEST_HEAD, wants_chain
 from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.lower.gpu import chain as lower_gpu_chain
 from tests.documentation import find_example
@@ -34,7 +35,7 @@ BARE_INPUTS = "Q: f32[20, 8], K: f32[30, 8], V: f32[30, 4]"
 def chain(body, inputs=INPUTS, outputs="Z", symbols="", target=HOPPER, **options):
     """The groups of a cascade with its chains."""
     cascade = read_cascade(body, inputs, outputs, symbols)
-    return cascade, chain_groups(fuse(cascade), cascade, target, **options)
+    return cascade, chain_groups(fuse(cascade), cascade, target, lambda chain: wants_chain(chain, target), **options)
 
 
 def kinds(*arguments, **options):

@@ -14,8 +14,9 @@ from tcomp.ir.expressions import Apply
 from tcomp.ir.parse.tile import parse_kernel
 from tcomp.ir.tile import Assign, Block, Loop, walk_statements
 from tcomp.ir.walk import index_variables
-from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.prologue import attach_prologues, find_prologues, without
+from tcomp.passes.guess.expand import is_worth_expanding
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.lower.gpu import contract as lower_gpu_contract
 from tests.documentation import find_example
 from tests.gpu_groups import bind, check_group, lower, read_cascade, read_kernel_schedule, run_kernels
@@ -201,7 +202,7 @@ def test_packed_weights_are_expanded_in_the_product():
     body = "W: f32[n:18, k:14] = (f32(and(shr(i32(P[n, k // 2]), i32[4*(k % 2)]), 15:i32)) - 8.0) * s[n] "
     body += "Z: f32[m:20, n:18] = sum(k:14) X[m, k] * W[n, k]"
     cascade = read_cascade(body, "X: f32[20, 14], weight P: u8[18, 7], weight s: f32[18]")
-    found = find_prologues(cascade)
+    found = find_prologues(cascade, is_worth_expanding)
     (group,) = attach_prologues(fuse(without(cascade, found)), found)
     schedule = read_kernel_schedule(f"kernel k = contract(W, Z) tile (m:4, n:8, k:8) {END.format('group 5')}")
     kernel, operands = lower(bind(cascade, group), schedule)

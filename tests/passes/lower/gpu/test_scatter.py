@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tcomp.ir.cascade import print_einsum
 from tcomp.ir.dtypes import DTYPES
 from tcomp.ir.tile import Assign, Loop, walk_statements
-from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.groups.scatter import can_merge, expand_scatters, is_concurrent, names_points
+from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.lower.gpu import scatter as lower_gpu_scatter
 from tests.documentation import find_example
 from tests.gpu_groups import SMALL, bind, lower, read_cascade, read_kernel_schedule, run_kernels
