@@ -105,7 +105,8 @@ def _dump(root: Path, what: tuple[str, str, str], cache: Path, without: Sequence
         # Groups have no text of their own: their dump names every field that the class has.
         left = ("_groups.txt", *(f"_{stage}.txt" for stage in without))
         paths = [path for path in sorted(Path(folder).rglob("*.*")) if not path.name.endswith(left)]
-        return {str(path.relative_to(folder)): path.read_text() for path in paths}
+        # Stages are numbered: what is left out counts for nothing.
+        return {f"{number:03}{path.name.lstrip('0123456789')}": path.read_text() for number, path in enumerate(paths)}
 
 
 if __name__ == "__main__":

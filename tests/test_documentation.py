@@ -11,10 +11,9 @@ from textwrap import dedent
 
 import pytest
 
-from tcomp.passes import pipeline as pipeline_module
-from tcomp.passes.einsums import group as group_module
-from tcomp.passes.kinds import CPU_KINDS, GPU_KINDS
-from tcomp.passes.pipeline import CASCADE_PASSES, STRICT_PASSES
+from tcomp.ir.target import Cpu, Gpu
+from tcomp.passes.kinds.table import KINDS
+from tcomp.passes.pipeline import PIPELINE
 from tests.documentation import (
     PAGES,
     ROOT,
@@ -68,56 +67,52 @@ def test_links_of_a_page_lead_to_files(name):
     assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
 
 
-def find_reasons():
-    """The comments of the tuple of passes, in order."""
-    source = inspect.getsource(pipeline_module)
-    (body,) = re.findall(r"^CASCADE_PASSES: .*?\n(.*?)^\)", source, flags=re.MULTILINE | re.DOTALL)
-    return re.findall(r"^    (\w+),  # (.*)$", body, flags=re.MULTILINE)
-
-
 def link_module(function):
     path = inspect.getmodule(function).__name__.removeprefix("tcomp.").replace(".", "/") + ".py"
     assert (ROOT / path).is_file()
     return f"[`{function.__name__}`](../{path})"
 
 
+def say_when(row):
+    targets = {(Cpu,): "for a CPU", (Gpu,): "for a GPU"}.get(row.targets, "")
+    numerics = "" if len(row.numerics) > 1 else f"if numerics are {row.numerics[0]}"
+    return ", ".join(filter(None, (targets, numerics))) or "always"
+
+
 def make_passes():
-    reasons = find_reasons()
-    assert [name for name, _ in reasons] == [run.__name__ for run in CASCADE_PASSES]
-    strict = {inspect.getmodule(run) for run in STRICT_PASSES}
-    rows = [
-        [link_module(run), find_summary(inspect.getmodule(run).__doc__), reason, "yes" if inspect.getmodule(run) in strict else "no"]
-        for run, (_, reason) in zip(CASCADE_PASSES, reasons)
-    ]
-    table = make_table(["pass", "what it does", "why here", "runs if numerics are strict"], *rows)
-    examples = [
-        f"**{run.__name__}**\n\n```text\n{find_example(inspect.getmodule(run).__doc__)}\n```" for run in dict.fromkeys(CASCADE_PASSES)
-    ]
+    runs = [row for row in PIPELINE if row.on == "cascade"]
+    rows = [[link_module(row.run), find_summary(inspect.getmodule(row.run).__doc__), row.why, say_when(row)] for row in runs]
+    table = make_table(["pass", "what it does", "why here", "when it runs"], *rows)
+    shown = {inspect.getmodule(row.run): row.name for row in reversed(runs)}
+    examples = [f"**{shown[module]}**\n\n```text\n{find_example(module.__doc__)}\n```" for module in reversed(shown)]
     return "\n\n".join([table, *examples])
 
 
+def make_steps(on):
+    rows = [[f"`{row.name}`", find_summary(row.run.__doc__), row.why, say_when(row)] for row in PIPELINE if row.on == on]
+    return make_table(["pass", "what it does", "why here", "when it runs"], *rows)
+
+
 def make_kinds():
-    head, *lines = find_example(group_module.__doc__).splitlines()
-    kinds = [line.split(maxsplit=1) for line in lines]
-    assert head.split() == ["kind", "loops"]
-    assert {kind for kind, _ in kinds} == CPU_KINDS.keys() | GPU_KINDS.keys()
-    rows = ([f"`{kind}`", loops, link_lowering(CPU_KINDS, kind), link_lowering(GPU_KINDS, kind)] for kind, loops in kinds)
+    rows = ([link_kind(kind), kind.loops, link_lowering(kind, Cpu), link_lowering(kind, Gpu)] for kind in KINDS.values())
     return make_table(["kind", "loops", "lowered on a CPU by", "on a GPU by"], *rows)
 
 
-def link_lowering(kinds, kind):
-    if kind not in kinds:
+def link_kind(kind):
+    path = Path(inspect.getfile(kind.tell)).relative_to(ROOT).as_posix()
+    return f"[`{kind.name}`](../{path})"
+
+
+def link_lowering(kind, target):
+    if target not in kind.lower:
         return ""
-    path = Path(inspect.getfile(kinds[kind])).relative_to(ROOT).as_posix()
+    path = Path(inspect.getfile(kind.lower[target])).relative_to(ROOT).as_posix()
     return f"[`{path}`](../{path})"
 
 
-def make_stages():
-    return f"```text\n{find_example(pipeline_module.__doc__)}\n```"
-
-
 def test_the_tables_of_the_pipeline_page_are_those_of_the_modules(golden):
-    page = fill_sections((ROOT / "docs/pipeline.md").read_text(), {"stages": make_stages(), "passes": make_passes(), "kinds": make_kinds()})
+    sections = {"passes": make_passes(), "operands": make_steps("operands"), "kernels": make_steps("kernels"), "kinds": make_kinds()}
+    page = fill_sections((ROOT / "docs/pipeline.md").read_text(), sections)
     type(golden)(golden.update, ROOT).check("docs/pipeline.md", page)
 
 
