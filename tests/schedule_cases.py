@@ -1,4 +1,4 @@
-"""Cascades whose guessed schedules have, all together, every clause that a schedule may have; and fake measures that make a GPU's choices."""
+"""Cascades whose guessed schedules have, all together, every clause that there is, by fake measures where a GPU would be asked."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -124,7 +124,9 @@ CASES = {
     "distances": Case(DISTANCES, TINY, ("expand (D)",)),
     "nibbles": Case(NIBBLES, HOPPER, ("prologue (W)", "contract(W, Z)")),
     "strided": Case(STRIDED, SMALL_CPU, ("group (A) sink",)),
-    "long row": Case("cascade c(X: f32[2, 1000000]) -> (Z) { Z: f32[p:2] = sum(m:1000000) X[p, m] }", SMALL_CPU, ("group (Z) parts (m:", "address")),
+    "long row": Case(
+        "cascade c(X: f32[2, 1000000]) -> (Z) { Z: f32[p:2] = sum(m:1000000) X[p, m] }", SMALL_CPU, ("group (Z) parts (m:", "address")
+    ),
     "long sum": Case("cascade c(X: f32[1048576]) -> (Z) { Z: f32[] = sum(m:1048576) X[m] }", HOPPER, ("group (Z) parts (m:", "address")),
     "sum": Case("cascade c(X: f32[256, 64]) -> (Z) { Z: f32[p:64] = sum(m:256) X[m, p] }", SMALL_CPU, ("partial (m:",)),
     "rounded": Case(ROUNDED, SMALL_CPU, ("wide (A)",)),

@@ -21,8 +21,9 @@ GOLDENS = {path.stem: path.read_text() for path in sorted((Path(__file__).parent
 CASCADES = {name: text for name, text in GOLDENS.items() if text.startswith("cascade ")}
 TARGETS = {target.name: target for target in (replace(small_target(), name="small cache", l2=2048), *ALL[::4], HOPPER, SMALL)}
 CLAUSES = (
-    *("expand", "prologue", "pack", "prelude", "sink", "parts", "apart", "wide", "hold", "again", "|", "steps", "registers", "join", "tile"),
-    *("order", "parallel", "lanes", "partial", "prefetch", "instances", "group", "warps", "stages", "library", "layout", "address", "arena"),
+    *("expand", "prologue", "pack", "prelude", "sink", "parts", "apart", "wide", "hold", "again", "|", "steps", "registers", "join"),
+    *("tile", "order", "parallel", "lanes", "partial", "prefetch", "instances", "group", "warps", "stages", "library"),
+    *("layout", "address", "arena"),
 )
 
 
