@@ -16,10 +16,7 @@ from math import gcd
 from tcomp.ir.expressions import (
     ONE,
     ZERO,
-    Apply,
     Atom,
-    Cast,
-    Constant,
     Expr,
     Index,
     Load,
@@ -33,7 +30,7 @@ from tcomp.ir.expressions import (
     atom_index,
     divide_exactly,
 )
-from tcomp.ir.walk import rebuild, value_index, walk_index
+from tcomp.ir.walk import map_arguments, rebuild, value_index, walk_index
 
 Interval = tuple[int | None, int | None]
 
@@ -181,14 +178,8 @@ def simplify_indices(expression: Expr, bounds: Bounds) -> Expr:
             return expression if new == index else Load(tensor, new, outside)
         case Ordinal(index, dtype):
             return Ordinal(simplify_index(index, bounds), dtype)
-        case Apply(operator, arguments):
-            changed = tuple(simplify_indices(a, bounds) for a in arguments)
-            return expression if all(a is b for a, b in zip(changed, arguments)) else Apply(operator, changed)
-        case Cast(dtype, argument):
-            inner = simplify_indices(argument, bounds)
-            return expression if inner is argument else Cast(dtype, inner)
-        case Constant():
-            return expression
+        case _:
+            return map_arguments(expression, lambda argument: simplify_indices(argument, bounds))
 
 
 def _join_parts(index: Index) -> Index:

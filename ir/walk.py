@@ -94,6 +94,19 @@ def variables(expression: Expr) -> set[str]:
     return names
 
 
+def map_arguments(expression: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """Apply `change` to the arguments of an operator or a conversion; the same expression if nothing changed, or if it is neither."""
+    match expression:
+        case Apply(operator, arguments):
+            new = tuple(map(change, arguments))
+            return expression if all(a is b for a, b in zip(new, arguments)) else Apply(operator, new)
+        case Cast(dtype, argument):
+            inner = change(argument)
+            return expression if inner is argument else Cast(dtype, inner)
+        case _:
+            return expression
+
+
 def map_loads(expression: Expr, change: Callable[[Load], Expr]) -> Expr:
     """Rebuild an expression with `change` applied to each load outside-in (its indices are not visited again)."""
     match expression:
@@ -102,14 +115,8 @@ def map_loads(expression: Expr, change: Callable[[Load], Expr]) -> Expr:
         case Ordinal(i, dtype):
             new_index = _map_index_loads(i, change)
             return expression if new_index is i else Ordinal(new_index, dtype)
-        case Apply(operator, arguments):
-            new = tuple(map_loads(a, change) for a in arguments)
-            return expression if all(a is b for a, b in zip(new, arguments)) else Apply(operator, new)
-        case Cast(dtype, argument):
-            inner = map_loads(argument, change)
-            return expression if inner is argument else Cast(dtype, inner)
-        case Constant():
-            return expression
+        case _:
+            return map_arguments(expression, lambda argument: map_loads(argument, change))
 
 
 def map_load_indices(load_: Load, change: Callable[[Load], Expr]) -> Load:
@@ -187,9 +194,5 @@ def substitute(expression: Expr, mapping: dict[str, Index]) -> Expr:
             return Load(tensor, tuple(substitute_index(i, mapping) for i in index), outside)
         case Ordinal(i, dtype):
             return Ordinal(substitute_index(i, mapping), dtype)
-        case Apply(operator, arguments):
-            return Apply(operator, tuple(substitute(a, mapping) for a in arguments))
-        case Cast(dtype, argument):
-            return Cast(dtype, substitute(argument, mapping))
-        case Constant():
-            return expression
+        case _:
+            return map_arguments(expression, lambda argument: substitute(argument, mapping))

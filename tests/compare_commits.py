@@ -61,7 +61,8 @@ def _compare_all(checkouts: list[Path], options: argparse.Namespace, folder: Pat
         for size in options.sizes:
             for architecture in options.architectures:
                 what = f"{model}, {size}, {architecture or 'CPU'}"
-                dumps = [_dump(root, (model, size, architecture), folder / f"{number}-cache", options.without) for number, root in enumerate(checkouts)]
+                caches = [folder / f"{number}-cache" for number in range(len(checkouts))]
+                dumps = [_dump(root, (model, size, architecture), cache, options.without) for root, cache in zip(checkouts, caches)]
                 told = describe_difference(*dumps)
                 print(f"{what}: {told or f'the same {len(dumps[0])} texts'}", flush=True)
                 different += bool(told)

@@ -38,9 +38,13 @@ def inline_views(cascade: Cascade) -> Cascade:
 
     def change(einsum: Einsum) -> Einsum:
         new = einsum
-        if any(n in views for n in einsum.reads()):
-            new = map_expressions(einsum, inline, einsum.bounds(cascade.symbols))
+        # Slots that must stay data are guarded, and their guards read through as well.
+        while any(n in views for n in new.reads()):
+            before, new = new, map_expressions(new, inline, new.bounds(cascade.symbols))
             new = replace_slots(new, tuple(inline_slot(i, new) for i in new.index), cascade, tensors)
+            if new == before:
+                new = before
+                break
         if new.is_map and (is_view(new.expression) or (new.name in only_indices and _is_small(new.expression))):
             views[new.name] = new
         return new

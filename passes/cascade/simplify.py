@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Statement
-from tcomp.ir.expressions import Apply, Atom, Cast, Constant, Expr, Index, Load, Ordinal, Quotient, Remainder, Value, Variable, atom_index
+from tcomp.ir.expressions import Apply, Atom, Constant, Expr, Index, Load, Ordinal, Quotient, Remainder, Value, Variable, atom_index
 from tcomp.ir.index import Bounds
 from tcomp.ir.operators import OPERATORS
-from tcomp.ir.walk import rebuild, value_index, walk_index
+from tcomp.ir.walk import map_arguments, rebuild, value_index, walk_index
 from tcomp.passes.cascade.rules.arithmetic import ARITHMETIC
 from tcomp.passes.cascade.rules.logic import LOGIC
 from tcomp.passes.cascade.rules.position import POSITION
@@ -137,17 +137,11 @@ class Simplifier:
 
     def _simplify_parts(self, expression: Expr) -> Expr:
         match expression:
-            case Apply(operator, arguments):
-                new = tuple(self.simplify(a) for a in arguments)
-                return expression if all(a is b for a, b in zip(new, arguments)) else Apply(operator, new)
-            case Cast(dtype, argument):
-                inner = self.simplify(argument)
-                return expression if inner is argument else Cast(dtype, inner)
             case Load(tensor, index, outside):
                 slots = tuple(self.simplify_values(i) for i in index)
                 return expression if all(a is b for a, b in zip(slots, index)) else Load(tensor, slots, outside)
             case Ordinal(index, dtype):
                 inside = self.simplify_values(index)
                 return expression if inside is index else Ordinal(inside, dtype)
-            case Constant():
-                return expression
+            case _:
+                return map_arguments(expression, self.simplify)

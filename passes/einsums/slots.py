@@ -26,7 +26,7 @@ from tcomp.ir.expressions import Apply, Cast, Expr, Index, Load, Ordinal, apply,
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.traverse import map_einsum, move_slots
-from tcomp.ir.walk import map_load_indices, map_loads, value_index
+from tcomp.ir.walk import map_arguments, map_load_indices, map_loads, value_index
 
 
 def replace_slots(einsum: Einsum, slots: tuple[Index, ...], cascade: Cascade, tensors: Mapping[str, Tensor]) -> Einsum:
@@ -108,12 +108,8 @@ def guard_branches(expression: Expr, tensors: Mapping[str, Tensor], bounds: Boun
         case Apply("select", (condition, *branches)):
             guarded = (map_loads(branch, lambda load: _guard(load, tensors, bounds)) for branch in branches)
             return Apply("select", (guard_branches(condition, tensors, bounds), *guarded))
-        case Apply(operator, arguments):
-            return Apply(operator, tuple(guard_branches(argument, tensors, bounds) for argument in arguments))
-        case Cast(dtype, argument):
-            return Cast(dtype, guard_branches(argument, tensors, bounds))
         case _:
-            return expression
+            return map_arguments(expression, lambda argument: guard_branches(argument, tensors, bounds))
 
 
 def _guard(load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> Expr:

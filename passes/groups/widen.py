@@ -17,7 +17,7 @@ from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, bf16, f16, f32
 from tcomp.ir.expressions import Apply, Cast, Expr, Load
 from tcomp.ir.traverse import map_einsum, parts
-from tcomp.ir.walk import loads
+from tcomp.ir.walk import loads, map_arguments
 from tcomp.passes.einsums.group import Group
 
 
@@ -74,11 +74,5 @@ def _without_casts(expression: Expr, wide: set[str]) -> Expr:
     match expression:
         case Cast(_, Load(tensor, _) as load) if tensor in wide:
             return load
-        case Cast(dtype, argument):
-            inner = _without_casts(argument, wide)
-            return expression if inner is argument else Cast(dtype, inner)
-        case Apply(operator, arguments):
-            new = tuple(_without_casts(argument, wide) for argument in arguments)
-            return expression if all(a is b for a, b in zip(new, arguments)) else Apply(operator, new)
         case _:
-            return expression
+            return map_arguments(expression, lambda argument: _without_casts(argument, wide))

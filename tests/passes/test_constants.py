@@ -51,7 +51,14 @@ def test_where_a_schedule_is_applied_numbers_are_facts():
 
 @pytest.mark.parametrize(
     ("source", "numbers"),
-    [("x = 3", {3}), ("def f(n=48): pass", {48}), ("x = 1 << 12", {4096}), ("x = n * 0.5 + 2 - 1", set()), ("x = True", set()), ("x = -7.5", {7.5})],
+    [
+        ("x = 3", {3}),
+        ("def f(n=48): pass", {48}),
+        ("x = 1 << 12", {4096}),
+        ("x = n * 0.5 + 2 - 1", set()),
+        ("x = True", set()),
+        ("x = -7.5", {7.5}),
+    ],
 )
 def test_numbers_are_seen(source, numbers):
     assert find_numbers(source) == numbers

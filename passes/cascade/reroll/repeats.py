@@ -17,6 +17,7 @@ from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import i64
 from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.traverse import map_values
+from tcomp.ir.walk import map_arguments
 
 FEWEST_COPIES = 4
 """Copies worth rolling up; fewer are as good as they stand."""
@@ -124,17 +125,13 @@ def fill_expression(expression: Expr, fillings: Iterator[Filling], fixed: Collec
         case Load(tensor, index, outside):
             name, leading = (tensor, ()) if tensor in fixed else _next_tensor(fillings)
             return Load(name, (*leading, *(_next_index(fillings, i) for i in index)), outside)
-        case Apply(operator, arguments):
-            return Apply(operator, tuple(fill_expression(a, fillings, fixed) for a in arguments))
         case Constant(_, dtype) if dtype == i64:
             index = _next_index(fillings, as_index(0))
             return Constant(index.constant, i64) if index.is_constant else Ordinal(index, i64)
-        case Constant():
-            return expression
         case Ordinal(index, dtype):
             return Ordinal(_next_index(fillings, index), dtype)
-        case Cast(dtype, argument):
-            return Cast(dtype, fill_expression(argument, fillings, fixed))
+        case _:
+            return map_arguments(expression, lambda argument: fill_expression(argument, fillings, fixed))
 
 
 def _next_tensor(fillings: Iterator[Filling]) -> tuple[str, tuple[Index, ...]]:

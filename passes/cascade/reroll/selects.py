@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index
+from tcomp.ir.expressions import Apply, Constant, Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.index import Bounds, interval
+from tcomp.ir.walk import map_arguments
 from tcomp.passes.cascade.reroll.repeats import FEWEST_COPIES, Filling, Trace, fill_expression, trace_expression
 
 
@@ -37,19 +38,7 @@ def join_selects(expression: Expr, bounds: Bounds) -> Expr:
                 joined = _join(pieces, found[0]) if len(pieces) >= FEWEST_COPIES else pieces
                 if len(joined) < len(pieces):
                     return _choose(joined, found[0])
-            return _map_parts(expression, bounds)
-        case Apply() | Cast():
-            return _map_parts(expression, bounds)
-        case _:
-            return expression
-
-
-def _map_parts(expression: Apply | Cast, bounds: Bounds) -> Expr:
-    if isinstance(expression, Cast):
-        inner = join_selects(expression.argument, bounds)
-        return expression if inner is expression.argument else Cast(expression.dtype, inner)
-    new = tuple(join_selects(a, bounds) for a in expression.arguments)
-    return expression if all(a is b for a, b in zip(new, expression.arguments)) else Apply(expression.operator, new)
+    return map_arguments(expression, lambda argument: join_selects(argument, bounds))
 
 
 def _extent(rank: str, bounds: Bounds) -> int | None:
@@ -136,12 +125,8 @@ def _fold_places(expression: Expr, place: Index, width: int) -> Expr:
             return Load(tensor, tuple(_fold_place(i, place, width) for i in index), outside)
         case Ordinal(index, dtype):
             return Ordinal(_fold_place(index, place, width), dtype)
-        case Apply(operator, arguments):
-            return Apply(operator, tuple(_fold_places(a, place, width) for a in arguments))
-        case Cast(dtype, argument):
-            return Cast(dtype, _fold_places(argument, place, width))
-        case Constant():
-            return expression
+        case _:
+            return map_arguments(expression, lambda argument: _fold_places(argument, place, width))
 
 
 def _fold_place(index: Index, place: Index, width: int) -> Index:

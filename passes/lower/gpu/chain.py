@@ -27,7 +27,7 @@ from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, as_index, constant
 from tcomp.ir.tile import Assign, Axis, Block, TileStatement
-from tcomp.ir.walk import loads, map_loads
+from tcomp.ir.walk import loads, map_arguments, map_loads
 from tcomp.passes.bind.arguments import Bound, bound_part
 from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
 from tcomp.passes.einsums.group import Group
@@ -273,12 +273,4 @@ def _find_exponential(term: Expr, base: Load) -> Expr | None:
 
 def _replace_parts(term: Expr, blocks: Mapping[Expr, Load]) -> Expr:
     """A term with the parts that blocks hold read from there."""
-    if term in blocks:
-        return blocks[term]
-    match term:
-        case Apply(operator, arguments):
-            return Apply(operator, tuple(_replace_parts(a, blocks) for a in arguments))
-        case Cast(dtype, argument):
-            return Cast(dtype, _replace_parts(argument, blocks))
-        case _:
-            return term
+    return blocks.get(term) or map_arguments(term, lambda argument: _replace_parts(argument, blocks))

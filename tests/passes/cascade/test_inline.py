@@ -121,6 +121,14 @@ def test_values_are_kept(cascade):
     assert inline_views(after) is after
 
 
+def test_slots_that_stay_data_are_read_through_at_once():
+    body = "A: i64[i:2] = i64[i] B: i64[i:2] = i64[i] Z: f32[A[i]:3, B[i]:2] = sum(i:2) X[0, 0]"
+    cascade = parse_cascade(f"cascade c(X: f32[4, 8]) -> (Z) {{ {body} }}")
+    after = inline_views(cascade)
+    assert not {"A", "B"} & {*list(after.einsums())[-1].reads()}
+    assert inline_views(after) is after
+
+
 def test_a_gather_that_is_read_outside_a_view_keeps_its_indices_inside():
     after = inlined("V: f32[j:8] = P[0, I[j]] Z: f32[j:10] = (V[j - 1] else 2.0)")
     # The gathered tensor has no value outside: an index outside it remains an error.

@@ -13,7 +13,7 @@ from tcomp.codegen.c import build
 from tcomp.codegen.c import program as c_program
 from tcomp.ir.errors import BudgetError, CacheError, Illegal, TcompError, ToolchainError, Unsupported, VerifyError
 from tcomp.lowerings import LOWERINGS
-from tcomp.passes import pipeline
+from tcomp.passes import choose, pipeline
 from tcomp.program.program import CompiledStage, EagerStage
 from tcomp.runtime import runners as runtime_stages
 from tcomp.runtime.gpu import runner as triton_runtime
@@ -42,7 +42,7 @@ def raising(error):
 
 def plant(monkeypatch, error):
     """Let a pass fail."""
-    monkeypatch.setattr(pipeline, "fuse", raising(error))
+    monkeypatch.setattr(choose, "fuse", raising(error))
 
 
 def refuse_to_compile(monkeypatch):
@@ -58,10 +58,10 @@ def refuse_to_compile(monkeypatch):
 
 PLACES = {
     "a lowering": lambda patch: patch.setitem(LOWERINGS, aten.relu.default, raising(KeyError("planted"))),
-    "a pass over cascades": lambda patch: patch.setattr(pipeline, "CASCADE_PASSES", (raising(AssertionError("planted")),)),
+    "a pass over cascades": lambda patch: patch.setattr(pipeline, "PIPELINE", (pipeline.Pass("cascade", raising(AssertionError("planted")), "to fail"),)),
     "fusion": lambda patch: plant(patch, ValueError("planted")),
-    "a schedule": lambda patch: patch.setattr(pipeline, "choose_schedule", raising(Illegal("planted"))),
-    "a kernel": lambda patch: patch.setattr(pipeline, "lower_group", raising(VerifyError("planted"))),
+    "a schedule": lambda patch: patch.setattr(choose, "propose", raising(Illegal("planted"))),
+    "a kernel": lambda patch: patch.setattr(choose, "lower_group", raising(VerifyError("planted"))),
     "recursion": lambda patch: plant(patch, RecursionError("planted")),
     "printing": lambda patch: patch.setattr(build, "kernel_units", raising(Unsupported("planted"))),
     "the C compiler": refuse_to_compile,
