@@ -58,7 +58,9 @@ def refuse_to_compile(monkeypatch):
 
 PLACES = {
     "a lowering": lambda patch: patch.setitem(LOWERINGS, aten.relu.default, raising(KeyError("planted"))),
-    "a pass over cascades": lambda patch: patch.setattr(pipeline, "PIPELINE", (pipeline.Pass("cascade", raising(AssertionError("planted")), "to fail"),)),
+    "a pass over cascades": lambda patch: patch.setattr(
+        pipeline, "PIPELINE", (pipeline.Pass("cascade", raising(AssertionError("planted")), "to fail"),)
+    ),
     "fusion": lambda patch: plant(patch, ValueError("planted")),
     "a schedule": lambda patch: patch.setattr(choose, "propose", raising(Illegal("planted"))),
     "a kernel": lambda patch: patch.setattr(choose, "lower_group", raising(VerifyError("planted"))),
