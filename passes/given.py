@@ -130,8 +130,8 @@ class PartGiven:
     otherwise: PartDecisions | None = None
     inside: tuple[str | int, ...] = ()
     fates: dict[tuple[str, ...], tuple[int, GroupSchedule]] = field(init=False)
-    used: set[str | int] = field(default_factory=set)
-    """The numbers of groups, and the names of tensors, that a pass asked for."""
+    used: set[tuple[str, str | int]] = field(default_factory=set)
+    """What a pass asked for: the word of a line, and the number of a group or the name of a tensor."""
     order: list[int] = field(default_factory=list)
     """The line of each kernel, in the order in which they were asked for."""
 
@@ -177,7 +177,7 @@ class PartGiven:
         for einsum in group.members:
             if einsum.name in held and not may_hold(group, einsum):
                 self._refuse(f"a step of {einsum.name} cannot be held: its size is not known", "take it out", "hold")
-        self.used.update(("hold", name) for name in held)  # type: ignore[misc]  # told apart by their types
+        self.used.update(("hold", name) for name in held)
         return replace(group, held=frozenset(held), again=frozenset(own.intersection(self.schedule.again)))
 
     def _fate(self, group: Group, fate: str) -> GroupSchedule | None:
@@ -185,7 +185,7 @@ class PartGiven:
         number, found = self.fates.get(names, (-1, None))
         if found is None or found.fate != fate:
             return None
-        self.used.add(number)
+        self.used.add(("group", number))
         return found
 
     def choose_sinking(self, groups: tuple[Group, ...]) -> frozenset[str]:
@@ -194,7 +194,7 @@ class PartGiven:
 
     def is_wide(self, name: str) -> bool:
         """If it is named so."""
-        self.used.add(name)
+        self.used.add(("wide", name))
         return name in self.schedule.wide
 
     def is_chained(self, chain: Group) -> bool:
@@ -221,16 +221,22 @@ class PartGiven:
     def arrange(self, groups: tuple[Group, ...]) -> tuple[Group, ...]:
         """In the order of kernels. Raises Illegal if a group has no kernel, or a kernel no group."""
         for number, line in enumerate(self.schedule.groups):
-            if number not in self.used:
+            if ("group", number) not in self.used:
                 help = {
                     "sink": "maps sink that one map alone reads, every element once",
                     "parts": "reductions are cut that are the only ones of their kernel, or rows, of known length",
                     "apart": "a contraction and maps over its free ranks can be apart on a GPU",
                 }[line.fate]
                 self._refuse(f"the group of {', '.join(line.einsums)} cannot be so", help, "group", number, where=str(line))
-        for name in self.schedule.wide:
-            if name not in self.used:
-                self._refuse(f"{name} cannot be wide: it is stored, or read as what it is", "take it out", "wide")
+        self.used.update(("again", name) for group in groups for name in group.names)
+        for word, names, what in (
+            ("wide", self.schedule.wide, "cannot be wide: it is stored, or read as what it is"),
+            ("hold", self.schedule.held, "is no member of an iteration"),
+            ("again", self.schedule.again, "is computed by no kernel"),
+        ):
+            for name in names:
+                if (word, name) not in self.used:
+                    self._refuse(f"{name} {what}", "take it out", word, where=f"{word} ({name})")
         table = {(group.kind, group.names): group for group in groups}
         ordered: list[Group] = []
         for number, kernel in enumerate(self.schedule.kernels):
@@ -276,7 +282,7 @@ class PartGiven:
 
     def choose_order(self, group: Group, einsum: Einsum, name: str, memories: Mapping[str, Memory]) -> tuple[int, ...]:
         """As its layout says, or as it is written."""
-        self.used.add(name)
+        self.used.add(("layout", name))
         return dict(self.schedule.layouts).get(name, tuple(range(len(einsum.shape))))
 
     def choose(self, group: Group, seen: Mapping[str, Memory], steps: tuple[int, int] | None, layouts: Layouts) -> Sequence[Candidate]:
@@ -321,7 +327,7 @@ class PartGiven:
             if name not in needed:
                 self._refuse(f"{name} does not lie in the arena", "take it out", "address", name)
         for name, _ in self.schedule.layouts:
-            if name not in self.used:
+            if ("layout", name) not in self.used:
                 self._refuse(f"the layout of {name} cannot be chosen", "take it out", "layout", name)
         if self.schedule.arena is None and needed:
             self._refuse("the size of the arena is missing", "give it: arena 4096")
