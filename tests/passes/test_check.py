@@ -78,7 +78,8 @@ def test_both_watch_a_whole_compilation(monkeypatch):
     def guilty(cascade):
         return cascade if "2.0" not in str(cascade) else parse_cascade(str(cascade).replace("2.0", "3.0"))
 
-    monkeypatch.setattr(pipeline, "CASCADE_PASSES", (*pipeline.CASCADE_PASSES, guilty))
+    row = pipeline.Pass("cascade", guilty, "to be found out")
+    monkeypatch.setattr(pipeline, "PIPELINE", (*pipeline.PIPELINE, row))
     with pytest.raises(VerifyError, match="guilty changed the output Y"):
         pipeline.compile_cascade(GOOD, {}, small_target(), evaluating_observer(INPUTS))
 

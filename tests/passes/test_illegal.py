@@ -204,7 +204,7 @@ def test_a_schedule_of_another_cascade_is_refused_if_it_does_not_fit(name):
 anything = st.one_of(programs(), programs(2, (scatters, scatters, pairs)), products())
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), anything, st.one_of(machines(), st.sampled_from([HOPPER, SMALL])), st.booleans())
 def test_random_edits_are_refused_or_compute_the_same(data, cascade, target, open):
     schedule = data.draw(mutated(guess(cascade, target)))

@@ -17,7 +17,7 @@ from tcomp.passes.cascade.normalise import normalise_ranks
 from tcomp.passes.cascade.operands import prepare_operands
 from tcomp.passes.cascade.reroll.reroll import reroll
 from tcomp.passes.choose import Guess
-from tcomp.passes.pipeline import CASCADE_PASSES
+from tcomp.passes.pipeline import find_passes
 from tests.documentation import find_example
 from tests.program_runner import small_target
 
@@ -55,7 +55,8 @@ def prepare(cascade):
 
 
 # What reroll shows leaves copies out; its own test has them all.
-SHOWN = {run: run for run in CASCADE_PASSES if run is not reroll} | {normalise_ranks: normalise, prepare_operands: prepare}
+ROWS = find_passes("cascade", small_target(), strict=False)
+SHOWN = {row.run: row.run for row in ROWS if row.run is not reroll} | {normalise_ranks: normalise, prepare_operands: prepare}
 
 
 @pytest.mark.parametrize("named", SHOWN, ids=lambda run: run.__name__)

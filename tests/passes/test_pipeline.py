@@ -191,10 +191,10 @@ def test_an_observer_sees_every_stage():
     stages = []
     cascade = parse_cascade("cascade c(X: f32[4], weight W: f32[4]) -> (Y) { E: f32[i:4] = exp(W[i]) Y: f32[i:4] = X[i] * E[i] }")
     compile_cascade(cascade, {}, small_target(), lambda stage, result: stages.append(stage))
-    passes = [run.__name__ for run in pipeline.CASCADE_PASSES]
-    build = ["groups", "kernel", "schedule", "plan", "memory"]
-    prepared = ["normalise_ranks", "expand_positions", "prepare_operands", "prelude", "main"]
-    assert stages == ["cascade", *passes, *prepared, *build, *build]
+    rewritten, prepared = ([row.name for row in pipeline.find_passes(on, small_target(), strict=False)] for on in ("cascade", "operands"))
+    build = ["fuse", "chain_groups", "open_windows", "kernel", "schedule", "plan", "memory"]
+    assert prepared == ["normalise_ranks", "expand_positions", "prepare_operands"]
+    assert stages == ["cascade", *rewritten, *prepared, "prelude", "main", *build, *build]
 
 
 def test_the_text_of_two_compilations_is_the_same():
