@@ -47,19 +47,20 @@ class ParseError(TcompError):
         super().__init__(what, where=_caret(source, line, column), help=help)
 
 
-class VerifyError(TcompError):
-    """A cascade, schedule or tile program that breaks a rule of its type."""
-
-
-class Illegal(TcompError):  # noqa: N818 (the field's word: a schedule is legal or illegal)
-    """A schedule step or transformation that cannot apply, with the condition that failed.
-
-    `clause` is the place in the schedule, as `tcomp.ir.parse.schedule` tells it.
-    """
+class _AboutClause(TcompError):  # noqa: N818 (those derived from it say what it is)
+    """What may be about a schedule: `clause` is the place in it, as `tcomp.ir.parse.schedule` tells it."""
 
     def __init__(self, what: str, *, where: str = "", help: str = "", clause: tuple[str | int, ...] = ()) -> None:
         self.clause = clause
         super().__init__(what, where=where, help=help)
+
+
+class VerifyError(_AboutClause):
+    """A cascade, schedule or tile program that breaks a rule of its type."""
+
+
+class Illegal(_AboutClause):
+    """A schedule step or transformation that cannot apply, with the condition that failed."""
 
 
 class Unsupported(TcompError):  # noqa: N818 (reads as the answer to "can you compile this?")

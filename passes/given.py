@@ -9,12 +9,12 @@ loops of kernels that have no clause, and for the addresses if there are none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from tcomp.ir.cascade import Cascade, Einsum, Tensor
+from tcomp.ir.cascade import Cascade, Einsum, Rank, Tensor
 from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.errors import Illegal, Unsupported, VerifyError
@@ -34,6 +34,7 @@ from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.lower.legal import check_bound
 from tcomp.passes.lower.product import find_product
 from tcomp.passes.plan.in_place import overwrite_at
+from tcomp.passes.plan.lifetimes import align
 
 
 class Given:
@@ -53,7 +54,7 @@ class Given:
         try:
             check_schedule(schedule)
         except VerifyError as error:
-            raise Illegal(error.what, where=error.where, help=error.help, clause=_find_line(schedule, error.where)) from error
+            raise Illegal(error.what, where=error.where, help=error.help, clause=error.clause) from error
         self.schedule = schedule
         self.otherwise = otherwise
         self.kinds = kinds
@@ -103,17 +104,6 @@ class Given:
                     raise Illegal(f"{name} {what}", where=f"{word} {name}", help="take it out", clause=clause)
 
 
-def _find_line(schedule: Schedule, text: str) -> tuple[str | int, ...]:
-    """The clause of the kernel or group that reads so; that of the whole schedule if there is none."""
-    for word, lines in (("kernel", schedule.kernels), ("group", schedule.groups)):
-        for number, line in enumerate(lines):
-            if str(line) == text:
-                return word, number
-    if schedule.prelude is not None and (found := _find_line(schedule.prelude, text)):
-        return "prelude", *found
-    return ()
-
-
 _LINES = {("kernel",), ("group",), ("address",), ("layout",), ("hold",), ("prelude",)}
 """How clauses of lines start; others are clauses of a kernel."""
 
@@ -147,7 +137,7 @@ class PartGiven:
         try:
             yield
         except (Illegal, VerifyError, Unsupported) as error:
-            known = error.clause if isinstance(error, Illegal) else ()
+            known = () if isinstance(error, Unsupported) else error.clause
             whole = known if known[:1] in _LINES else (*clause, *known)
             if whole[: len(self.inside)] != self.inside:
                 whole = (*self.inside, *whole)
@@ -204,15 +194,22 @@ class PartGiven:
 
     def choose_parts(self, group: Group, einsum: Einsum) -> tuple[str, int] | None:
         """As the group says."""
-        return self._parts(group)
+        return self._parts(group, einsum.reduced, lambda rank, count: rank.extent.constant % count == 0)
 
     def choose_cut(self, group: Group) -> tuple[str, int] | None:
         """As the group says."""
-        return self._parts(group)
+        return self._parts(group, group.inner, lambda rank, count: count <= rank.extent.constant)
 
-    def _parts(self, group: Group) -> tuple[str, int] | None:
+    def _parts(self, group: Group, ranks: Sequence[Rank], fits: Callable[[Rank, int], bool]) -> tuple[str, int] | None:
         found = self._fate(group, "parts")
-        return None if found is None else found.parts
+        if found is None or found.parts is None:
+            return None
+        name, count = found.parts
+        if not any(rank.name == name and fits(rank, count) for rank in ranks):
+            can = ", ".join(f"{rank.name}:{rank.extent}" for rank in ranks)
+            number = self.fates[found.einsums][0]
+            self._refuse(f"no rank {name} can be cut into {count} parts", f"cut one of {can}", "group", number, where=str(found))
+        return found.parts
 
     def is_apart(self, group: Group) -> bool:
         """If the group says so."""
@@ -251,9 +248,21 @@ class PartGiven:
                     f"no kernel computes {', '.join(group.names)}",
                     f"add one of kind {group.kind}: kernel name = {group.kind}({', '.join(group.names)}) ...",
                 )
+        self._check_order_of(ordered)
         with self._inside("kernel"):
             check_groups(tuple(ordered), self.cascade)
         return tuple(ordered)
+
+    def _check_order_of(self, groups: Sequence[Group]) -> None:
+        """Raises Illegal if a kernel reads what no kernel before it computes."""
+        known = {tensor.name for tensor in self.cascade.inputs}
+        for group in groups:
+            for name in group.reads():
+                if name not in known:
+                    number = next(n for n, kernel in enumerate(self.schedule.kernels) if kernel.einsums == group.names)
+                    where = str(self.schedule.kernels[number])
+                    self._refuse(f"no kernel before computes {name}", "move the kernel that computes it up", "kernel", number, where=where)
+            known.update(group.stored)
 
     def _refuse_kernel(self, number: int, kernel: KernelSchedule, groups: Sequence[Group]) -> NoReturn:
         """Say why no group is what a kernel computes."""
@@ -322,7 +331,7 @@ class PartGiven:
         needed = {operand.tensor for kernel in kernels for operand in kernel.operands} - external
         for name in needed:
             if name not in addresses:
-                self._refuse(f"{name} has no address", f"give it a place in the arena: address {name} 0")
+                self._refuse(f"{name} has no address", "give it one, or leave out all addresses and the arena: then they are planned")
         for name in addresses:
             if name not in needed:
                 self._refuse(f"{name} does not lie in the arena", "take it out", "address", name)
@@ -330,7 +339,13 @@ class PartGiven:
             if ("layout", name) not in self.used:
                 self._refuse(f"the layout of {name} cannot be chosen", "take it out", "layout", name)
         if self.schedule.arena is None and needed:
-            self._refuse("the size of the arena is missing", "give it: arena 4096")
+            self._refuse("the size of the arena is missing", "give it, or leave out all addresses as well: then they are planned")
+        ends = [addresses[name] + memories[name].bytes for name in needed]
+        arena = self.schedule.arena
+        if arena is not None and arena.is_constant and all(end.is_constant for end in ends):
+            used = align(max((end.constant for end in ends), default=0))
+            if arena.constant != used:
+                self._refuse(f"the arena has {arena} bytes, and {used} are used", f"write arena {used}", "arena", where=f"arena {arena}")
         with self._inside():
             found = overwrite_at(kernels, memories, external, addresses)
         return Placed(found, addresses, self.schedule.arena or as_index(0))

@@ -157,9 +157,9 @@ def apply(
     Loops of kernels that have no clause, and addresses if there are none, are decided `otherwise`: by nobody if it is None. Raises
     Illegal, with the clause of the schedule that it is about, where the schedule does not fit the cascade or the target.
     """
-    if schedule.cascade not in ("", digest_of(cascade)):
+    if schedule.cascade not in ("", digest_of(cascade, strict=strict)):
         raise Illegal(
-            f"the schedule is for another cascade, {schedule.cascade}, than {digest_of(cascade)}",
+            f"the schedule is for another cascade: {schedule.cascade}, not {digest_of(cascade, strict=strict)}",
             where="schedule",
             help="print the schedule of this module with inputs of these sizes, and edit that",
             clause=("of",),
@@ -169,14 +169,17 @@ def apply(
         try:
             check_program(program)
         except VerifyError as error:
-            clause = (*inside, "arena" if program.schedule.addresses else "kernel")
-            raise Illegal(error.what, where=error.where, help="give tensors that live at once other addresses", clause=clause) from error
+            name = error.what.split()[0]
+            clause = ("address", name) if name in dict(program.schedule.addresses) else ("arena",)
+            help = "give tensors that live at once other addresses, or leave out all addresses and the arena: then they are planned"
+            raise Illegal(error.what, where=error.where, help=help, clause=(*inside, *clause)) from error
     return compiled
 
 
-def digest_of(cascade: Cascade) -> str:
-    """What a schedule says of the cascade that it is for."""
-    return hashlib.sha256(str(cascade).encode()).hexdigest()[:DIGITS]
+def digest_of(cascade: Cascade, *, strict: bool = False) -> str:
+    """What a schedule says of the cascade that it is for, and of the numerics."""
+    text = f"strict {cascade}" if strict else str(cascade)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def _compile(
@@ -201,8 +204,9 @@ def _compile(
         prologues=tuple(whole.prologues),
         packings=whole.packings,
         prelude=prelude.schedule if prelude.schedule.kernels else None,
-        cascade=digest_of(source),
+        cascade=digest_of(source, strict=strict),
     )
+    observe("schedule", schedule)
     return Compiled(source, prelude, main, schedule)
 
 

@@ -48,7 +48,7 @@ class Options:
     """The most bytes the arena of intermediate tensors may take, of each stage of its own; None for no limit. What would take more is
     computed in another order, or in place."""
     schedule: str | None = None
-    """The text of a schedule to use instead of the heuristics'."""
+    """The text of a schedule to compile by, instead of the heuristics: `str(compiled.schedule)`, edited or not (docs/schedules.md)."""
     fallback: Fallback = "warn"
     """What to do about operators left to eager, for want of a lowering or because tcomp failed on them: warn once, raise, or nothing."""
     cache: bool = True

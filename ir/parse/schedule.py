@@ -117,6 +117,8 @@ class _Reader:
         self.addresses.append((tensor, read_index(self.cursor)))
 
     def _arena(self, start: int) -> None:
+        if self.arena is not None:
+            self.cursor.fail("the arena is given twice", self.cursor.tokens[start], help="keep one of them")
         self._note(start, "arena")
         self.arena = read_index(self.cursor)
 
@@ -187,7 +189,9 @@ def _read_kernel(cursor: Cursor, place: Clause, places: dict[Clause, int]) -> Ke
         found["partial"] = cursor.read_list("(", ")", _read_tile)
     launch: Launch = CpuLaunch(_read_names(cursor, "an operand")) if clause("prefetch") else CpuLaunch()
     instances = cursor.expect_integer("the number of instances") if clause("instances") else 0
-    group = cursor.expect_integer("the tiles of a group") if clause("group") else 0
+    # The next line may be that of a group.
+    is_clause = cursor.is_next("group") and cursor.text_of(1) != "("
+    group = cursor.expect_integer("the tiles of a group") if is_clause and clause("group") else 0
     if clause("warps"):
         warps = cursor.expect_integer("the number of warps")
         cursor.expect("stages")

@@ -36,6 +36,9 @@ from tcomp.passes.einsums.contraction import Contraction, find_contraction, lane
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.rebuild import count_readers
 
+WIDEST_PANEL = 1 << 12
+"""Elements: what a panel has beyond its rank is memory without a use."""
+
 Packings: TypeAlias = Callable[[Einsum, Mapping[str, bool]], Packing | None]
 """Which rank of a contraction gives the lanes of its packed operand, and how wide the panels are; which tensors are weights is known."""
 
@@ -160,6 +163,13 @@ def _pack(
             clause=("pack", einsum.name),
         )
     right, lanes, width = contraction.right, contraction.lanes, packing.width
+    if width > WIDEST_PANEL:
+        raise Illegal(
+            f"panels of {width} elements are wider than any tile",
+            where=str(packing),
+            help=f"take {WIDEST_PANEL} at most",
+            clause=("pack", einsum.name),
+        )
     dtype = tensors[right.tensor].dtype if right.tensor in tensors else einsum.dtype
     is_static = static.get(right.tensor, False)
     position = lane_position(right, lanes.name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from itertools import pairwise
+from math import prod
 from typing import NoReturn
 
 from tcomp.ir.errors import Illegal
@@ -18,7 +19,7 @@ from tcomp.ir.expressions import ZERO
 from tcomp.ir.schedule import CpuLaunch, GpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu, Target
 from tcomp.ir.walk import loads
-from tcomp.passes.bind.arguments import Bound
+from tcomp.passes.bind.arguments import Bound, bound_part
 from tcomp.passes.einsums.contraction import panel_of
 
 
@@ -71,6 +72,13 @@ class _Check:
             for name in names:
                 if name not in self.ranks:
                     self._refuse(f"the kernel has no rank {name}", f"its ranks are {self._list(self.ranks)}", word)
+        for name, _ in schedule.partial:
+            if name not in {r.name for e in self.bound.group.members for r in e.reduced}:
+                self._refuse(f"no sum runs over {name}", "cut a rank that is summed over", "partial")
+        if schedule.registers and self.bound.group.iterative is None:
+            self._refuse("the kernel is no iteration", "take `registers` out", "registers")
+        if schedule.is_library and isinstance(schedule.launch, CpuLaunch):
+            self._refuse("no library computes kernels of a CPU", "take `library` out", "library")
         if joined and isinstance(self.schedule.launch, CpuLaunch):
             self._refuse("ranks are joined", "only kernels for a GPU join ranks", "join")
 
@@ -103,8 +111,8 @@ class _Check:
             for outer, inner in pairwise(found):
                 if outer % inner:
                     self._refuse(f"pieces of {inner} do not divide those of {outer} of {name}", "take a divisor", "tile")
-        if group.kind == "chain" and isinstance(self.target, Cpu):
-            self._check_chain()
+        if group.kind == "chain":
+            (self._check_chain if isinstance(self.target, Cpu) else self._check_one_pass)()
         elif group.kind == "contract" and isinstance(self.target, Cpu):
             cut = [name for name in sizes if name in self.reduced]
             for name in cut:
@@ -122,6 +130,27 @@ class _Check:
         row, rows = self.schedule.tiles[0]
         if (self.ranks[row].extent % rows) != ZERO:
             self._refuse(f"tiles of {rows} do not divide {row}:{self.ranks[row].extent}", "take a divisor", "tile")
+
+    def _check_one_pass(self) -> None:
+        """A chain in one pass has a tile of rows, one of the rank that it walks, and what both contractions hold besides, whole."""
+        group = self.bound.group
+        members = {e.name: e for e in group.members}
+        first, _, last = (bound_part(part, members, group) for part in group.parts)
+        heads = (tuple(first.root.reduced), tuple(r for r in last.root.free if r.name not in self.outer))
+        sizes = dict(self.schedule.tiles)
+        joints = {parts: name for name, parts in self.schedule.joined}
+        names: list[str] = []
+        for ranks in heads:
+            parts = tuple(r.name for r in ranks)
+            names.append(parts[0] if len(parts) == 1 else joints.get(parts, " and ".join(parts)))
+            whole = prod(r.extent.constant for r in ranks)
+            if sizes.get(names[-1], 0) < whole:
+                self._refuse(f"a tile has less than all {whole} points of {names[-1]}", f"tile ({names[-1]}:{whole}), or more", "tile")
+        inner = [r.name for r in group.inner]
+        rows = [name for name in sizes if name not in (*inner, *names)]
+        if len(rows) != 1 or rows[0] not in self.outer or not {*inner} <= {*sizes}:
+            needed = f"one of {self._list(self.outer)}, and {self._list([*inner, *names])}"
+            self._refuse("a chain is cut otherwise", f"tile {needed}", "tile")
 
     def _check_prefetch(self, names: Iterable[str]) -> None:
         group = self.bound.group

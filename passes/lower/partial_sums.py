@@ -45,18 +45,24 @@ def nest_sums(
     inside: Sequence[TileStatement],
     fold: Sequence[TileStatement],
 ) -> tuple[TileStatement, ...]:
-    """The loops of ranks around `inside`; before each partial sum comes `start` and after it `fold`."""
+    """The loops of ranks around `inside`; before each partial sum comes `start` and after it `fold`.
+
+    Of several ranks that are cut the innermost one makes the parts; where none has a loop, all there is is one.
+    """
     steps = dict(lowering.schedule.partial)
     body = tuple(inside)
+    is_folded = False
     for name in reversed(names):
         for variable, trips in reversed(lowering.splits[name].loops):
-            if name not in steps:
+            if is_folded or name not in steps:
                 body = (Loop("for", variable, trips, body),)
-            elif steps[name] == 1:
+                continue
+            is_folded = True
+            if steps[name] == 1:
                 body = (Loop("for", variable, trips, (*start, *body, *fold)),)
             else:
                 body = nest_parts(variable, trips, steps[name], (start, body, fold))
-    return body
+    return body if is_folded else (*start, *body, *fold)
 
 
 def nest_parts(

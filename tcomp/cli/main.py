@@ -117,7 +117,7 @@ def _take_compile_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--schedule",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Use the schedule in this file, as `tcomp explain --schedule-text` prints it.",
+            help="Compile as the schedule in this file says: what `tcomp explain --schedule-text` prints, edited (docs/schedules.md).",
         ),
         click.option(
             "--fallback",
@@ -170,6 +170,8 @@ def run_command(model: str, program: Path | None, **options: Any) -> None:
     Example:
       tcomp run zoo:mlp --dtype bfloat16
     """
+    if program and options["schedule"]:
+        raise click.UsageError("--schedule says how to compile, and --program is compiled already: give one of them")
     module, inputs = _load(model, options)
     compiled = tcomp.load(program, module) if program else _compile(module, inputs, options)
     with torch.no_grad():
@@ -236,7 +238,7 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
 @click.argument("model")
 @click.option("--cascade", "part", flag_value="cascade", help="Print the cascade as captured, with modules and lines.")
 @click.option("--optimised", "part", flag_value="optimised", help="Print the cascade after all passes.")
-@click.option("--schedule-text", "part", flag_value="schedule", help="Print the schedule alone.")
+@click.option("--schedule-text", "part", flag_value="schedule", help="Print the schedule alone, to edit it and give it back by --schedule.")
 @click.option("--source", metavar="KERNEL", help="Print the source of one kernel, or of `all`.")
 @_take_compile_options
 def explain_command(model: str, part: str | None, source: str | None, **options: Any) -> None:
@@ -294,7 +296,14 @@ def _make_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Turn the options of a command into keyword arguments of tcomp.compile."""
     arguments = {name: value for name, value in options.items() if name not in ("dtype", "device")}
     if arguments["schedule"]:
-        arguments["schedule"] = arguments["schedule"].read_text()
+        try:
+            arguments["schedule"] = arguments["schedule"].read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise TcompError(
+                f"{arguments['schedule']} is no text: {error.reason} at byte {error.start}",
+                where="--schedule",
+                help="give a file that `tcomp explain MODEL --schedule-text` printed, edited or not",
+            ) from error
     return arguments
 
 

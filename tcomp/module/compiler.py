@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule
 
 from tcomp.capture.specialise import Signed, Specialised, find_signed
-from tcomp.ir.errors import IndexOutOfRange, RecordError, TcompError
+from tcomp.ir.errors import Illegal, IndexOutOfRange, RecordError, TcompError
 from tcomp.ir.parse.schedule import parse_schedules
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import Options, make_options
@@ -23,6 +23,7 @@ from tcomp.saved.archive import load_programs
 from tcomp.settings import read_settings
 from tcomp.stages.faults import Fault, contain
 from tcomp.stages.graph import compile_functional
+from tcomp.stages.schedules import guess_instead
 from tcomp.torch_types import UnsupportedSize
 
 
@@ -103,7 +104,12 @@ def compile_graph(gm: GraphModule, example_inputs: Sequence[Any], *, options: Op
 
 
 def _compile_graph(gm: GraphModule, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
-    program, constants = compile_functional(gm, options)
+    try:
+        program, constants = compile_functional(gm, options)
+    except Illegal as error:
+        # Of a module that is trained there are several graphs.
+        options = guess_instead(error, options)
+        program, constants = compile_functional(gm, options)
     # AOTAutograd compiles under its fake tensors; what is folded needs memory.
     with unset_fake_temporarily():
         load = functools.partial(Execution, program, lambda: constants, options)

@@ -16,7 +16,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
 from tcomp.capture.record import DependsOnValues
 from tcomp.capture.specialise import report_fixed
-from tcomp.ir.errors import IndexOutOfRange, InvalidData, TcompError
+from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
@@ -28,6 +28,7 @@ from tcomp.runtime.peak_memory import estimate_eager_extra
 from tcomp.settings import read_settings
 from tcomp.stages.faults import Fault, contain
 from tcomp.stages.graph import compile_captured
+from tcomp.stages.schedules import guess_instead
 from tcomp.torch_types import UnsupportedSize
 
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
@@ -254,13 +255,21 @@ class Programs:
 
     def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
         captured = capture(self.module, args, kwargs, dynamic=is_dynamic)
-        program = compile_captured(captured, self.options)
+        options = self.options
+        try:
+            program = compile_captured(captured, options)
+        except Illegal as error:
+            # A schedule is for one program; the module has one already.
+            if not self.variants:
+                raise
+            options = guess_instead(error, options)
+            program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
         add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic)
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
-            variant = add(compile_captured(captured, self.options, variant))
+            variant = add(compile_captured(captured, options, variant))
         return variant
 
     def _renew(self) -> None:

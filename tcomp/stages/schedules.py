@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.errors import BudgetError, Illegal
 from tcomp.ir.expressions import Index
 from tcomp.ir.parse.schedule import parse_schedules, show_clause
+from tcomp.options import Options
 from tcomp.passes.choose import Guess
 from tcomp.passes.pipeline import apply, digest_of
 from tcomp.passes.plan.lifetimes import smallest_bytes
 from tcomp.passes.program import Compiled, Observer
+
+
+def guess_instead(error: Illegal, options: Options) -> Options:
+    """Options without the schedule, for a program that it is not for; warns of that, unless fallbacks are silent.
+
+    Raises the error if it says something else of the schedule, and with fallback="error".
+    """
+    if error.clause != ("of",) or options.fallback == "error":
+        raise error
+    if options.fallback != "silent":
+        warnings.warn(
+            "tcomp: the schedule is for another program of the module than this one (of other sizes or types, or one of training), which "
+            "is scheduled by tcomp itself",
+            stacklevel=2,
+        )
+    return replace(options, schedule=None)
 
 
 def apply_text(cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, ...]], guess: Guess, observe: Observer) -> Compiled:
@@ -21,15 +40,16 @@ def apply_text(cascade: Cascade, text: str, strides: Mapping[str, tuple[Index, .
     Raises ParseError for a text that is none, Illegal for one that does not fit, and BudgetError for one whose arena exceeds the budget,
     all with the line and a caret.
     """
-    digest = digest_of(cascade)
+    digest = digest_of(cascade, strict=guess.is_strict)
     given = parse_schedules(text)
     found = next(((schedule, places) for schedule, places in given if schedule.cascade in ("", digest)), None)
     if found is None:
         known = ", ".join(schedule.cascade for schedule, _ in given)
         raise Illegal(
-            f"no schedule is for the cascade {digest}: " + (f"they are for {known}" if len(given) > 1 else f"it is for {known}"),
+            f"the schedule is for another cascade: {known}, not {digest}",
             where=show_clause(text, given[0][1], ("of",)),
             help="the module, its options or the sizes of its inputs are others: print the schedule again, and edit that",
+            clause=("of",),
         )
     schedule, places = found
     need = 0 if schedule.arena is None else smallest_bytes(schedule.arena, cascade.symbols)
