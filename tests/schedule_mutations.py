@@ -264,16 +264,6 @@ KERNELS = (fuse_kernels, chain_kernels, split_kernel, move_kernel, open_loops, c
 REST = (change_addresses, change_addresses, change_layouts, change_names, change_groups, change_packings, change_prelude)
 
 
-def keep_partial(schedule, guessed):
-    """Partial sums only along ranks of which they were guessed, with the tiles with which they were."""
-    known = {(rank, kernel.tiles) for kernel in guessed.kernels for rank, _ in kernel.partial}
-    kernels = []
-    for kernel in schedule.kernels:
-        partial = tuple((rank, steps) for rank, steps in kernel.partial if (rank, kernel.tiles) in known)
-        kernels.append(replace(kernel, partial=partial))
-    return replace(schedule, kernels=tuple(kernels))
-
-
 @strategies.composite
 def mutated(draw, guessed):
     """A guessed schedule with a few random edits; mostly without addresses where kernels became others, so that others decide them."""
@@ -281,7 +271,6 @@ def mutated(draw, guessed):
     edits = draw(strategies.lists(strategies.sampled_from([*LOOPS * 2, *KERNELS, *REST]), min_size=1, max_size=3))
     for edit in edits:
         schedule = edit(draw, schedule)
-    schedule = keep_partial(schedule, guessed)
     if any(edit in KERNELS for edit in edits) and draw(strategies.integers(0, 4)):
         schedule = replace(schedule, addresses=(), arena=None)
     return schedule
