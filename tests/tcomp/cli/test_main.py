@@ -225,3 +225,11 @@ def test_the_doctor_fails_on_what_is_broken(monkeypatch, status, code):
     result = run("doctor")
     assert result.exit_code == code
     assert "mend it" in result.output
+
+
+def test_a_schedule_is_text_and_is_not_for_what_is_compiled_already(tmp_path):
+    (tmp_path / "s.txt").write_bytes(b"\xff\xfe\x00schedule")
+    result = run("run", "zoo:mlp:small", "--schedule", str(tmp_path / "s.txt"))
+    assert result.exit_code == 1 and "is no text" in result.output
+    result = run("run", "zoo:mlp:small", "--program", str(tmp_path / "s.txt"), "--schedule", str(tmp_path / "s.txt"))
+    assert result.exit_code == 2 and "give one of them" in result.output
