@@ -25,11 +25,11 @@ maps that `sink` into the map that alone reads them; a reduction whose rank is c
 contraction and its maps as two kernels, `apart`. Tensors that are `wide` are kept in f32 inside their kernel; of iterations the steps
 of those on `hold` are kept close to the core; what is `again` computed where it is read is not kept at all.
 
-*Kernels.* A kernel computes the einsums it lists as one loop nest of a kind (`tcomp.passes.kinds`); "|" ends a part of a chain. `steps` says which steps of an iteration
-it computes, where several kernels do so in turn, the first step and the one behind the last; an iteration whose steps, and all points
-of one statement, are at most so many elements is held in `registers`. `join` walks several ranks as one, from
-which they are decoded by division. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut into,
-`order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes, `partial`
+*Kernels.* A kernel computes the einsums it lists as one loop nest of a kind (`tcomp.passes.kinds`); "|" ends a part of a chain. `steps`
+says which steps of an iteration it computes, where several kernels do so in turn, the first step and the one behind the last; an
+iteration whose steps, and all points of one statement, are at most so many elements is held in `registers`. `join` walks several ranks
+as one, from which they are decoded by division. `tile` gives the sizes of a rank's pieces, a larger one before the smaller one it is cut
+into, `order` the loops, outermost first; `parallel` tells which of them run at once, `lanes` which rank lies on vector lanes, `partial`
 after how many steps a sum is folded, `prefetch` which packed operands are fetched a panel ahead.
 
 On a GPU the tile of a reduced rank is an axis of the block as well. `warps` run one tile together, and the loads of `stages` steps

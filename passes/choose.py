@@ -161,7 +161,7 @@ class PartGuess:
         seconds, whole = find_fastest(candidates, measure)
         if parts is None:
             return (whole,)
-        memories = layouts.memories
+        memories = dict(layouts.memories)
         orders = lay_out(parts, memories, self.choose_order, ())
         library = self._find_library(parts[0], memories)
         if library is None:
@@ -171,6 +171,7 @@ class PartGuess:
         if sum(taken for taken, _ in found) >= seconds:
             return (whole,)
         layouts.orders.update(orders)
+        layouts.memories.update(memories)
         return tuple(candidate for _, candidate in found)
 
     def _candidates(self, group: Group, memories: Mapping[str, Memory], steps: tuple[int, int] | None) -> Iterator[Candidate]:
@@ -182,7 +183,7 @@ class PartGuess:
     def _find_library(self, group: Group, memories: Mapping[str, Memory]) -> Candidate | None:
         """The library's product, if the group is one."""
         candidate = next(self._candidates(group, memories, None))
-        product = None if candidate.schedule.joined else find_product(candidate)
+        product = find_product(candidate)
         schedule = replace(candidate.schedule, is_library=True)
         return None if product is None else replace(candidate, schedule=schedule, product=product)
 

@@ -22,9 +22,10 @@ from tcomp.ir.expressions import as_index
 from tcomp.ir.schedule import GroupSchedule, KernelSchedule, Packing, Schedule
 from tcomp.ir.target import Target
 from tcomp.ir.traverse import statement_einsums
+from tcomp.ir.walk import index_variables
 from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
 from tcomp.passes.decisions import Decisions, Layouts, PartDecisions, Placed
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.group import Group, leave_out
 from tcomp.passes.groups.check import check_groups
 from tcomp.passes.groups.form import Unit, form_groups
 from tcomp.passes.groups.iteration import may_hold
@@ -34,7 +35,7 @@ from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.lower.legal import check_bound
 from tcomp.passes.lower.product import find_product
 from tcomp.passes.plan.in_place import overwrite_at
-from tcomp.passes.plan.lifetimes import align
+from tcomp.passes.plan.lifetimes import ALIGNMENT, align
 
 
 class Given:
@@ -151,7 +152,7 @@ class PartGiven:
         seen: set[tuple[str, ...]] = set()
         for number, kernel in enumerate(self.schedule.kernels):
             for part in kernel.split_einsums:
-                names = tuple(name for name in part if name not in self.prologues)
+                names = leave_out(part, self.prologues)
                 is_derived = known.intersection(names) or (known and not whole.intersection(names))
                 # The fill of a scatter has its name, and the windows of an iteration are kernels of the same einsums.
                 if is_derived or kernel.kind == "fill" or names in seen:
@@ -171,7 +172,7 @@ class PartGiven:
         return replace(group, held=frozenset(held), again=frozenset(own.intersection(self.schedule.again)))
 
     def _fate(self, group: Group, fate: str) -> GroupSchedule | None:
-        names = tuple(name for name in group.names if name not in self.prologues)
+        names = leave_out(group.names, self.prologues)
         number, found = self.fates.get(names, (-1, None))
         if found is None or found.fate != fate:
             return None
@@ -225,6 +226,11 @@ class PartGiven:
                     "apart": "a contraction and maps over its free ranks can be apart on a GPU",
                 }[line.fate]
                 self._refuse(f"the group of {', '.join(line.einsums)} cannot be so", help, "group", number, where=str(line))
+        names_left = {leave_out(group.names, self.prologues) for group in groups}
+        for number, line in enumerate(self.schedule.groups):
+            # Parts may be folded into the tensor itself.
+            if line.einsums in names_left and line.fate != "parts":
+                self._refuse(f"the group of {', '.join(line.einsums)} stays as it is", "take it out", "group", number, where=str(line))
         self.used.update(("again", name) for group in groups for name in group.names)
         for word, names, what in (
             ("wide", self.schedule.wide, "cannot be wide: it is stored, or read as what it is"),
@@ -304,7 +310,8 @@ class PartGiven:
         kernel = self.schedule.kernels[number]
         self.order.append(number)
         if not kernel.loops and self.otherwise is not None:
-            return self.otherwise.choose(group, seen, steps, layouts)[:1]
+            with self._inside("kernel", number):
+                return self.otherwise.choose(group, seen, steps, layouts)[:1]
         with self._inside("kernel", number):
             bound = merge_ranks(bind_arguments(group, seen))
             check_bound(bound, kernel, self.target)
@@ -332,9 +339,18 @@ class PartGiven:
         for name in needed:
             if name not in addresses:
                 self._refuse(f"{name} has no address", "give it one, or leave out all addresses and the arena: then they are planned")
-        for name in addresses:
+        known = {symbol.name for symbol in self.cascade.symbols}
+        for name, offset in addresses.items():
+            where = f"address {name} {offset}"
             if name not in needed:
-                self._refuse(f"{name} does not lie in the arena", "take it out", "address", name)
+                self._refuse(f"{name} does not lie in the arena", "take it out", "address", name, where=where)
+            if not index_variables(offset) <= known:
+                self._refuse("the address is of a size that is not known", f"sizes are {', '.join(known) or 'numbers'}", "address", name)
+            if offset.is_constant and offset.constant != align(offset.constant):
+                help = f"take {align(offset.constant)}, or leave out all addresses and the arena: then they are planned"
+                self._refuse(f"the address of {name} is no multiple of {ALIGNMENT}", help, "address", name, where=where)
+        if self.schedule.arena is not None and not index_variables(self.schedule.arena) <= known:
+            self._refuse("the arena is of a size that is not known", f"sizes are {', '.join(known) or 'numbers'}", "arena")
         for name, _ in self.schedule.layouts:
             if ("layout", name) not in self.used:
                 self._refuse(f"the layout of {name} cannot be chosen", "take it out", "layout", name)

@@ -5,7 +5,7 @@ What they do is told where it is done, in the rooms below; here they ask who dec
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Tensor
@@ -21,7 +21,7 @@ from tcomp.passes.cascade.normalise import normalise_ranks as normalise
 from tcomp.passes.cascade.operands import prepare_operands as prepare
 from tcomp.passes.cascade.positions import expand_positions as expand
 from tcomp.passes.decisions import Layouts
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.group import Group, leave_out
 from tcomp.passes.groups import apart, chain, parts, prologue, rolling, rows, scatter, sink, widen
 from tcomp.passes.lower.candidate import Candidate
 from tcomp.passes.state import Part, Whole
@@ -188,8 +188,3 @@ def place(part: Part) -> Part:
     """Say in which order kernels run, what is written over what, and where everything lies."""
     assert part.layouts is not None
     return replace(part, placed=part.decide.place(part.kernels, part.layouts.memories, frozenset(find_external(part.cascade))))
-
-
-def leave_out(names: Iterable[str], others: Collection[str]) -> tuple[str, ...]:
-    """Names that are not among others, in order."""
-    return tuple(name for name in names if name not in others)

@@ -79,11 +79,11 @@ def _check_steps(schedule: Schedule) -> None:
 
 
 def _check_kernel(kernel: KernelSchedule, clause: Clause) -> None:
-    def refuse(what: str, help: str, word: str) -> NoReturn:
-        raise VerifyError(what, where=str(kernel), help=help, clause=(*clause, word))
+    def refuse(what: str, help: str, *word: str) -> NoReturn:
+        raise VerifyError(what, where=str(kernel), help=help, clause=(*clause, *word))
 
     if not kernel.einsums:
-        refuse("the kernel computes no einsum", "name its einsums, the root last", "kernel")
+        refuse("the kernel computes no einsum", "name its einsums, the root last")
     together = [rank for _, ranks in kernel.joined for rank in ranks]
     names = [name for name, _ in kernel.joined]
     for name in names:

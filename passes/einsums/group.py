@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tcomp.ir.cascade import Einsum, Rank
@@ -54,3 +55,8 @@ class Group:
         """Tensors read from outside the group."""
         own = set(self.names)
         return tuple(dict.fromkeys(name for e in self.members for name in e.reads() if name not in own))
+
+
+def leave_out(names: Iterable[str], others: Collection[str]) -> tuple[str, ...]:
+    """Names that are not among others, in order."""
+    return tuple(name for name in names if name not in others)

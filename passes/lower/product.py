@@ -19,6 +19,8 @@ def find_product(candidate: Candidate) -> MatrixProduct | None:
     """The product that a kernel computes; None if it is another contraction, or does more than that."""
     bound = candidate.bound
     group = bound.group
+    if candidate.schedule.joined:
+        return None
     names = {operand: name for name, operand in bound.operands.items()}
     arguments = [names[operand] for operand in candidate.operands]
     if group.kind != "contract" or len(group.members) != 1:

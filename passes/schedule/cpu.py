@@ -12,6 +12,7 @@ from math import prod
 
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype, f32
+from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Index, Load
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import CpuLaunch, KernelSchedule
@@ -164,9 +165,14 @@ def _other_chains(bound: Bound, target: Cpu, name: str) -> list[KernelSchedule]:
 
 
 def _row(group: Group, target: Cpu) -> tuple[str, int]:
-    """The rank of a chain's row tile, and its largest size."""
+    """The rank of a chain's row tile, and its largest size. Raises Illegal if there is none, which a guess does not chain."""
     found = find_row(group, target)
-    assert found is not None, "a chain without a tile of rows is not wanted"
+    if found is None:
+        raise Illegal(
+            "no tile of rows fits the registers in both contractions",
+            where=f"the chain of {', '.join(group.names)}",
+            help="give its parts kernels of their own",
+        )
     return found
 
 
