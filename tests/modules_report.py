@@ -64,7 +64,7 @@ class Outcome:
     way: str = ""
     fault: str | None = None
     refused: str | None = None
-    """Why eager itself cannot run it."""
+    """Why eager itself cannot run it, or torch.compile not as eager does."""
     fallbacks: tuple[str, ...] = ()
     """The operators left to PyTorch."""
     is_backward: bool = False
@@ -164,6 +164,8 @@ def _examine_way(sample: Sample, way: str, wanted: Results, trained: Results | N
         if isinstance(compiled, CompiledModule):
             names.extend(fallback.operator for fallback in compiled.fallbacks)
         fault = find_difference(sample, got, want, backward)
+        if fault is not None and way == "torch.compile" and find_dynamo_difference(sample, want, backward) is not None:
+            return Outcome(sample.name, way, refused=f"torch.compile itself gives something else than eager: {fault}")
         if fault is not None:
             return Outcome(sample.name, way, f"{'backward' if backward else 'forward'}: {fault}", is_backward=is_backward)
     return Outcome(sample.name, way, fallbacks=tuple(dict.fromkeys(names)), is_backward=is_backward)
@@ -232,6 +234,14 @@ def find_difference(sample: Sample, got: Results, want: Results, backward: bool)
     return "; ".join(wrong) or None
 
 
+def find_dynamo_difference(sample: Sample, want: Results, backward: bool) -> str | None:
+    """Say how the results of `torch.compile(backend="eager")` differ from eager's: what differs there already is not ours."""
+    torch._dynamo.reset()
+    module = sample.make()
+    got = call(sample, module, torch.compile(module, backend="eager"), backward=backward)
+    return find_difference(sample, got, want, backward)
+
+
 def _say(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
@@ -294,7 +304,7 @@ def print_report(outcomes: Sequence[Outcome], verbose: bool = False) -> None:
     refused = [o for o in outcomes if o.refused is not None]
     tried = [o for o in outcomes if o.refused is None]
     names = {o.name.split("[")[0] for o in tried}
-    print(f"{len(names)} modules; {len(refused)} samples that eager cannot run")
+    print(f"{len(names)} modules; {len(refused)} samples that eager or torch.compile itself cannot run")
     for way in WAYS:
         mine = [o for o in tried if o.way == way]
         right = sum(o.fault is None for o in mine)
@@ -306,7 +316,7 @@ def print_report(outcomes: Sequence[Outcome], verbose: bool = False) -> None:
         print("left to PyTorch (samples):", ", ".join(f"{name} ({count})" for name, count in left.most_common()))
     if verbose:
         for o in refused:
-            print(f"  eager refuses {o.name}: {o.refused}")
+            print(f"  PyTorch refuses {o.name} {o.way}: {o.refused}")
     wrong = [o for o in outcomes if o.fault is not None]
     if wrong:
         print("wrong:")

@@ -1,4 +1,4 @@
-"""The negative log-likelihood: its sums in a type that holds them, its gradient without a scatter.
+"""Losses: sums of the negative log-likelihood in a type that holds them, its gradient without a scatter; shapes as PyTorch's are.
 
     grad[n, c] = select(c == target[n], -grad_output[n] * weight[c] / total, 0)
 
@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp.decompositions import nll_loss2d_forward, nll_loss_forward
+from torch._decomp.decompositions import multilabel_margin_loss_forward, nll_loss2d_forward, nll_loss_forward
 from torch._ops import OpOverload
 
 aten = torch.ops.aten
+
+NONE = 0
+"""The reduction that gives the loss of each row."""
 
 MEAN = 1
 """The reduction that divides by the sum of the weights."""
@@ -58,7 +61,14 @@ def _nll_loss_forward(function: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
+def _multilabel_margin_loss_forward(x: Tensor, target: Tensor, reduction: int) -> tuple[Tensor, Tensor]:
+    """PyTorch's own, which gives the loss of a vector that is not reduced a dimension that the operator's has not."""
+    loss, is_target = multilabel_margin_loss_forward(x, target, reduction)
+    return loss.reshape(loss.shape[: x.dim() - 1] if reduction == NONE else ()), is_target
+
+
 LOSSES: Mapping[OpOverload, Callable[..., Any]] = {
+    aten.multilabel_margin_loss_forward.default: _multilabel_margin_loss_forward,
     aten.nll_loss_forward.default: _nll_loss_forward(nll_loss_forward),
     aten.nll_loss2d_forward.default: _nll_loss_forward(nll_loss2d_forward),
     aten.nll_loss_backward.default: _nll_loss_backward,
