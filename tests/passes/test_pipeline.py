@@ -194,7 +194,7 @@ def test_an_observer_sees_every_stage():
     rewritten, prepared = ([row.name for row in pipeline.find_passes(on, small_target(), strict=False)] for on in ("cascade", "operands"))
     build = ["fuse", "chain_groups", "open_windows", "kernel", "schedule", "plan", "memory"]
     assert prepared == ["normalise_ranks", "expand_positions", "prepare_operands"]
-    assert stages == ["cascade", *rewritten, *prepared, "prelude", "main", *build, *build]
+    assert stages == ["cascade", *rewritten, *prepared, "prelude", "main", *build, *build, "schedule"]
 
 
 def test_the_text_of_two_compilations_is_the_same():

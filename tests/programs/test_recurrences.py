@@ -46,7 +46,7 @@ def test_filters(shape, dim):
 
 def test_a_gated_recurrence_in_windows(monkeypatch):
     """The products with all inputs take more than a few caches, so they are computed for some steps at a time."""
-    monkeypatch.setattr("tcomp.passes.bind.windows.WORTH", 0)
+    monkeypatch.setattr("tcomp.passes.guess.windows.WORTH", 0)
     generator = torch.Generator().manual_seed(0)
     weights = [nn.Parameter(torch.randn(192, 64, generator=generator) / 8, requires_grad=False) for _ in range(2)]
 

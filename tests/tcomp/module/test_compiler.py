@@ -12,7 +12,7 @@ import tcomp
 from tcomp.ir.errors import VerifyError
 from tcomp.ir.tile import contiguous_strides, span_bytes
 from tcomp.options import Options
-from tcomp.passes import pipeline
+from tcomp.passes.bind import layout
 from tcomp.passes.bind.arguments import Memory
 from tcomp.runtime import runners as runtime_stages
 from tcomp.stages import stage as compile_stage
@@ -215,7 +215,7 @@ def test_kernels_that_would_leave_what_calls_allocate_are_refused_before_they_ar
 
 def test_folded_values_have_the_memory_that_kernels_take(monkeypatch):
     """Planted: the size of a folded slice by its shape, not its strides."""
-    monkeypatch.setattr(pipeline, "dense_strides", lambda shape, strides: strides)
+    monkeypatch.setattr(layout, "dense_strides", lambda shape, strides: strides)
     monkeypatch.setattr(Memory, "bytes", property(lambda self: span_bytes(self.dtype, self.shape, contiguous_strides(self.shape))))
     weight = torch.arange(160.0).reshape(2, 80)
     with pytest.raises(VerifyError, match=r"reaches over bytes 0 \.\. 576 of .*, which was given 512"):

@@ -71,7 +71,7 @@ def test_a_chain_is_explained():
 
 def test_a_chain_on_a_gpu_is_one_pass():
     (chain,) = compile_cascade(parse_cascade(ATTENTION), {}, HOPPER).main.groups
-    assert explain_group(chain, one_pass=True) == (
+    assert explain_group(chain, is_gpu=True) == (
         "S and Z are contractions over h:3, i:70, in one pass over j:90 between them; G, E, D and P run along, and sums are "
         "corrected where a maximum that they subtract moves; S, T, G, E, D and P never reach memory"
     )
