@@ -3,7 +3,7 @@
 from dataclasses import replace
 from math import prod
 
-from hypothesis import strategies
+from hypothesis import assume, strategies
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Tensor
 from tcomp.ir.dtypes import f32, i64
@@ -209,6 +209,10 @@ def gathers(draw, name, tensors):
 KINDS = (*[maps_and_reductions] * 8, tuple_reductions, scatters, scatters, scans, gathers, pairs)
 
 
+MOST_POINTS = 1 << 15
+"""Of one einsum of a random program."""
+
+
 @strategies.composite
 def programs(draw, largest=6, kinds=KINDS):
     """Cascades that verify, over f32 inputs, weights and one tensor of indices in 0..3."""
@@ -226,9 +230,10 @@ def programs(draw, largest=6, kinds=KINDS):
             tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype == f32]
     names = [t.name for t in tensors if t not in inputs]
     outputs = (*draw(strategies.lists(strategies.sampled_from(names), max_size=2, unique=True)), names[-1])
-    return Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys(outputs)))
-
-
+    cascade = Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys(outputs)))
+    # Pairs of pairs have millions of points, which the evaluators of tile programs would walk one by one for minutes.
+    assume(max(prod(rank.extent.constant for rank in einsum.ranks) for einsum in cascade.einsums()) <= MOST_POINTS)
+    return cascade
 
 
 @strategies.composite
