@@ -254,12 +254,12 @@ class PartGiven:
                     f"no kernel computes {', '.join(group.names)}",
                     f"add one of kind {group.kind}: kernel name = {group.kind}({', '.join(group.names)}) ...",
                 )
-        self._check_order_of(ordered)
+        self._check_reads(ordered)
         with self._inside("kernel"):
             check_groups(tuple(ordered), self.cascade)
         return tuple(ordered)
 
-    def _check_order_of(self, groups: Sequence[Group]) -> None:
+    def _check_reads(self, groups: Sequence[Group]) -> None:
         """Raises Illegal if a kernel reads what no kernel before it computes."""
         known = {tensor.name for tensor in self.cascade.inputs}
         for group in groups:

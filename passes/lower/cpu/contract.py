@@ -24,7 +24,7 @@ MOST_LINES = 2
 
 
 def lower_contract(lowering: Lowering) -> tuple[TileStatement, ...]:
-    """Lower a contraction and its epilogue; see `tcomp.passes.kinds` for the shape of the result."""
+    """Lower a contraction and its epilogue; see `tcomp.passes.kinds.table` for the shape of the result."""
     group, schedule = lowering.bound.group, lowering.schedule
     lowering.cut(group.outer)
     order = [name for name in schedule.order if name in {r.name for r in group.outer}]
