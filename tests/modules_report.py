@@ -7,14 +7,16 @@ may differ by a few roundings, or be no farther from the same module in float64 
 at least). Modules that draw random numbers draw the same ones from the same seed.
 
 An internal error of the compiler is a fault, as are a crash and a hang; operators left to PyTorch are not, and are counted.
-When interrupted, what has been found is printed.
+When interrupted, what has been found is printed; with `--keep FILE` it is also written as it is found, and the next run goes on from there.
 """
 
 import argparse
 import copy
 import functools
+import itertools
 import json
 import math
+import os
 import random
 import sys
 import time
@@ -42,7 +44,7 @@ WAYS = ("tcomp.compile", "torch.compile")
 ROUNDINGS = 64
 """Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
 SECONDS = 1800
-"""How long the samples of one module may take."""
+"""How long the samples of one entry may take."""
 SEED = 1234
 
 
@@ -69,6 +71,19 @@ class Outcome:
     """The operators left to PyTorch."""
     is_backward: bool = False
     """Whether gradients were compared too."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one process examines: the samples of a module in one type, compiled in one way."""
+
+    info: Any
+    dtype: torch.dtype
+    way: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.info.name}[{str(self.dtype).removeprefix('torch.')}] {self.way}"
 
 
 @dataclass(frozen=True)
@@ -269,9 +284,9 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _examine_entry(info: Any, limit: int, dtypes: Sequence[torch.dtype], ways: Sequence[str]) -> list[Outcome]:
+def _examine_entry(entry: Entry, limit: int) -> list[Outcome]:
     warnings.simplefilter("ignore")
-    return examine(info, limit, dtypes, ways)
+    return examine(entry.info, limit, [entry.dtype], [entry.way])
 
 
 def run(
@@ -281,22 +296,41 @@ def run(
     dtypes: Sequence[torch.dtype] = DTYPES,
     ways: Sequence[str] = WAYS,
     *,
+    keep: str | None = None,
     progress: Progress | None = None,
 ) -> list[Outcome]:
-    """Examine the modules whose name contains `names`, `jobs` at a time, each in a process of its own."""
-    outcomes: list[Outcome] = []
-    infos = find_infos(names)
-    bar = progress.add_task("", total=len(infos)) if progress is not None else None
-    work = functools.partial(_examine_entry, limit=limit, dtypes=dtypes, ways=ways)
+    """Examine the modules whose name contains `names`, `jobs` entries at a time, each in a process of its own.
+
+    Outcomes are appended to the file `keep`, one line of JSON for each entry; entries that it has already are not examined again.
+    """
+    found = _read_kept(keep)
+    entries = [Entry(info, dtype, way) for info, dtype, way in itertools.product(find_infos(names), dtypes, ways)]
+    missing = [entry for entry in entries if entry.name not in found]
+    bar = progress.add_task("", total=len(entries), completed=len(entries) - len(missing)) if progress is not None else None
     try:
-        for name, found in run_entries(infos, lambda info: info.name, work, jobs, SECONDS):
-            outcomes.extend([Outcome(name, fault=found)] if isinstance(found, str) else found)
+        for name, came in run_entries(missing, lambda entry: entry.name, functools.partial(_examine_entry, limit=limit), jobs, SECONDS):
+            found[name] = [Outcome(name, fault=came)] if isinstance(came, str) else came
+            _keep(keep, name, found[name])
             if progress is not None and bar is not None:
-                wrong = sum(outcome.fault is not None for outcome in outcomes)
+                wrong = sum(outcome.fault is not None for outcomes in found.values() for outcome in outcomes)
                 progress.update(bar, advance=1, description=f"{name} ({wrong} wrong)")
     except KeyboardInterrupt:
         print("interrupted; what was found until then:", file=sys.stderr)
-    return outcomes
+    return [outcome for entry in entries for outcome in found.get(entry.name, ())]
+
+
+def _read_kept(path: str | None) -> dict[str, list[Outcome]]:
+    if path is None or not os.path.exists(path):
+        return {}
+    with open(path) as file:
+        kept = [json.loads(line) for line in file]
+    return {name: [Outcome(**{**fields, "fallbacks": tuple(fields["fallbacks"])}) for fields in outcomes] for name, outcomes in kept}
+
+
+def _keep(path: str | None, name: str, outcomes: Sequence[Outcome]) -> None:
+    if path is not None:
+        with open(path, "a") as file:
+            file.write(json.dumps([name, [asdict(outcome) for outcome in outcomes]]) + "\n")
 
 
 def print_report(outcomes: Sequence[Outcome], verbose: bool = False) -> None:
@@ -328,23 +362,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="?", default="", help="only modules whose name contains this")
     parser.add_argument("--limit", type=int, default=1000, help="most samples of each module, type and mode")
-    parser.add_argument("--jobs", type=int, default=2, help="modules examined at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="entries (a module, type and way) examined at a time")
     parser.add_argument("--dtypes", default=",".join(str(d).removeprefix("torch.") for d in DTYPES), help="element types (%(default)s)")
     parser.add_argument("--ways", default=",".join(WAYS), help="ways of compiling (%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="also list what eager cannot run")
-    parser.add_argument("--json", help="write the outcome of every sample to this file")
+    parser.add_argument("--keep", metavar="FILE", help="write outcomes to this file as they come; what it has is not examined again")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     started = time.monotonic()
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     dtypes = [getattr(torch, name) for name in options.dtypes.split(",")]
     with Progress(*columns, transient=True) as progress:
-        outcomes = run(options.names, options.limit, options.jobs, dtypes, options.ways.split(","), progress=progress)
+        outcomes = run(options.names, options.limit, options.jobs, dtypes, options.ways.split(","), keep=options.keep, progress=progress)
     print_report(outcomes, options.verbose)
     print(f"took {time.monotonic() - started:.0f} s")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump([asdict(outcome) for outcome in outcomes], file, indent=1)
     return 0 if outcomes and all(outcome.fault is None for outcome in outcomes) else 1
 
 

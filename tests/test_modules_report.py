@@ -65,8 +65,18 @@ def test_failures_of_the_compiler_are_faults(monkeypatch):
 
 def test_crashes_are_faults_of_their_module(monkeypatch):
     monkeypatch.setattr(tcomp, "compile", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
-    outcomes = run("nn.Sigmoid", limit=1)
+    outcomes = run("nn.Sigmoid", limit=1, dtypes=[torch.float32], ways=["tcomp.compile"])
     assert [o.fault for o in outcomes] == ["the compiler crashed (exit status -9)"]
+
+
+def test_what_was_kept_is_not_examined_again(monkeypatch, tmp_path):
+    keep = tmp_path / "outcomes.jsonl"
+    first = run("nn.Sigmoid", 1, dtypes=[torch.float32], ways=["tcomp.compile"], keep=str(keep))
+    assert len(first) == 2 and len(keep.read_text().splitlines()) == 1
+    monkeypatch.setattr(tcomp, "compile", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+    assert run("nn.Sigmoid", 1, dtypes=[torch.float32], ways=["tcomp.compile"], keep=str(keep)) == first
+    both = run("nn.Sigmoid", 1, dtypes=[torch.float32], keep=str(keep))
+    assert both[:2] == first and len(both) > 2
 
 
 def test_the_report_counts(capsys):
