@@ -69,6 +69,10 @@ class CompiledModule(nn.Module):
         """Compile for arguments like these without computing anything."""
         self._tcomp.prepare(args, kwargs)
 
+    def refresh(self) -> None:
+        """Forget the programs; the next call compiles again."""
+        self._tcomp.refresh()
+
     def measure_fallbacks(self, *args: Any, **kwargs: Any) -> tuple[Fallback, ...]:
         """Run once, and tell the operators left to PyTorch with their share of the time."""
         return self._tcomp.measure(args, kwargs)

@@ -78,6 +78,17 @@ def load_module(path: Path, module: nn.Module) -> CompiledModule:
     return compiled
 
 
+def refresh_module(compiled: object) -> None:
+    """Forget the programs of a compiled module; this is `tcomp.refresh`."""
+    if not isinstance(compiled, CompiledModule):
+        raise TcompError(
+            f"a {type(compiled).__name__} has no programs to forget",
+            where="tcomp.refresh",
+            help="pass what tcomp.compile returned; torch.compile(backend='tcomp') keeps nothing of weights",
+        )
+    compiled.refresh()
+
+
 def read_options(arguments: Mapping[str, object]) -> Options:
     """Make Options; raises ParseError for a schedule that is none."""
     options = make_options(arguments)

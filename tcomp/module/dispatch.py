@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
+from tcomp.capture.effects import ChangesState
+from tcomp.capture.reads import NOTHING, Reads
 from tcomp.capture.record import DependsOnValues
 from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError
@@ -22,6 +24,7 @@ from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
 from tcomp.runtime.binding.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.attributes import Attributes, Values
 from tcomp.runtime.binding.weights import ModuleState, Stale
 from tcomp.runtime.execution import Execution
 from tcomp.runtime.peak_memory import estimate_eager_extra
@@ -34,6 +37,8 @@ from tcomp.torch_types import UnsupportedSize
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 """Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
 the rest of PyTorch's state."""
+MOST_VALUES = 8
+"""Programs for the same inputs that differ in the values of what the module reads."""
 MOST_KEYS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
@@ -66,6 +71,8 @@ class Variant:
     """Whether the result is one leaf, which needs no unflattening."""
     is_writing: bool
     """Whether the program writes to inputs or constants."""
+    values: Values
+    """The Python that the module read when it was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Detour:
 
 def _describe_detour(error: TcompError) -> Detour:
     where = f" at {error.where}" if error.where else ""
-    return Detour(f"{error.what!s}{where}", isinstance(error, DependsOnValues))
+    return Detour(f"{error.what!s}{where}", isinstance(error, (ChangesState, DependsOnValues)))
 
 
 class Programs:
@@ -93,6 +100,11 @@ class Programs:
         self._state = ModuleState(module)
         self._known: dict[object, Variant | Detour] = {}
         self._ambient = Ambient()
+        self._attributes = Attributes()
+        self._is_current = self._state.present.make_check()
+        """Asked at every call: whether the module's tree, and all that programs have read of its Python, are as they were."""
+        self._changing: set[object] = set()
+        """Kinds of inputs for which the module has assigned to its own attributes."""
         self._lock = threading.RLock()
         self._differentiable: Callable[..., Any] | None = None
         self._warned: set[str] = set()
@@ -100,7 +112,7 @@ class Programs:
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the module's result."""
         leaves, spec = _flatten(args, kwargs)
-        if not self._state.is_current():
+        if not self._is_current():
             self._renew()
         watcher = find_watcher()
         if watcher is not None:
@@ -132,14 +144,14 @@ class Programs:
         """Compile for these arguments, if no program serves them yet; warns where calls will take another way."""
         try:
             self._prepare(args, kwargs)
-        except (DependsOnValues, SharedMemory) as error:
+        except (ChangesState, DependsOnValues, SharedMemory) as error:
             if self.options.fallback == "error":
                 raise
             self._warn_of(_describe_detour(error))
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         leaves, spec = _flatten(args, kwargs)
-        if not self._state.is_current():
+        if not self._is_current():
             self._renew()
         key = self._make_key(leaves, spec)
         known = self._known.get(key)
@@ -182,12 +194,16 @@ class Programs:
             variants = tuple(self.variants)
         return max(estimate_eager_extra(self.module, variant.program, variant.mode[1]) for variant in variants)
 
-    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> Variant:
+    def add(
+        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads = NOTHING
+    ) -> Variant:
         """Take a program in, bound to the module's present weights."""
         state = self._state
         execution = Execution(program, lambda: state.find_tensors(lifted), self.options)
         assert program.out_spec is not None
-        variant = Variant(mode, is_dynamic, program, execution, execution.run, program.out_spec.is_leaf(), bool(program.mutations))
+        values, is_single = self._attributes.watch(reads), program.out_spec.is_leaf()
+        self._is_current = self._state.present.joined(self._attributes.present).make_check()
+        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), values)
         self.variants.append(variant)
         return variant
 
@@ -198,6 +214,15 @@ class Programs:
         except SharedMemory:
             # Other inputs of this kind need not share memory.
             return Detour(_SHARED)
+        except ChangesState as error:
+            if self.options.fallback == "error":
+                raise
+            if key not in self._changing:
+                # Perhaps it only fills a cache, at its first call.
+                self._changing.add(key)
+                return Detour("")
+            self._known[key] = detour = _describe_detour(error)
+            return detour
         except (ForeignInput, ModuleFailed, DependsOnValues) as error:
             if self.options.fallback == "error":
                 raise
@@ -209,7 +234,7 @@ class Programs:
         return self._run_torch(args, kwargs) if detour.is_split else self.module(*args, **kwargs)
 
     def _warn_of(self, detour: Detour) -> None:
-        if self.options.fallback != "silent" and detour.reason not in self._warned:
+        if self.options.fallback != "silent" and detour.reason and detour.reason not in self._warned:
             self._warned.add(detour.reason)
             where = "through torch.compile, which splits the module there" if detour.is_split else "to the original module"
             warnings.warn(f"tcomp: {detour.reason}, so the call goes {where}", stacklevel=5)
@@ -222,9 +247,11 @@ class Programs:
                 if isinstance(leaf, Tensor):
                     check_device(leaf, f"flattened input {index}")
                     check_tensor(leaf, index)
-            same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            same = [v for v in others if self._attributes.holds(v.values)]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
+                self._refuse_more([v for v in others if v.execution.serves(leaves)])
                 variant = self._compile(mode, args, kwargs, has_others=bool(same))
             if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
@@ -235,6 +262,16 @@ class Programs:
                 self._known.clear()
             self._known[key] = variant
             return variant
+
+    def _refuse_more(self, others: Sequence[Variant]) -> None:
+        """Raise DependsOnValues if many programs serve these inputs already, for other values of what the module reads."""
+        if len(others) >= MOST_VALUES:
+            changed = self._attributes.find_changed(others[-1].values)
+            raise DependsOnValues(
+                f"{', '.join(changed[:3])} has had {MOST_VALUES} values, and each is compiled for",
+                where=type(self.module).__name__,
+                help="make it a tensor, or an argument",
+            )
 
     def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
         leaves, _ = tree_flatten((args, kwargs))
@@ -266,23 +303,36 @@ class Programs:
             program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic)
+        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic, reads=captured.reads)
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, options, variant))
         return variant
 
+    def refresh(self) -> None:
+        """Compile again at the next call, from the module as it is then."""
+        with self._lock:
+            self._state.refresh()
+            self._clear()
+            self._attributes = Attributes()
+            self._is_current = self._state.present.make_check()
+            self._changing.clear()
+            self._differentiable = None
+
     def _renew(self) -> None:
         with self._lock:
-            if self._state.refresh():
-                for variant in self.variants:
-                    try:
-                        variant.execution.weights.forget()
-                    except Stale:
-                        self._clear()
-                        break
-            else:
-                self._clear()
+            if not self._state.present.make_check()():
+                if self._state.refresh():
+                    for variant in self.variants:
+                        try:
+                            variant.execution.weights.forget()
+                        except Stale:
+                            self._clear()
+                            break
+                else:
+                    self._clear()
+            self._attributes.refresh()
+            self._is_current = self._state.present.joined(self._attributes.present).make_check()
 
     def _clear(self) -> None:
         with self._lock:
@@ -295,7 +345,7 @@ class Programs:
         if not ambient.holds():
             self._ambient = ambient = Ambient()
         special = self._read_special(ambient, leaves) if ambient.autocast or count_function_modes() else None
-        return (spec, self._state.read_modes(), ambient.number, special, *map(_describe, leaves))
+        return (spec, self._state.read_modes(), ambient.number, self._attributes.number, special, *map(_describe, leaves))
 
     def _read_special(self, ambient: Ambient, leaves: Sequence[Any]) -> tuple[torch.dtype | None, str | None]:
         """The type to which autocast converts and the default device."""
