@@ -155,7 +155,7 @@ def _add_inputs(
             recorder.add_input(fake, index, node)
             inputs.append(TensorInput(node))
             passed.append(fake)
-        elif leaf is None or isinstance(leaf, _BURNT_IN):
+        elif leaf is None or isinstance(leaf, BURNT_IN):
             inputs.append(ValueInput(leaf))
             passed.append(leaf)
         else:
@@ -168,7 +168,7 @@ def _add_inputs(
     return tuple(inputs), passed
 
 
-_BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
+BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 def check_tensor(tensor: Tensor, index: int) -> None:
@@ -202,7 +202,7 @@ def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ..
                 outputs.append(AliasOutput(OutputOrigin(owner_index), value.steps[shown:], value.tensor))
             else:
                 outputs.append(NodeOutput(recorder.node(value), value.tensor))
-        elif leaf is None or isinstance(leaf, (*_BURNT_IN, torch.SymInt)):
+        elif leaf is None or isinstance(leaf, (*BURNT_IN, torch.SymInt)):
             outputs.append(ValueOutput(leaf))
         else:
             raise Unsupported(
