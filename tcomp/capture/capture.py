@@ -22,7 +22,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
-from tcomp.capture.record import PLAIN_TENSORS, DependsOnValues, Recorder
+from tcomp.capture.record import PLAIN_TENSORS, Recorder
+from tcomp.capture.refusals import DependsOnValues
 from tcomp.capture.source import SourceTracker, run_module
 from tcomp.capture.symbols import SizeNodes, find_guards, make_symbolic
 from tcomp.capture.types import (

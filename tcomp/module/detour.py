@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 from torch.utils._pytree import tree_leaves
 
 from tcomp.capture.capture import ForeignInput, ModuleFailed
+from tcomp.capture.refusals import EagerOnly
 from tcomp.ir.errors import TcompError
 from tcomp.module.graphs import compile_graph
 from tcomp.options import Options
@@ -43,7 +44,7 @@ class Detour:
 def find_detour(error: TcompError, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Detour:
     """Where a call goes that could not be recorded: to Dynamo, unless eager is the only one to know these inputs, or fails as well."""
     where = f" at {error.where}" if error.where else ""
-    stays = isinstance(error, ForeignInput) or (isinstance(error, ModuleFailed) and not runs_in_eager(module, args, kwargs))
+    stays = isinstance(error, (ForeignInput, EagerOnly)) or (isinstance(error, ModuleFailed) and not runs_in_eager(module, args, kwargs))
     return Detour(f"{error.what!s}{where}", not stays)
 
 
