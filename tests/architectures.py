@@ -14,7 +14,11 @@ from typing import Any
 
 import numpy
 import torch
+import transformers
+import transformers.models.bert.modeling_bert  # what all models import; here processes share it
 from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
 SEED = 1234
 MOST_PARAMETERS = 60_000_000
@@ -54,8 +58,8 @@ def _most(limit: int) -> Callable[[int], int]:
 
 _COUNTS: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r".*vocab_size.*|.*num_embeddings|.*codebook_size|.*type_vocab.*", _most(256)),
-    (r"(?!.*kernel).*(hidden_layers|n_layers?|num_layers|encoder_layers|decoder_layers|num_blocks|depth|.*_layers|num_layers_per_.*)", _most(2)),
-    (r".*(max_position_embeddings|n_positions|max_length|max_seq_len.*|max_source_positions|max_target_positions|n_ctx|block_size)", _most(512)),
+    (r"(?!.*kernel).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(2)),
+    (r".*(max_position_embeddings|n_positions|max_length|max_seq_len.*|_(source|target)_positions|n_ctx|block_size)", _most(512)),
     (r".*(num_experts|n_routed_experts|num_local_experts|moe_num_experts)", _most(4)),
     (r".*(num_queries|num_labels|num_latents)", _most(16)),
 )
@@ -64,7 +68,7 @@ _WIDTHS: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r".*(num_attention_heads|num_heads|n_heads?|attention_heads|num_.*_heads)", lambda value: 4 if value >= 4 else value),
     (r".*(head_dim|d_kv|qk_nope_head_dim|v_head_dim|kv_channels|head_size|qk_rope_head_dim)", _most(16)),
     (r".*(intermediate_size|ffn_dim|d_ff|d_inner|n_inner|mlp_dim|ffn_hidden_size|feedforward_dim|intermediate_dim)", _most(128)),
-    (r".*(hidden_size|d_model|n_embd|hidden_dim|embed_dim|embedding_size|projection_dim|embed_size|dim|hidden_channels|lru_width|d_embed)", _most(64)),
+    (r".*(hidden_size|d_model|n_embd|d_embed|embedding_size|embed_size|dim|hidden_channels|lru_width)", _most(64)),
     (r".*(lora_rank)", _most(16)),
 )
 _IMAGES: tuple[tuple[str, Callable[[int], int]], ...] = ((r"(image_size|input_size)", _most(64)),)
@@ -80,22 +84,17 @@ SHRINKS = (
 
 def list_architectures() -> list[str]:
     """The model types of which transformers has a bare model, in its own order."""
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
-
     return list(MODEL_MAPPING_NAMES)
 
 
 def list_generators() -> list[str]:
     """The model types that continue texts."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
 def build(kind: str, *, generates: bool = False) -> Built:
-    """A small model of a type that runs in eager; raises NotBuilt with the first reasons why there is none."""
-    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
-
+    """A small model of a type that runs in eager, with a head that continues texts if it `generates`; raises NotBuilt with the reasons."""
+    transformers.logging.set_verbosity_error()
     reasons: list[str] = []
     for shrink in SHRINKS:
         try:
@@ -228,8 +227,8 @@ def _images(config: Any) -> list[Tensor]:
 
 def _sound(config: Any) -> list[Tensor]:
     bins = _find(config, "num_mel_bins", "feature_size", "num_mels", "input_feat_per_channel", "n_mels", default=80)
-    length = 2 * _find(config, "max_source_positions", default=64)
-    return [_draw(BATCH, bins, length), _draw(BATCH, 64, bins), _draw(BATCH, 1, _find(config, "max_length", default=128), bins), _draw(BATCH, _find(config, "max_length", default=128), bins)]
+    length, most = 2 * _find(config, "max_source_positions", default=64), _find(config, "max_length", default=128)
+    return [_draw(BATCH, bins, length), _draw(BATCH, 64, bins), _draw(BATCH, 1, most, bins), _draw(BATCH, most, bins)]
 
 
 def _wave(config: Any) -> list[Tensor]:
