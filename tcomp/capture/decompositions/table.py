@@ -24,6 +24,7 @@ from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS
 from tcomp.capture.decompositions.checked import checked
 from tcomp.capture.decompositions.layers import LAYERS
 from tcomp.capture.decompositions.losses import LOSSES
+from tcomp.capture.decompositions.special import SPECIAL
 from tcomp.capture.decompositions.typed import typed
 
 aten = torch.ops.aten
@@ -49,6 +50,7 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
     table.update(typed(table))
     table.update(FUSED_ATTENTIONS)
     table.update(LAYERS)
+    table.update(SPECIAL)
     return MappingProxyType(table)
 
 
