@@ -21,7 +21,7 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPP
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
 SEED = 1234
-MOST_PARAMETERS = 60_000_000
+MOST_PARAMETERS = 100_000_000
 BATCH, LENGTH = 2, 16
 
 
@@ -61,15 +61,17 @@ _COUNTS: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r"(?!.*kernel).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(2)),
     (r".*(max_position_embeddings|n_positions|max_length|max_seq_len.*|_(source|target)_positions|n_ctx|block_size)", _most(512)),
     (r".*(num_experts|n_routed_experts|num_local_experts|moe_num_experts)", _most(4)),
+    (r".*(num_experts_per_tok|num_experts_per_token|moe_top_?k|moe_k|router_top_k)", _most(2)),
+    (r".*(n_group|topk_group)", _most(1)),
     (r".*(num_queries|num_labels|num_latents)", _most(16)),
 )
 _WIDTHS: tuple[tuple[str, Callable[[int], int]], ...] = (
-    (r".*(num_key_value_heads|num_kv_heads|n_head_kv)", lambda value: min(value, 2)),
+    (r".*(lora_rank|rotary_dim)", _most(16)),
+    (r".*(num_key_value_heads|num_kv_heads|n_head_kv)", _most(2)),
     (r".*(num_attention_heads|num_heads|n_heads?|attention_heads|num_.*_heads)", lambda value: 4 if value >= 4 else value),
     (r".*(head_dim|d_kv|qk_nope_head_dim|v_head_dim|kv_channels|head_size|qk_rope_head_dim)", _most(16)),
     (r".*(intermediate_size|ffn_dim|d_ff|d_inner|n_inner|mlp_dim|ffn_hidden_size|feedforward_dim|intermediate_dim)", _most(128)),
     (r".*(hidden_size|d_model|n_embd|d_embed|embedding_size|embed_size|dim|hidden_channels|lru_width)", _most(64)),
-    (r".*(lora_rank)", _most(16)),
 )
 _IMAGES: tuple[tuple[str, Callable[[int], int]], ...] = ((r"(image_size|input_size)", _most(64)),)
 
@@ -151,8 +153,13 @@ def _shrink_attributes(config: Any, shrink: Shrink) -> dict[str, Any]:
         if hasattr(value, "to_dict") and hasattr(value, "model_type"):
             small = type(value)(**_shrink_attributes(value, shrink))
             changed[name] = small.to_dict() if name in type(config).sub_configs else small
+        elif isinstance(value, list) and re.fullmatch(r".*(indices|_layers|layer_ids|_idxs?)", name) and shrink.rules:
+            # Which layers are of a kind: of two layers the last one.
+            changed[name] = [1]
         elif isinstance(value, int) and not isinstance(value, bool):
-            small = shrink.number(name, value)
+            # Heads of keys that are as many as those of queries stay so.
+            is_shared = "key_value" in name and value == getattr(config, "num_attention_heads", None)
+            small = shrink.number("num_attention_heads" if is_shared else name, value)
             if name.endswith("token_id") and shrink.rules:
                 small = value % 256
             if small != value:
