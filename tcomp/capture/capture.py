@@ -22,9 +22,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
-from tcomp.capture.effects import ChangesState, Effects
+from tcomp.capture.effects import Effects
 from tcomp.capture.reads import ReadTracker
-from tcomp.capture.record import PLAIN_TENSORS, DependsOnValues, Recorder
+from tcomp.capture.record import PLAIN_TENSORS, Recorder
+from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.source import SourceTracker, run_module
 from tcomp.capture.symbols import SizeNodes, find_guards, make_symbolic
 from tcomp.capture.types import (
@@ -175,7 +176,7 @@ def _add_inputs(
             recorder.add_input(fake, index, node)
             inputs.append(TensorInput(node))
             passed.append(fake)
-        elif leaf is None or isinstance(leaf, _BURNT_IN):
+        elif leaf is None or isinstance(leaf, BURNT_IN):
             inputs.append(ValueInput(leaf))
             passed.append(leaf)
         else:
@@ -188,7 +189,7 @@ def _add_inputs(
     return tuple(inputs), passed
 
 
-_BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
+BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 def check_tensor(tensor: Tensor, index: int) -> None:
@@ -222,7 +223,7 @@ def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ..
                 outputs.append(AliasOutput(OutputOrigin(owner_index), value.steps[shown:], value.tensor))
             else:
                 outputs.append(NodeOutput(recorder.node(value), value.tensor))
-        elif leaf is None or isinstance(leaf, (*_BURNT_IN, torch.SymInt)):
+        elif leaf is None or isinstance(leaf, (*BURNT_IN, torch.SymInt)):
             outputs.append(ValueOutput(leaf))
         else:
             raise Unsupported(

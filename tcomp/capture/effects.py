@@ -17,15 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcomp.ir.errors import Unsupported
-
 _MOST = 100_000
 """Elements of one container that are looked into."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
-
-
-class ChangesState(Unsupported):
-    """The module assigns to its own attributes, or to what they hold, while it runs."""
 
 
 class Effects:

@@ -152,6 +152,16 @@ class CompiledModule(nn.Module):
         """The operators left to PyTorch."""
         return tuple(fallback for program in self.programs for fallback in list_fallbacks(program))
 
+    @property
+    def detours(self) -> tuple[str, ...]:
+        """Why calls take other ways than a program, and which."""
+        return tuple(detour.text for detour in self._tcomp.detours.values())
+
+    @property
+    def graphs(self) -> tuple[Program, ...]:
+        """What torch.compile found for calls that go through it, compiled, in the order it came."""
+        return self._tcomp.graphs
+
     def save(self, path: str | Path) -> None:
         """Write the compiled programs to a file, for `tcomp.load(path, module)`.
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import tcomp
-from tcomp.capture.effects import ChangesState
+from tcomp.capture.refusals import ChangesState
 
 FACTOR = 1.0
 TABLE = {"factor": 1.0}

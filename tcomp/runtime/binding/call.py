@@ -44,8 +44,8 @@ def find_memory(values: list[Any], slot: int) -> int:
         return 0
     if not tensor._is_zerotensor():
         raise make_missing(f"value {slot} of the program (its inputs come first)")
-    values[slot] = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).zero_()
-    return values[slot].data_ptr()
+    zeros = values[slot] = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).zero_()
+    return zeros.data_ptr()
 
 
 class Runner(Protocol):

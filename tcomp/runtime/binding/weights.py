@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,8 @@ class ModuleState:
         self.present = Watch(places, (m._modules for m in modules))
         """Its tree, parameters and buffers."""
         self._modes = [m.__dict__ for m in modules]
-        self._hooks = [*_GLOBAL_HOOKS, *[hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]]
+        hooks = [_ignore_export(hooks) for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+        self._hooks: list[Sized] = [*_GLOBAL_HOOKS, *hooks]
         self.parameters = list(self._module.parameters())
         self.reads_grad_mode = reads_grad_mode(self._module)
         return len(before) == len(modules) and all(map(operator.is_, before, modules)) and ties_before == self._ties
@@ -211,6 +212,27 @@ def _find_ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """For each name the first name of the same tensor."""
     first: dict[int, str] = {}
     return {name: first.setdefault(id(tensor), name) for name, tensor in tensors.items()}
+
+
+class _BesideExport:
+    """The hooks of an exported program other than torch.export's own, which check that inputs are what it was exported for.
+
+    A program serves only inputs of the kind it was recorded with, and those the hooks have checked.
+    """
+
+    def __init__(self, hooks: Mapping[int, Callable[..., Any]]) -> None:
+        self._hooks = hooks
+
+    def __len__(self) -> int:
+        return sum(not _is_of_export(hook) for hook in self._hooks.values())
+
+
+def _ignore_export(hooks: Mapping[int, Callable[..., Any]]) -> Sized:
+    return _BesideExport(hooks) if any(map(_is_of_export, hooks.values())) else hooks
+
+
+def _is_of_export(hook: Callable[..., Any]) -> bool:
+    return getattr(hook, "__module__", None) == "torch.export._unlift"
 
 
 _GLOBAL_HOOKS = (nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks)

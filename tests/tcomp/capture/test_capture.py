@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from tcomp.capture.capture import capture
-from tcomp.capture.effects import ChangesState
+from tcomp.capture.refusals import ChangesState
 from tcomp.capture.run import find_mismatch, run_captured
 from tcomp.capture.types import (
     NodeOutput,
