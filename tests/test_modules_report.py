@@ -10,7 +10,19 @@ import torch
 import tcomp
 from tcomp.lowerings import LOWERINGS
 from tests import modules_report
-from tests.modules_report import Outcome, Results, Sample, Verdict, examine, find_infos, find_samples, judge, print_report, run
+from tests.modules_report import (
+    Outcome,
+    Results,
+    Sample,
+    Verdict,
+    examine,
+    find_entries,
+    find_infos,
+    find_samples,
+    judge,
+    print_report,
+    run,
+)
 
 aten = torch.ops.aten
 PARTS = 12
@@ -94,6 +106,15 @@ def test_what_was_kept_is_not_examined_again(monkeypatch, tmp_path):
     assert run("nn.Sigmoid", 1, dtypes=[torch.float32], ways=["tcomp.compile"], keep=str(keep)) == first
     both = run("nn.Sigmoid", 1, dtypes=[torch.float32], keep=str(keep))
     assert both[:2] == first and len(both) > 2
+
+
+def test_modules_with_many_samples_are_examined_in_pieces(monkeypatch):
+    """Every sample once, in the order of the samples, whatever the size of the pieces."""
+    kind = {"dtypes": [torch.float32], "ways": ["tcomp.compile"]}
+    whole = run("nn.Sigmoid", **kind)
+    monkeypatch.setattr(modules_report, "PIECE", 3)
+    assert [entry.first for entry in find_entries("nn.Sigmoid", 1000, **kind)] == [0, 3, 6]
+    assert run("nn.Sigmoid", **kind) == whole and len(whole) == 8
 
 
 def test_the_report_counts(capsys):
