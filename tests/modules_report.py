@@ -225,7 +225,7 @@ def _examine_way(sample: Sample, way: str, wanted: Results, trained: Results | N
         fault = verdict.fault
         if verdict.note is not None:
             notes.append(verdict.note)
-        if fault is not None and way == "torch.compile" and find_dynamo_difference(sample, want, backward) is not None:
+        if fault is not None and way == "torch.compile" and is_of_dynamo(sample, got, want, backward):
             return Outcome(sample.name, way, refused=f"torch.compile itself gives something else than eager: {fault}")
         if fault is not None:
             return Outcome(sample.name, way, f"{'backward' if backward else 'forward'}: {fault}", is_backward=is_backward)
@@ -338,12 +338,12 @@ def _move(sample: Sample, seed: int) -> Sample:
     return Sample(sample.name, make, args, kwargs)
 
 
-def find_dynamo_difference(sample: Sample, want: Results, backward: bool) -> str | None:
-    """Say how the results of `torch.compile(backend="eager")` differ from eager's: what differs there already is not ours."""
+def is_of_dynamo(sample: Sample, got: Results, want: Results, backward: bool) -> bool:
+    """Whether `torch.compile(backend="eager")` differs from eager too, and gives the same results as ours: that is not ours."""
     torch._dynamo.reset()
     module = sample.make()
-    got = call(sample, module, torch.compile(module, backend="eager"), backward=backward)
-    return judge(sample, got, want, backward).fault
+    theirs = call(sample, module, torch.compile(module, backend="eager"), backward=backward)
+    return judge(sample, theirs, want, backward).fault is not None and judge(sample, got, theirs, backward).fault is None
 
 
 def _say(tensor: Tensor) -> str:

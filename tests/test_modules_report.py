@@ -16,6 +16,7 @@ from tests.modules_report import (
     Sample,
     Verdict,
     examine,
+    examine_sample,
     find_entries,
     find_infos,
     find_samples,
@@ -53,6 +54,20 @@ def test_wrong_gradients_are_found(monkeypatch):
     (info,) = find_infos("nn.L1Loss")
     outcomes = examine(info, 1, [torch.float32], ["torch.compile"])
     assert any(o.fault is not None and o.fault.startswith("backward: ") for o in outcomes)
+
+
+class DiffersWhenCompiled(torch.nn.Module):
+    def forward(self, x):
+        return x.sigmoid() if torch.compiler.is_compiling() else x.cos()
+
+
+def test_what_torch_compile_itself_changes_is_refused_only_where_ours_is_the_same(monkeypatch):
+    sample = Sample("differs", DiffersWhenCompiled, (torch.linspace(-1, 1, 8),), {})
+    (outcome,) = examine_sample(sample, ["torch.compile"])
+    assert outcome.fault is None and outcome.refused is not None and outcome.refused.startswith("torch.compile itself")
+    plant(monkeypatch, aten.sigmoid.default, aten.tanh.default)
+    (outcome,) = examine_sample(sample, ["torch.compile"])
+    assert outcome.refused is None and outcome.fault is not None
 
 
 def test_infinite_errors_excuse_nothing():
