@@ -46,6 +46,8 @@ ROUNDINGS = 64
 """Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
 NEIGHBOURS = 16
 """Inputs and parameters, all elements moved by a unit in the last place or not at all, on which eager's error is drawn again."""
+PIECE = 64
+"""Most samples of an entry: the loss with most of them has 1,714, and every one is compiled anew."""
 SECONDS = 1800
 """How long the samples of one entry may take."""
 SEED = 1234
@@ -89,15 +91,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one process examines: the samples of a module in one type, compiled in one way."""
+    """What one process examines: up to PIECE samples of a module in one type, compiled in one way."""
 
     info: Any
     dtype: torch.dtype
     way: str
+    first: int = 0
+    """How many samples of the module other entries examine before it."""
 
     @property
     def name(self) -> str:
-        return f"{self.info.name}[{str(self.dtype).removeprefix('torch.')}] {self.way}"
+        whole = f"{self.info.name}[{str(self.dtype).removeprefix('torch.')}] {self.way}"
+        return f"{whole} from {self.first}" if self.first else whole
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,23 @@ def find_samples(info: Any, dtype: torch.dtype, limit: int) -> Iterator[Sample]:
             yield Sample(name, make, tuple(sample.forward_input.args), dict(sample.forward_input.kwargs))
 
 
+def find_entries(names: str, limit: int, dtypes: Sequence[torch.dtype], ways: Sequence[str]) -> list[Entry]:
+    """The entries of the modules whose name contains `names`."""
+    entries: list[Entry] = []
+    for info, dtype in itertools.product(find_infos(names), dtypes):
+        count = _count_samples(info, dtype, limit)
+        entries.extend(Entry(info, dtype, way, first) for way in ways for first in range(0, max(count, 1), PIECE))
+    return entries
+
+
+def _count_samples(info: Any, dtype: torch.dtype, limit: int) -> int:
+    try:
+        return sum(1 for _ in find_samples(info, dtype, limit))
+    # Some samples cannot be made in some types: the entry will say so.
+    except Exception:  # noqa: BLE001
+        return 0
+
+
 def _make(cls: type[nn.Module], constructor: Any, forward: Any, dtype: torch.dtype, training: bool) -> nn.Module:
     _seed()
     module = cls(*constructor.args, **constructor.kwargs).to(dtype)
@@ -147,12 +169,18 @@ def _seed() -> None:
     random.seed(SEED)
 
 
-def examine(info: Any, limit: int = 1000, dtypes: Sequence[torch.dtype] = DTYPES, ways: Sequence[str] = WAYS) -> list[Outcome]:
-    """Compile the samples of a module in each way, run them, and compare with eager."""
+def examine(
+    info: Any,
+    limit: int = 1000,
+    dtypes: Sequence[torch.dtype] = DTYPES,
+    ways: Sequence[str] = WAYS,
+    piece: slice = slice(None),
+) -> list[Outcome]:
+    """Compile the samples of a module, or a piece of them, in each way, run them, and compare with eager."""
     outcomes: list[Outcome] = []
     for dtype in dtypes:
         try:
-            samples = list(find_samples(info, dtype, limit))
+            samples = list(find_samples(info, dtype, limit))[piece]
         # Some samples cannot be made in some types.
         except Exception as error:  # noqa: BLE001
             outcomes.append(Outcome(f"{info.name}[{str(dtype).removeprefix('torch.')}]", refused=_describe(error)))
@@ -197,7 +225,7 @@ def _examine_way(sample: Sample, way: str, wanted: Results, trained: Results | N
         fault = verdict.fault
         if verdict.note is not None:
             notes.append(verdict.note)
-        if fault is not None and way == "torch.compile" and find_dynamo_difference(sample, want, backward) is not None:
+        if fault is not None and way == "torch.compile" and is_of_dynamo(sample, got, want, backward):
             return Outcome(sample.name, way, refused=f"torch.compile itself gives something else than eager: {fault}")
         if fault is not None:
             return Outcome(sample.name, way, f"{'backward' if backward else 'forward'}: {fault}", is_backward=is_backward)
@@ -310,12 +338,12 @@ def _move(sample: Sample, seed: int) -> Sample:
     return Sample(sample.name, make, args, kwargs)
 
 
-def find_dynamo_difference(sample: Sample, want: Results, backward: bool) -> str | None:
-    """Say how the results of `torch.compile(backend="eager")` differ from eager's: what differs there already is not ours."""
+def is_of_dynamo(sample: Sample, got: Results, want: Results, backward: bool) -> bool:
+    """Whether `torch.compile(backend="eager")` differs from eager too, and gives the same results as ours: that is not ours."""
     torch._dynamo.reset()
     module = sample.make()
-    got = call(sample, module, torch.compile(module, backend="eager"), backward=backward)
-    return judge(sample, got, want, backward).fault
+    theirs = call(sample, module, torch.compile(module, backend="eager"), backward=backward)
+    return judge(sample, theirs, want, backward).fault is not None and judge(sample, got, theirs, backward).fault is None
 
 
 def _say(tensor: Tensor) -> str:
@@ -347,7 +375,7 @@ def _describe(error: BaseException) -> str:
 
 def _examine_entry(entry: Entry, limit: int) -> list[Outcome]:
     warnings.simplefilter("ignore")
-    return examine(entry.info, limit, [entry.dtype], [entry.way])
+    return examine(entry.info, limit, [entry.dtype], [entry.way], slice(entry.first, entry.first + PIECE))
 
 
 def run(
@@ -365,7 +393,7 @@ def run(
     Outcomes are appended to the file `keep`, one line of JSON for each entry; entries that it has already are not examined again.
     """
     found = _read_kept(keep)
-    entries = [Entry(info, dtype, way) for info, dtype, way in itertools.product(find_infos(names), dtypes, ways)]
+    entries = find_entries(names, limit, dtypes, ways)
     missing = [entry for entry in entries if entry.name not in found]
     bar = progress.add_task("", total=len(entries), completed=len(entries) - len(missing)) if progress is not None else None
     try:
@@ -428,7 +456,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="?", default="", help="only modules whose name contains this")
     parser.add_argument("--limit", type=int, default=1000, help="most samples of each module, type and mode")
-    parser.add_argument("--jobs", type=int, default=2, help="entries (a module, type and way) examined at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="entries (samples of a module in a type and a way) examined at a time")
     parser.add_argument("--dtypes", default=",".join(str(d).removeprefix("torch.") for d in DTYPES), help="element types (%(default)s)")
     parser.add_argument("--ways", default=",".join(WAYS), help="ways of compiling (%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="also list what eager cannot run")

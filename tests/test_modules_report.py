@@ -10,7 +10,20 @@ import torch
 import tcomp
 from tcomp.lowerings import LOWERINGS
 from tests import modules_report
-from tests.modules_report import Outcome, Results, Sample, Verdict, examine, find_infos, find_samples, judge, print_report, run
+from tests.modules_report import (
+    Outcome,
+    Results,
+    Sample,
+    Verdict,
+    examine,
+    examine_sample,
+    find_entries,
+    find_infos,
+    find_samples,
+    judge,
+    print_report,
+    run,
+)
 
 aten = torch.ops.aten
 PARTS = 12
@@ -41,6 +54,20 @@ def test_wrong_gradients_are_found(monkeypatch):
     (info,) = find_infos("nn.L1Loss")
     outcomes = examine(info, 1, [torch.float32], ["torch.compile"])
     assert any(o.fault is not None and o.fault.startswith("backward: ") for o in outcomes)
+
+
+class DiffersWhenCompiled(torch.nn.Module):
+    def forward(self, x):
+        return x.sigmoid() if torch.compiler.is_compiling() else x.cos()
+
+
+def test_what_torch_compile_itself_changes_is_refused_only_where_ours_is_the_same(monkeypatch):
+    sample = Sample("differs", DiffersWhenCompiled, (torch.linspace(-1, 1, 8),), {})
+    (outcome,) = examine_sample(sample, ["torch.compile"])
+    assert outcome.fault is None and outcome.refused is not None and outcome.refused.startswith("torch.compile itself")
+    plant(monkeypatch, aten.sigmoid.default, aten.tanh.default)
+    (outcome,) = examine_sample(sample, ["torch.compile"])
+    assert outcome.refused is None and outcome.fault is not None
 
 
 def test_infinite_errors_excuse_nothing():
@@ -94,6 +121,15 @@ def test_what_was_kept_is_not_examined_again(monkeypatch, tmp_path):
     assert run("nn.Sigmoid", 1, dtypes=[torch.float32], ways=["tcomp.compile"], keep=str(keep)) == first
     both = run("nn.Sigmoid", 1, dtypes=[torch.float32], keep=str(keep))
     assert both[:2] == first and len(both) > 2
+
+
+def test_modules_with_many_samples_are_examined_in_pieces(monkeypatch):
+    """Every sample once, in the order of the samples, whatever the size of the pieces."""
+    kind = {"dtypes": [torch.float32], "ways": ["tcomp.compile"]}
+    whole = run("nn.Sigmoid", **kind)
+    monkeypatch.setattr(modules_report, "PIECE", 3)
+    assert [entry.first for entry in find_entries("nn.Sigmoid", 1000, **kind)] == [0, 3, 6]
+    assert run("nn.Sigmoid", **kind) == whole and len(whole) == 8
 
 
 def test_the_report_counts(capsys):

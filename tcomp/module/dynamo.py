@@ -8,6 +8,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule
 
+from tcomp.capture.decompositions.losses import correct_losses
 from tcomp.capture.decompositions.table import decompositions
 from tcomp.module.graphs import compile_graph
 from tcomp.options import Options, make_options
@@ -58,5 +59,6 @@ def compile_with(
         decompositions=dict(decompositions()),
         partition_fn=min_cut_rematerialization_partition,
     )
+    correct_losses(gm)
     compiled: Callable[..., Any] = backend(gm, example_inputs)
     return compiled
