@@ -146,7 +146,7 @@ class PartGuess:
 
     def choose_order(self, group: Group, einsum: Einsum, name: str, memories: Mapping[str, Memory]) -> tuple[int, ...]:
         """As the kernel that stores it writes best."""
-        return self.guess.kinds[group.kind].order(group, einsum, memories, self.static)
+        return self.guess.kinds[group.kind].order(group, einsum, memories)
 
     def choose(self, group: Group, seen: Mapping[str, Memory], steps: tuple[int, int] | None, layouts: Layouts) -> Sequence[Candidate]:
         """The first candidate, or the one measured to be the fastest."""

@@ -16,7 +16,7 @@ from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Load
 from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.ir.walk import loads
-from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.contraction import is_contraction
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
 
@@ -162,7 +162,7 @@ class _Forming:
 
     def _join(self, einsum: Einsum, unit: Unit, draft: Draft | None) -> bool:
         """Put an einsum into a group if what stands before it is there already, or is a map that it reads."""
-        if draft is None or einsum.is_scatter or find_contraction(einsum, self.static) is not None:
+        if draft is None or einsum.is_scatter or is_contraction(einsum):
             return False
         early = self._early(einsum, unit)
         ready = {*draft.group.names, *(name for e in early for name, _ in e.targets)}
