@@ -25,6 +25,7 @@ from tcomp.ir.index import Bounds, interval
 from tcomp.ir.tile import span_bytes
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
 from tcomp.ir.walk import index_variables, map_load_indices, walk
+from tcomp.passes.einsums.contraction import contraction_of, turn_lanes
 from tcomp.passes.einsums.group import Group, rewrite_group
 
 
@@ -65,6 +66,16 @@ class Bound:
     operands: dict[str, Operand]
     slots: dict[str, tuple[Index, ...]] = field(default_factory=dict)
     """Where stored tensors are written, if their operands have other dimensions than their einsums."""
+
+
+def bind_group(group: Group, memories: Mapping[str, Memory]) -> Bound:
+    """A group that is about to be scheduled: bound to its arguments, over as few ranks as they are walked by."""
+    bound = merge_ranks(bind_arguments(group, memories))
+    if group.kind != "contract":
+        return bound
+    # How long lanes are, and which lie last in their operand, is known only now.
+    fact = turn_lanes(bound.group.root, contraction_of(bound.group).fact)
+    return replace(bound, group=replace(bound.group, fact=fact))
 
 
 def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType
 from tcomp.ir.target import Gpu
-from tcomp.passes.einsums.contraction import SMALLEST_LANES, Contraction, has_last_lanes, lane_length, turned
 
 WARP = 32
 """Threads of a warp."""
@@ -106,20 +104,6 @@ class Tile:
 def power_above(size: int) -> int:
     """The smallest power of two that is not below a size."""
     return 1 << max(0, size - 1).bit_length()
-
-
-def choose_lanes(contraction: Contraction, einsum: Einsum) -> Contraction:
-    """The contraction as it is tiled: with the operand on the lanes whose own rank lies last in it, of two such with the longer one.
-
-    Both sides of a tile are alike to tensor cores, so it need not be the operand that gives the lanes where the result is stored.
-    """
-
-    def preference(way: Contraction) -> tuple[bool, bool, bool, int, int]:
-        length = lane_length(way, einsum)
-        return way.fact.panel is not None, length >= SMALLEST_LANES, has_last_lanes(way, einsum), length, way.fact.right
-
-    other = turned(contraction, einsum)
-    return contraction if other is None else max(contraction, other, key=preference)
 
 
 def choose_tiles(problem: Problem, target: Gpu) -> tuple[Tile, ...]:

@@ -5,7 +5,8 @@
 The *right* operand gives the lanes: the rank n that a vector register spans. The *left* operand's elements are broadcast. Any index
 map is allowed on the left (a convolution reads `X[n, c, 2*p + r, 2*q + s]`), and on the right as long as n is a whole dimension of it.
 
-A contraction is found once, when it gets a group, which holds as a `Product` what was found. From then on it is read off the group.
+A contraction is found once, when it gets a group, which holds as a `Product` what was found. From then on it is read off the group, and
+turned at most (`turn_lanes`).
 """
 
 from __future__ import annotations
@@ -84,12 +85,11 @@ def find_contraction(einsum: Einsum, static: Mapping[str, bool], *, packs: bool 
     that lie side by side in the result are worth more than length.
     """
 
-    def preference(contraction: Contraction) -> tuple[bool, bool, bool, bool, bool, int]:
-        length = lane_length(contraction, einsum)
-        adjacent = packs and length >= LONG_LANES and contraction.lanes == einsum.free[-1]
-        is_static = static.get(contraction.right.tensor, False)
-        is_packed, is_last = contraction.fact.panel is not None, has_last_lanes(contraction, einsum)
-        return is_packed, length >= SMALLEST_LANES, is_static, is_last, adjacent, length
+    def preference(way: Contraction) -> tuple[bool, bool, bool, bool, bool, int]:
+        length = _lane_length(way, einsum)
+        adjacent = packs and length >= LONG_LANES and way.lanes == einsum.free[-1]
+        is_static = static.get(way.right.tensor, False)
+        return way.fact.panel is not None, length >= SMALLEST_LANES, is_static, _is_last(way, einsum), adjacent, length
 
     return max(_find_ways(einsum), key=preference, default=None)
 
@@ -99,18 +99,28 @@ def contraction_along(einsum: Einsum, lanes: str) -> Contraction | None:
     return next(iter(_find_ways(einsum, lanes)), None)
 
 
-def turned(contraction: Contraction, einsum: Einsum) -> Contraction | None:
-    """The same contraction with the other operand as the right one; None if none of its ranks can give the lanes."""
-    return next((way for way in _find_ways(einsum) if way.fact.right != contraction.fact.right), None)
+def turn_lanes(einsum: Einsum, fact: Product) -> Product:
+    """A contraction as its kernel computes it: with the other operand as the right one if its lanes are neighbours, or longer.
+
+    What was found says how the result is stored: along the lanes of a weight, if there is one. To a kernel weights are like others, and
+    its ranks may be longer by then, as several have become one.
+    """
+
+    def preference(way: Contraction) -> tuple[bool, bool, bool, int, int]:
+        length = _lane_length(way, einsum)
+        return way.fact.panel is not None, length >= SMALLEST_LANES, _is_last(way, einsum), length, way.fact.right
+
+    other = _find_lanes(einsum, 1 - fact.right)
+    return fact if other is None else max((read_contraction(einsum, f) for f in (fact, other)), key=preference).fact
 
 
-def lane_length(contraction: Contraction, einsum: Einsum) -> int:
+def _lane_length(contraction: Contraction, einsum: Einsum) -> int:
     """How many lanes there are; very many if nobody knows."""
     extent = interval(contraction.lanes.extent, einsum.bounds())[1]
     return extent if extent is not None else 1 << 20
 
 
-def has_last_lanes(contraction: Contraction, einsum: Einsum) -> bool:
+def _is_last(contraction: Contraction, einsum: Einsum) -> bool:
     """Whether the lanes walk the last dimension of the right operand."""
     return lane_position(contraction.right, contraction.lanes.name, einsum.reduced) == len(contraction.right.index) - 1
 
@@ -150,7 +160,7 @@ def _find_ways(einsum: Einsum, lanes: str | None = None) -> list[Contraction]:
     return [read_contraction(einsum, fact) for fact in found if fact is not None]
 
 
-def _find_lanes(einsum: Einsum, place: int, wanted: str | None) -> Product | None:
+def _find_lanes(einsum: Einsum, place: int, wanted: str | None = None) -> Product | None:
     """What gives the lanes if the right operand is the factor at a place; None if nothing does."""
     left, right = _factors(einsum, place)
     in_left, in_right = load_variables(left), load_variables(right)

@@ -18,9 +18,9 @@ from tcomp.ir.schedule import GpuLaunch, KernelSchedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.walk import index_variables, loads, walk
 from tcomp.passes.bind.arguments import Bound, stride_along
-from tcomp.passes.cost.gpu import WARP, Problem, Tile, choose_lanes, choose_tiles, count_tiles, group_of, power_above
+from tcomp.passes.cost.gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
 from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import Contraction, contraction_of, operand_load
+from tcomp.passes.einsums.contraction import contraction_of, operand_load
 from tcomp.passes.einsums.group import Group, Prefix
 from tcomp.passes.groups.scatter import is_concurrent
 from tcomp.passes.schedule.partial_sums import cut_sums
@@ -74,7 +74,7 @@ def contract_candidates(bound: Bound, target: Gpu, name: str) -> tuple[KernelSch
     """Schedules of a contraction, the most promising one first."""
     group = bound.group
     root = group.root
-    rows, lanes, shared = _sides(contraction_of(group), root)
+    rows, lanes, shared = _sides(group)
     reduced = _reduced_order(bound, root)
     # A rank that is long enough is cut by itself; short ones are joined, or their tiles would be mostly empty.
     whole = len(reduced) == 1 or typical(reduced[-1].extent) < WARP
@@ -118,9 +118,9 @@ def _in_turns(schedules: list[KernelSchedule], tiles: tuple[Tile, ...], problem:
     ]
 
 
-def _sides(contraction: Contraction, root: Einsum) -> tuple[tuple[Rank, ...], tuple[Rank, ...], tuple[Rank, ...]]:
+def _sides(group: Group) -> tuple[tuple[Rank, ...], tuple[Rank, ...], tuple[Rank, ...]]:
     """The free ranks of a contraction that only one operand has, the longer side first, and those that both have or neither."""
-    contraction = choose_lanes(contraction, root)
+    root, contraction = group.root, contraction_of(group)
     left, right = ({v for i in load.index for v in index_variables(i)} for load in (contraction.left, contraction.right))
     rows = tuple(r for r in root.free if r.name in left and r.name not in right)
     lanes = tuple(r for r in root.free if r.name in right and r.name not in left)
