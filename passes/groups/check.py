@@ -19,6 +19,7 @@ from tcomp.ir.monoids import MONOIDS
 from tcomp.passes.einsums.contraction import load_variables, operand_load, panel_of
 from tcomp.passes.einsums.group import Form, Group, OnePass, Prefix, Product
 from tcomp.passes.groups.prefix import state_before
+from tcomp.passes.one_pass.derive import may_scale
 
 
 def check_groups(groups: tuple[Group, ...], cascade: Cascade) -> None:
@@ -89,8 +90,12 @@ def _find_product_faults(root: Einsum, fact: Product) -> Iterator[str]:
         yield f"a factor of {root.name} is no operand"
     elif fact.lanes not in {r.name for r in root.free} or fact.lanes not in load_variables(right) - load_variables(left):
         yield f"{fact.lanes} is no free rank of {root.name} that {right.tensor} has and {left.tensor} has not"
-    elif fact.panel is not None and panel_of(right) != (fact.lanes, fact.panel):
+        return
+    name, width = panel_of(right) or (fact.lanes, None)
+    if fact.panel is not None and (name, width) != (fact.lanes, fact.panel):
         yield f"{right.tensor} is not packed in panels of {fact.panel} along {fact.lanes}"
+    elif fact.panel is None and name == fact.lanes and width is not None:
+        yield f"{right.tensor} is packed in panels of {width} along {fact.lanes}, which nobody knows"
 
 
 def _find_form_faults(chain: Group, forms: tuple[Form, ...]) -> Iterator[str]:
@@ -105,6 +110,9 @@ def _find_form_faults(chain: Group, forms: tuple[Form, ...]) -> Iterator[str]:
             yield f"{form.name} subtracts {form.reference}, which is no maximum before it"
         elif form.is_guarded and form.reference is None:
             yield f"{form.name} is 0 where a maximum is -inf, and subtracts none"
+        elif not may_scale(chain, form):
+            places = ", ".join(map(str, form.scale))
+            yield f"{form.name} has no factors number {places} that are multiplied in at the end"
 
 
 def _find_prefix_faults(group: Group, fact: Prefix) -> Iterator[str]:

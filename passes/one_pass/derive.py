@@ -88,12 +88,28 @@ def read_one_pass(chain: Group, dtypes: Mapping[str, DType]) -> tuple[Running, .
     return (*running, _read_tail(tail, last.root, weights, maps, dtypes))
 
 
+def may_scale(chain: Group, form: Form) -> bool:
+    """Whether the factors that a form multiplies in at the end are there, do not walk the rank of a chain's nest, and are not all."""
+    _, middle, last = chain.parts
+    (weights,), (inner,) = middle.stored, (r.name for r in middle.inner)
+    maps = {e.name: e for e in middle.members if e.reduce is None}
+    einsum = next((e for e in middle.members if e.name == form.name), None)
+    term = _inline(_operands(last.root, weights)[0] if einsum is None else einsum.expression, maps)
+    factors = [factor for factor, _ in _factors(_unguarded(term) if form.is_guarded else term)]
+    is_there = all(place < len(factors) and inner not in variables(factors[place]) for place in form.scale)
+    return is_there and len(form.scale) < len(factors)
+
+
+def _unguarded(term: Expr) -> Expr:
+    """What a select of 0 gives else."""
+    term = _without_casts(term)
+    assert isinstance(term, Apply) and term.operator == "select"
+    return term.arguments[2]
+
+
 def _read(form: Form, einsum: Einsum, term: Expr) -> Running:
     """A reduction whose terms are known to split so."""
-    if form.is_guarded:
-        term = _without_casts(term)
-        assert isinstance(term, Apply) and term.operator == "select"
-        term = term.arguments[2]
+    term = _unguarded(term) if form.is_guarded else term
     if form.reference is None and not form.scale:
         return Running(einsum, term)
     factors = _factors(term)
