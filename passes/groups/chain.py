@@ -102,12 +102,14 @@ def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapp
     free = [r for r in last.outer if r.name not in out]
     if len(free) != 1:
         return None
-    top: Contraction | None = contraction_of(first)
-    bottom: Contraction | None = contraction_of(last)
+    top: Contraction | None
+    bottom: Contraction | None
     if isinstance(target, Gpu):
         # Either operand may give the lanes there.
         top = next((contraction_along(first.root, a) for a, b in into.items() if b == inner.name), None)
         bottom = contraction_along(last.root, free[0].name)
+    else:
+        top, bottom = contraction_of(first), contraction_of(last)
     if top is None or bottom is None:
         return None
     if set(into) != {r.name for r in first.outer} or into[top.lanes.name] != inner.name:

@@ -20,7 +20,6 @@ from tcomp.ir.schedule import CpuLaunch, GpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu, Target
 from tcomp.passes.bind.arguments import Bound
 from tcomp.passes.einsums.contraction import contraction_of
-from tcomp.passes.einsums.group import Product
 
 
 def check_bound(bound: Bound, schedule: KernelSchedule, target: Target) -> None:
@@ -153,8 +152,8 @@ class _Check:
 
     def _check_prefetch(self, names: Iterable[str]) -> None:
         group = self.bound.group
-        fact = group.fact if group.kind == "contract" else None
-        packed = [contraction_of(group).right.tensor] if isinstance(fact, Product) and fact.panel is not None else []
+        contraction = contraction_of(group) if group.kind == "contract" else None
+        packed = [contraction.right.tensor] if contraction is not None and contraction.fact.panel is not None else []
         is_known = all(r.extent.is_constant for r in (*group.outer, *group.root.reduced))
         for name in names:
             if name not in packed or not is_known:
