@@ -88,11 +88,11 @@ def _find_product_faults(root: Einsum, fact: Product) -> Iterator[str]:
     left, right = factors[1 - fact.right], factors[fact.right]
     if left is None or right is None:
         yield f"a factor of {root.name} is no operand"
-    elif fact.lanes not in {r.name for r in root.free} or fact.lanes not in load_variables(right) - load_variables(left):
-        yield f"{fact.lanes} is no free rank of {root.name} that {right.tensor} has and {left.tensor} has not"
         return
     name, width = panel_of(right) or (fact.lanes, None)
-    if fact.panel is not None and (name, width) != (fact.lanes, fact.panel):
+    if fact.lanes not in {r.name for r in root.free} or fact.lanes not in load_variables(right) - load_variables(left):
+        yield f"{fact.lanes} is no free rank of {root.name} that {right.tensor} has and {left.tensor} has not"
+    elif fact.panel is not None and (name, width) != (fact.lanes, fact.panel):
         yield f"{right.tensor} is not packed in panels of {fact.panel} along {fact.lanes}"
     elif fact.panel is None and name == fact.lanes and width is not None:
         yield f"{right.tensor} is packed in panels of {width} along {fact.lanes}, which nobody knows"

@@ -6,6 +6,7 @@ import pytest
 from program_runner import small_target
 
 from tcomp.ir.errors import VerifyError
+from tcomp.ir.expressions import apply
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.bind import arguments
 from tcomp.passes.bind.windows import open_windows
@@ -110,6 +111,15 @@ def test_facts_that_are_not_so_are_seen(name, fact, told):
     with pytest.raises(VerifyError, match=told) as caught:
         check_groups(changed, FOUND)
     assert f" of {name}" in caught.value.where
+
+
+def test_a_factor_that_became_an_expression_is_seen():
+    (group, *_) = fuse(FOUND)
+    root = group.root
+    first, second = root.expression.arguments
+    changed = replace(root, expression=replace(root.expression, arguments=(apply("exp", first), second)))
+    with pytest.raises(VerifyError, match="a factor of Y is no operand"):
+        check_fact(replace(group, members=(changed,)))
 
 
 SUBTRACTED = (Form("G"), Form("D", "G"), Form("Z", "G", (1,)))
