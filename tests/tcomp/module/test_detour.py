@@ -147,3 +147,13 @@ def test_where_dynamo_fails_after_a_write_nothing_is_computed_twice(monkeypatch)
     with pytest.raises(Exception, match="no second graph"):
         tcomp.compile(Function(write), fallback="silent")(x)
     torch.testing.assert_close(x, torch.full((3,), 2.0))
+
+
+def test_numbers_divided_by_torch():
+    """What divides two numbers is a tensor of Dynamo's, made within its graph."""
+    module = Function(lambda x: x.view(torch.div(x.shape[0], 2, rounding_mode="trunc"), -1) * 2)
+    x = random(8, 4)
+    compiled = tcomp.compile(module, (x,), fallback="silent")
+    torch.testing.assert_close(compiled(x), module(x))
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(module, backend="tcomp")(x), module(x))
