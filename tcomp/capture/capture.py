@@ -6,6 +6,7 @@ writes in place), capture_symbols (symbolic sizes), capture_run (guards and an i
 """
 
 import gc
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -78,7 +79,7 @@ def capture(
     recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
     inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic))
     fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
-    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection(), _dispatching(dynamic):
+    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection(), _without_dynamo(), _dispatching(dynamic):
         result = _run(module, fake_args, fake_kwargs, recorder, tracker)
         out_leaves, out_spec = tree_flatten(result)
         outputs = _read_outputs(out_leaves, recorder)
@@ -173,7 +174,7 @@ _BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.de
 
 def check_tensor(tensor: Tensor, index: int) -> None:
     """Raise Unsupported for an input that is no plain dense tensor."""
-    if type(tensor) not in PLAIN_TENSORS or tensor.layout is not torch.strided or tensor.is_quantized:
+    if type(tensor) not in PLAIN_TENSORS or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         raise ForeignInput(
             f"an input tensor of type {type(tensor).__name__}, layout {tensor.layout}, dtype {tensor.dtype}",
             where=f"flattened input {index}",
@@ -191,15 +192,21 @@ def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ..
             if owner is None or len(value.steps) < len(owner[1].steps):
                 owners[id(value.storage)] = (index, value)
     outputs: list[Output] = []
+    first: dict[int, int] = {}
     for index, (leaf, value) in enumerate(zip(leaves, values, strict=True)):
         if value is not None:
+            before = first.setdefault(id(leaf), index)
+            twin = () if value.twin is None else (value.twin,)
+            if before != index:
+                outputs.append(AliasOutput(OutputOrigin(before), (), value.tensor))
+                continue
             if value.storage.origin is not None:
-                outputs.append(AliasOutput(value.storage.origin, value.steps, value.tensor))
+                outputs.append(AliasOutput(value.storage.origin, (*value.steps, *twin), value.tensor))
                 continue
             owner_index, owned = owners[id(value.storage)]
             shown = len(owned.steps)
             if owner_index != index and value.steps[:shown] == owned.steps:
-                outputs.append(AliasOutput(OutputOrigin(owner_index), value.steps[shown:], value.tensor))
+                outputs.append(AliasOutput(OutputOrigin(owner_index), (*value.steps[shown:], *twin), value.tensor))
             else:
                 outputs.append(NodeOutput(recorder.node(value), value.tensor))
         elif leaf is None or isinstance(leaf, (*_BURNT_IN, torch.SymInt)):
@@ -258,6 +265,16 @@ def _dispatching(dynamic: bool | None) -> Iterator[None]:
         with enable_python_dispatcher():
             yield
     else:
+        yield
+
+
+@contextmanager
+def _without_dynamo() -> Iterator[None]:
+    # What is compiled inside the module would have its operators hidden from the recorder, or the recorder compiled.
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
         yield
 
 

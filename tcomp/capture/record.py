@@ -40,6 +40,9 @@ class DependsOnValues(Unsupported):
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records into `graph` while active; real tensors it meets are parameters, buffers or lifted constants."""
 
+    compiles_inner = True
+    """Compiled modules inside the one that is recorded are recorded with it."""
+
     def __init__(self, tracker: SourceTracker, fake_mode: FakeTensorMode, names: Mapping[int, str], sizes: SizeNodes) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph: Graph = sizes.graph
@@ -88,6 +91,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not func._schema.is_mutable and not any(isinstance(result.type, _TENSORS) for result in returns):
             if func in ASSERTIONS:
                 return functools.partial(self._leaf, func)
+            if func.namespace == "profiler":
+                # record_function marks a region of time, which programs have none of.
+                return lambda args, kwargs: func(*args, **kwargs)
             if not returns and func is not aten._assert_tensor_metadata.default:
                 return functools.partial(self._refuse, func, "acts without a result", "take it out of the module")
             return functools.partial(self._query, func)
@@ -145,8 +151,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         source = self.value(args[0])
         node_args, node_kwargs, result = self._evaluate(func, args, kwargs)
         if isinstance(result, Tensor) and source.key is not SYMBOLIC and describe(result) == source.key:
-            # The same elements in the same places (detach, expand to its own shape): no view at all.
-            self._add(result, source.storage, source.steps, self.node(source))
+            # The same elements in the same places (detach, expand to its own shape): no node, and an object of its own.
+            same = self._add(result, source.storage, source.steps, self.node(source))
+            same.twin = source.twin if func is aten.alias.default and source.twin else ViewStep(_TWINS.get(func, aten.alias.default), (), {})
             return result
         node = self._create(func, node_args, node_kwargs, result)
         if isinstance(result, Tensor):
@@ -486,5 +493,7 @@ _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
 }
 
 
+# Of views that change nothing, detach alone makes what is no view to autograd.
+_TWINS: Mapping[OpOverload, OpOverload] = {aten.detach.default: aten.detach.default}
 _TENSORS = (torch.TensorType, torch.ListType)
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from tcomp.ir.errors import TcompError, ToolchainError
@@ -59,11 +60,12 @@ class CompiledModule(nn.Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
-        return self._tcomp.call(args, kwargs)
+        # Dynamo, which follows this call, knows the answer: an enclosing module is compiled as a whole.
+        return self.original(*args, **kwargs) if torch.compiler.is_dynamo_compiling() else self._tcomp.call(args, kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
-        return self._tcomp.call(args, kwargs)
+        return self(*args, **kwargs)
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
         """Compile for arguments like these without computing anything."""

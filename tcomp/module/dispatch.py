@@ -21,7 +21,7 @@ from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, fin
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
-from tcomp.runtime.binding.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
 from tcomp.runtime.binding.weights import ModuleState, Stale
 from tcomp.runtime.execution import Execution
 from tcomp.runtime.peak_memory import estimate_eager_extra
@@ -100,11 +100,11 @@ class Programs:
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the module's result."""
         leaves, spec = _flatten(args, kwargs)
-        if not self._state.is_current():
-            self._renew()
         watcher = find_watcher()
         if watcher is not None:
             return self._call_original(args, kwargs, watcher)
+        if not self._state.is_current():
+            self._renew()
         if self._state.has_hooks():
             return self._call_torch(args, kwargs, "hooks", "the module has hooks")
         if torch.is_grad_enabled():
@@ -112,7 +112,13 @@ class Programs:
                 return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
             if self._state.reads_grad_mode:
                 return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
-        key = self._make_key(leaves, spec)
+        try:
+            key = self._make_key(leaves, spec)
+        except RuntimeError:
+            foreign = self._find_foreign(leaves)
+            if foreign is None:
+                raise
+            return self._take(foreign, args, kwargs)
         variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
         if isinstance(variant, Detour):
             return self._take(variant, args, kwargs)
@@ -139,8 +145,10 @@ class Programs:
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         leaves, spec = _flatten(args, kwargs)
+        self._state.check_initialised()
         if not self._state.is_current():
             self._renew()
+        _check_leaves(leaves)
         key = self._make_key(leaves, spec)
         known = self._known.get(key)
         return known if isinstance(known, Variant) else self._choose(key, leaves, args, kwargs)
@@ -204,12 +212,22 @@ class Programs:
             self._known[key] = detour = _describe_detour(error)
             return detour
 
+    def _find_foreign(self, leaves: Sequence[Any]) -> Detour | None:
+        """Why an input is none that programs take; raises that with fallback="error"."""
+        try:
+            _check_leaves(leaves)
+        except ForeignInput as error:
+            if self.options.fallback == "error":
+                raise
+            return _describe_detour(error)
+        return None
+
     def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._warn_of(detour)
         return self._run_torch(args, kwargs) if detour.is_split else self.module(*args, **kwargs)
 
     def _warn_of(self, detour: Detour) -> None:
-        if self.options.fallback != "silent" and detour.reason not in self._warned:
+        if detour.reason != ENCLOSED and self.options.fallback != "silent" and detour.reason not in self._warned:
             self._warned.add(detour.reason)
             where = "through torch.compile, which splits the module there" if detour.is_split else "to the original module"
             warnings.warn(f"tcomp: {detour.reason}, so the call goes {where}", stacklevel=5)
@@ -218,10 +236,7 @@ class Programs:
         with self._lock:
             mode = self._read_mode(leaves)
             _, structure = tree_flatten((args, kwargs))
-            for index, leaf in enumerate(leaves):
-                if isinstance(leaf, Tensor):
-                    check_device(leaf, f"flattened input {index}")
-                    check_tensor(leaf, index)
+            _check_leaves(leaves)
             same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
@@ -333,6 +348,13 @@ class Programs:
                 if self._differentiable is None:
                     self._differentiable = _compile_with_torch(self.module, self.options)
         return self._differentiable(*args, **kwargs)
+
+
+def _check_leaves(leaves: Sequence[Any]) -> None:
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            check_tensor(leaf, index)
+            check_device(leaf, f"flattened input {index}")
 
 
 def _compile_with_torch(module: nn.Module, options: Options) -> Callable[..., Any]:

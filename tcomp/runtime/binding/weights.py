@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from tcomp.ir.errors import Unsupported
 from tcomp.machine.devices import CPU, place_tensor
 from tcomp.program.kernels import AnyLibrary
 from tcomp.program.program import CompiledStage, Constant, Program
@@ -160,7 +162,7 @@ class ModuleState:
         self._dicts: list[dict[str, Any]] = [table for table in tables for _ in table]
         self._keys = [key for table in tables for key in table]
         self._members = [member for table in tables for member in table.values()]
-        self._modes = [m.__dict__ for m in modules]
+        self._modes = [_find_mode(m) for m in modules]
         self._hooks = [*_GLOBAL_HOOKS, *[hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]]
         self.parameters = list(self._module.parameters())
         self.reads_grad_mode = reads_grad_mode(self._module)
@@ -181,12 +183,25 @@ class ModuleState:
         """Whether any module runs hooks around its forward, or all modules do."""
         return any(self._hooks)
 
+    def check_initialised(self) -> None:
+        """Raise Unsupported for parameters whose size a first call would find."""
+        for name, tensor in self.find_tensors({}).items():
+            if is_lazy(tensor):
+                raise Unsupported("a parameter of which no size is known yet", where=name, help="call the module once before it is compiled")
+
     def find_tensors(self, lifted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters and buffers by qualified name, tied ones under every name, and the tensors that no module names."""
         tensors = dict(lifted)
         tensors.update(self._module.named_parameters(remove_duplicate=False))
         tensors.update(self._module.named_buffers(remove_duplicate=False))
         return tensors
+
+
+def _find_mode(module: nn.Module) -> dict[str, Any]:
+    """Where a module keeps its training flag: what is compiled has that of its original, which may not be among its submodules."""
+    while "training" not in module.__dict__:
+        module = module.original if "original" in module.__dict__ else next(iter(module._modules.values()))
+    return module.__dict__
 
 
 def _find_ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
