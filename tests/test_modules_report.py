@@ -10,7 +10,7 @@ import torch
 import tcomp
 from tcomp.lowerings import LOWERINGS
 from tests import modules_report
-from tests.modules_report import Outcome, Results, examine, find_difference, find_infos, find_samples, print_report, run
+from tests.modules_report import Outcome, Results, Sample, Verdict, examine, find_infos, find_samples, judge, print_report, run
 
 aten = torch.ops.aten
 PARTS = 12
@@ -49,8 +49,25 @@ def test_infinite_errors_excuse_nothing():
     sample = next(find_samples(info, torch.float32, 1))
     shape = sample.args[0].shape
     want = Results((torch.full(shape, math.inf),), (), ())
-    assert find_difference(sample, want, want, backward=False) is None
-    assert find_difference(sample, Results((torch.full(shape, math.nan),), (), ()), want, backward=False) is not None
+    assert judge(sample, want, want, backward=False) == Verdict()
+    assert judge(sample, Results((torch.full(shape, math.nan),), (), ()), want, backward=False).fault is not None
+
+
+def test_eager_is_measured_again_where_values_cancel():
+    """In 3 x - 3 near 1, eager happens to be exact, and a unit away from it errs as the result does."""
+
+    class Cancel(torch.nn.Module):
+        def forward(self, x):
+            return 3 * x - 3
+
+    x = torch.tensor([1 + 2.0**-10])
+    eager = 3 * x - 3
+    sample = Sample("cancel", Cancel, (x,), {})
+    assert judge(sample, Results((eager,), (), ()), Results((eager,), (), ()), backward=False) == Verdict()
+    near, far = eager + 2.0**-23, eager + 2.0**-20
+    verdict = judge(sample, Results((near,), (), ()), Results((eager,), (), ()), backward=False)
+    assert verdict.fault is None and verdict.note is not None and "eager by 0 and by" in verdict.note
+    assert judge(sample, Results((far,), (), ()), Results((eager,), (), ()), backward=False).fault is not None
 
 
 def test_failures_of_the_compiler_are_faults(monkeypatch):

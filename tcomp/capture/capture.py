@@ -7,7 +7,7 @@ writes in place), capture_symbols (symbolic sizes), capture_run (guards and an i
 
 import gc
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,9 +23,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
+from tcomp.capture.indexing import SymbolicIndexing
 from tcomp.capture.record import PLAIN_TENSORS, DependsOnValues, Recorder
 from tcomp.capture.source import SourceTracker, run_module
-from tcomp.capture.symbols import SizeNodes, find_guards, make_symbolic
+from tcomp.capture.symbols import SizeNodes, find_guards, make_number, make_symbolic
 from tcomp.capture.types import (
     AliasOutput,
     Captured,
@@ -34,6 +35,7 @@ from tcomp.capture.types import (
     InputOrigin,
     Mutation,
     NodeOutput,
+    NumberInput,
     Output,
     OutputOrigin,
     TensorInput,
@@ -62,24 +64,26 @@ def capture(
     kwargs: Mapping[str, Any] | None = None,
     *,
     dynamic: bool | None = False,
+    numbers: Collection[int] = (),
 ) -> Captured:
     """Record what `module(*args, **kwargs)` computes without gradients, in the mode (train or eval) the module is in.
 
-    With `dynamic`, extents of the inputs above 1 are symbols unless the module fixes them. Nothing is computed and the
+    With `dynamic`, extents of the inputs above 1 are symbols unless the module fixes them; so are the flattened inputs `numbers`, which
+    are integers above -1. Nothing is computed and the
     module, its buffers and the random state stay as they are.
 
     Raises Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
     recorded, and TcompError if the module itself fails.
     """
     leaves, in_spec = tree_flatten((tuple(args), dict(kwargs or {})))
-    shape_env = ShapeEnv() if dynamic else None
+    shape_env = ShapeEnv() if dynamic or numbers else None
     fake_mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True)
     tracker = SourceTracker(module)
     sizes = SizeNodes(Graph())
     recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
-    inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic))
+    inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic), numbers=numbers)
     fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
-    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection(), _without_dynamo(), _dispatching(dynamic):
+    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection(), _without_dynamo(), _dispatching(shape_env):
         result = _run(module, fake_args, fake_kwargs, recorder, tracker)
         out_leaves, out_spec = tree_flatten(result)
         outputs = _read_outputs(out_leaves, recorder)
@@ -87,10 +91,11 @@ def capture(
     returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
     recorder.graph.output(tuple(returned))
     recorder.graph.eliminate_dead_code(lambda node: node.is_impure() or is_assertion(node))
+    fixed = sizes.settle_numbers()
     return Captured(
         graph=_make_graph_module(recorder),
         constants=_keep_used(recorder, outputs, mutations),
-        inputs=inputs,
+        inputs=tuple(ValueInput(leaves[index]) if index in fixed else given for index, given in enumerate(inputs)),
         in_spec=in_spec,
         outputs=outputs,
         out_spec=out_spec,
@@ -144,7 +149,13 @@ def _name_tensors(module: torch.nn.Module) -> dict[int, str]:
 
 
 def _add_inputs(
-    leaves: Sequence[Any], recorder: Recorder, fake_mode: FakeTensorMode, sizes: SizeNodes, *, is_dynamic: bool
+    leaves: Sequence[Any],
+    recorder: Recorder,
+    fake_mode: FakeTensorMode,
+    sizes: SizeNodes,
+    *,
+    is_dynamic: bool,
+    numbers: Collection[int],
 ) -> tuple[tuple[Input, ...], list[Any]]:
     inputs: list[Input] = []
     passed = []
@@ -156,6 +167,10 @@ def _add_inputs(
             recorder.add_input(fake, index, node)
             inputs.append(TensorInput(node))
             passed.append(fake)
+        elif index in numbers:
+            number = make_number(fake_mode.shape_env, leaf, index)
+            inputs.append(NumberInput(sizes.add_number(index, f"input_{index}", number)))
+            passed.append(number)
         elif leaf is None or isinstance(leaf, _BURNT_IN):
             inputs.append(ValueInput(leaf))
             passed.append(leaf)
@@ -258,11 +273,11 @@ def _make_graph_module(recorder: Recorder) -> GraphModule:
 
 
 @contextmanager
-def _dispatching(dynamic: bool | None) -> Iterator[None]:
+def _dispatching(shape_env: ShapeEnv | None) -> Iterator[None]:
     # Some composite operators, such as resampling, take symbolic sizes in Python only; their C++ insists on numbers.
     # The guard acts when it is made, and must be undone before what stands to the left of it.
-    if dynamic:
-        with enable_python_dispatcher():
+    if shape_env is not None:
+        with enable_python_dispatcher(), SymbolicIndexing():
             yield
     else:
         yield

@@ -18,6 +18,7 @@ from tcomp.capture.record import DependsOnValues
 from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
+from tcomp.module.changes import Changes, TooManyValues, capture_numbers, check_count, find_changes
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
@@ -26,7 +27,7 @@ from tcomp.runtime.binding.weights import ModuleState, Stale
 from tcomp.runtime.execution import Execution
 from tcomp.runtime.peak_memory import estimate_eager_extra
 from tcomp.settings import read_settings
-from tcomp.stages.faults import Fault, contain
+from tcomp.stages.faults import Fault, contain, describe_fault
 from tcomp.stages.graph import compile_captured
 from tcomp.stages.schedules import guess_instead
 from tcomp.torch_types import UnsupportedSize
@@ -70,14 +71,17 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Detour:
-    """Why no program serves a kind of inputs, and who does: the module itself, or torch.compile, which `is_split` leaves to it."""
+    """Why no program serves a kind of inputs, and who does: the module itself, or torch.compile if `is_split`."""
 
     reason: str
     is_split: bool = False
+    advice: str = ""
 
 
 def _describe_detour(error: TcompError) -> Detour:
     where = f" at {error.where}" if error.where else ""
+    if isinstance(error, TooManyValues):
+        return Detour(error.what, is_split=True, advice=error.help)
     return Detour(f"{error.what!s}{where}", isinstance(error, DependsOnValues))
 
 
@@ -129,6 +133,11 @@ class Programs:
         except Stale:
             self._clear()
             return self.call(args, kwargs)
+        except Exception as error:
+            if not variant.is_dynamic or isinstance(error, _RAISED) or read_settings().raise_faults:
+                raise
+            self._replace(variant, error, args, kwargs)
+            return self.call(args, kwargs)
         if variant.is_single:
             return results[0]
         assert variant.program.out_spec is not None
@@ -138,7 +147,7 @@ class Programs:
         """Compile for these arguments, if no program serves them yet; warns where calls will take another way."""
         try:
             self._prepare(args, kwargs)
-        except (DependsOnValues, SharedMemory) as error:
+        except (DependsOnValues, SharedMemory, TooManyValues) as error:
             if self.options.fallback == "error":
                 raise
             self._warn_of(_describe_detour(error))
@@ -206,11 +215,19 @@ class Programs:
         except SharedMemory:
             # Other inputs of this kind need not share memory.
             return Detour(_SHARED)
-        except (ForeignInput, ModuleFailed, DependsOnValues) as error:
+        except (ForeignInput, ModuleFailed, DependsOnValues, TooManyValues) as error:
             if self.options.fallback == "error":
                 raise
             self._known[key] = detour = _describe_detour(error)
             return detour
+
+    def _replace(self, failed: Variant, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Put a program for the sizes of these arguments in the place of one with symbols that failed when it ran."""
+        with self._lock:
+            self.variants = [variant for variant in self.variants if variant.execution is not failed.execution]
+            self._known.clear()
+            self._compile_for(failed.mode, args, kwargs, _FIXED)
+            self._note_fixed(error, replace(_FIXED, sizes=True))
 
     def _find_foreign(self, leaves: Sequence[Any]) -> Detour | None:
         """Why an input is none that programs take; raises that with fallback="error"."""
@@ -230,6 +247,7 @@ class Programs:
         if detour.reason != ENCLOSED and self.options.fallback != "silent" and detour.reason not in self._warned:
             self._warned.add(detour.reason)
             where = "through torch.compile, which splits the module there" if detour.is_split else "to the original module"
+            where = f"through torch.compile for other values; {detour.advice}" if detour.advice else where
             warnings.warn(f"tcomp: {detour.reason}, so the call goes {where}", stacklevel=5)
 
     def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
@@ -240,7 +258,7 @@ class Programs:
             same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
-                variant = self._compile(mode, args, kwargs, has_others=bool(same))
+                variant = self._compile(mode, args, kwargs, [v.program for v in same])
             if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
             if variant.program.offsets:
@@ -251,25 +269,38 @@ class Programs:
             self._known[key] = variant
             return variant
 
-    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
+    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], others: Sequence[Program]) -> Variant:
         leaves, _ = tree_flatten((args, kwargs))
         choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
         dynamic = self.options.dynamic
-        # When sizes change: one program for all of them, if the module allows that.
-        if dynamic or (dynamic is None and has_others):
+        # When sizes or numbers change: one program for all of them, if the module allows that.
+        changes = find_changes(others, leaves)
+        check_count(others, leaves, self.module, args, kwargs)
+        changes = _FIXED if dynamic is False else replace(changes, sizes=dynamic or changes.sizes)
+        if changes != _FIXED:
             try:
-                return self._compile_for(mode, args, kwargs, is_dynamic=True)
-            except UnsupportedSize as error:
-                if error.what not in self.fixed:
-                    self.fixed.append(error.what)
-                    report_fixed(error, self.options)
-            except TcompError:
-                if dynamic:
+                return self._compile_for(mode, args, kwargs, changes)
+            # What goes wrong with symbols need not go wrong without.
+            except Exception as error:
+                if read_settings().raise_faults and not isinstance(error, TcompError):
                     raise
-        return self._compile_for(mode, args, kwargs, is_dynamic=False)
+                reason = error
+            variant = self._compile_for(mode, args, kwargs, _FIXED)
+            self._note_fixed(reason, changes)
+            return variant
+        return self._compile_for(mode, args, kwargs, changes)
 
-    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
-        captured = capture(self.module, args, kwargs, dynamic=is_dynamic)
+    def _note_fixed(self, error: Exception, changes: Changes) -> None:
+        reason = error.what if isinstance(error, TcompError) else describe_fault(error).what
+        if changes.sizes and (self.options.dynamic or isinstance(error, UnsupportedSize)) and reason not in self.fixed:
+            self.fixed.append(reason)
+            report_fixed(reason, self.options)
+
+    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> Variant:
+        if changes.numbers:
+            captured = capture_numbers(self.module, args, kwargs, changes)
+        else:
+            captured = capture(self.module, args, kwargs, dynamic=changes.sizes)
         options = self.options
         try:
             program = compile_captured(captured, options)
@@ -281,7 +312,7 @@ class Programs:
             program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic)
+        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols))
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, options, variant))
@@ -348,6 +379,11 @@ class Programs:
                 if self._differentiable is None:
                     self._differentiable = _compile_with_torch(self.module, self.options)
         return self._differentiable(*args, **kwargs)
+
+
+_FIXED = Changes(sizes=False, numbers=frozenset())
+_RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
+"""What a call raises that is no fault of its program."""
 
 
 def _check_leaves(leaves: Sequence[Any]) -> None:

@@ -21,6 +21,7 @@ from tcomp.capture.types import (
     ConstantOrigin,
     InputOrigin,
     NodeOutput,
+    NumberInput,
     OutputOrigin,
     TensorInput,
     ValueInput,
@@ -71,6 +72,9 @@ def compile_captured(captured: Captured, options: Options, fault: Fault | None =
             case TensorInput(node):
                 tensors.append((f"flattened input {index}", node.meta["val"]))
                 inputs.append(spec_of(node.meta["val"]))
+                slots[node] = Slot(index)
+            case NumberInput(node):
+                inputs.append(Given(Symbols().index(node.meta["val"])))
                 slots[node] = Slot(index)
             case ValueInput(value):
                 inputs.append(Given(value))
