@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,6 +41,9 @@ class CompiledModule(nn.Module):
         self.__dict__["original"] = original
         self.__dict__["options"] = options
         self.__dict__["_tcomp"] = Programs(original, options)
+        # torch.fx reads off the class what parameters forward takes.
+        forward = functools.wraps(type(original).forward)(lambda module, *args, **kwargs: module(*args, **kwargs))
+        self.__class__ = type(CompiledModule.__name__, (CompiledModule,), {"forward": forward})
 
     @property
     def training(self) -> bool:
@@ -66,6 +70,10 @@ class CompiledModule(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
         return self(*args, **kwargs)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script scripts."""
+        return self.original
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
         """Compile for arguments like these without computing anything."""

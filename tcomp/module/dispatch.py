@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
@@ -210,6 +211,8 @@ class Programs:
 
     def _find(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
         """What serves inputs of a kind not met before; raises Unsupported and TcompError as capture and compilation do."""
+        if _is_traced(leaves):
+            return Detour(ENCLOSED)
         try:
             return self._choose(key, leaves, args, kwargs)
         except SharedMemory:
@@ -241,6 +244,9 @@ class Programs:
 
     def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._warn_of(detour)
+        if _is_traced((*args, *kwargs.values())):
+            # To torch.fx the original is no module of the tree that it traces; what is inside is.
+            return self.module.forward(*args, **kwargs)
         return self._run_torch(args, kwargs) if detour.is_split else self.module(*args, **kwargs)
 
     def _warn_of(self, detour: Detour) -> None:
@@ -384,6 +390,10 @@ class Programs:
 _FIXED = Changes(sizes=False, numbers=frozenset())
 _RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
 """What a call raises that is no fault of its program."""
+
+
+def _is_traced(leaves: Sequence[Any]) -> bool:
+    return any(isinstance(leaf, Proxy) for leaf in leaves)
 
 
 def _check_leaves(leaves: Sequence[Any]) -> None:
