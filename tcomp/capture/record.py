@@ -153,7 +153,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(result, Tensor) and source.key is not SYMBOLIC and describe(result) == source.key:
             # The same elements in the same places (detach, expand to its own shape): no node, and an object of its own.
             same = self._add(result, source.storage, source.steps, self.node(source))
-            same.twin = source.twin if func is aten.alias.default and source.twin else ViewStep(_TWINS.get(func, aten.alias.default), (), {})
+            # Of these, what detach alone makes is no view to autograd.
+            same.twin = ViewStep(func if func is aten.detach.default else aten.alias.default, (), {})
             return result
         node = self._create(func, node_args, node_kwargs, result)
         if isinstance(result, Tensor):
@@ -493,7 +494,5 @@ _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
 }
 
 
-# Of views that change nothing, detach alone makes what is no view to autograd.
-_TWINS: Mapping[OpOverload, OpOverload] = {aten.detach.default: aten.detach.default}
 _TENSORS = (torch.TensorType, torch.ListType)
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)

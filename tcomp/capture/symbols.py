@@ -1,5 +1,6 @@
 """Symbolic sizes: inputs with symbols for extents, and the nodes that compute with them."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ class SizeNodes:
         for _, node in fixed:
             value = int(node.meta["val"])
             for user in tuple(node.users):
-                user.args, user.kwargs = map_arg((user.args, user.kwargs), lambda a, n=node, v=value: v if a is n else a)
+                user.args, user.kwargs = map_arg((user.args, user.kwargs), functools.partial(_settle, node, value))
             self.graph.erase_node(node)
         return frozenset(index for index, _ in fixed)
 
@@ -126,6 +127,10 @@ class SizeNodes:
                 bounds = shape_env.bound_sympy(expression)
                 symbols.setdefault(str(expression), Symbol(index, None, max(0, int(bounds.lower)), int(min(bounds.upper, LARGEST))))
         return symbols
+
+
+def _settle(node: Node, value: int, argument: Node) -> Node | int:
+    return value if argument is node else argument
 
 
 def _symbolic_dims(fake: Tensor) -> list[tuple[int, Any]]:

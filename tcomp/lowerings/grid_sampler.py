@@ -85,6 +85,7 @@ def grid_sampler(
 ) -> Array:
     """Sample at the points of a grid, whose last dimension holds coordinates from the last dimension to the first."""
     wide = compute_dtype(x.dtype)
+    assert build.node is not None
     is_cpu, is_flat = build.node.meta["val"].device.type == "cpu", len(x.shape) == 4
     axes = [Axis(extent, padding_mode, align_corners, is_cpu and is_flat, is_cpu and not is_flat) for extent in x.shape[2:]]
     found = [_places(build, grid, axis, len(axes) - 1 - d, interpolation_mode) for d, axis in enumerate(axes)]

@@ -61,7 +61,8 @@ def check_count(
     for index, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
             continue
-        values = {_tell(given.value) for p in programs if isinstance(given := p.inputs[index], Given) and not isinstance(given.value, Index)}
+        given = [g.value for program in programs if isinstance(g := program.inputs[index], Given)]
+        values = {_tell(value) for value in given if not isinstance(value, Index)}
         if len(values) >= MOST_VALUES and _tell(leaf) not in values:
             raise TooManyValues(
                 f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, and the module computes something else for each",
@@ -87,7 +88,7 @@ def _list_operators(captured: Captured) -> list[object]:
     numbers: dict[Node, int] = {}
     found: list[object] = []
 
-    def tell(argument: Any) -> object:
+    def tell(argument: Any) -> Any:
         if isinstance(argument, Node):
             value = argument.meta.get("val")
             return _tell(value.node.hint) if isinstance(value, torch.SymInt) else numbers[argument]

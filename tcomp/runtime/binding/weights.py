@@ -203,7 +203,7 @@ class ModuleState:
         """Raise Unsupported for parameters whose size a first call would find."""
         for name, tensor in self.find_tensors({}).items():
             if is_lazy(tensor):
-                raise Unsupported("a parameter of which no size is known yet", where=name, help="call the module once before it is compiled")
+                raise Unsupported("a parameter of which no size is known yet", where=name, help="call the module once, then compile it")
 
     def find_tensors(self, lifted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters and buffers by qualified name, tied ones under every name, and the tensors that no module names."""
@@ -216,7 +216,7 @@ class ModuleState:
 def _find_mode(module: nn.Module) -> dict[str, Any]:
     """Where a module keeps its training flag: what is compiled has that of its original, which may not be among its submodules."""
     while "training" not in module.__dict__:
-        module = module.original if "original" in module.__dict__ else next(iter(module._modules.values()))
+        module = module.__dict__.get("original") or next(module.children())
     return module.__dict__
 
 
