@@ -20,7 +20,7 @@ from torch.utils._pytree import SequenceKey, tree_flatten_with_path
 from tcomp.capture.capture import capture
 from tcomp.capture.symbols import LARGEST
 from tcomp.capture.types import Captured
-from tcomp.ir.errors import TcompError
+from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index
 from tcomp.program.program import Given, Program
 from tcomp.stages.partition import is_size
@@ -30,7 +30,7 @@ MOST_VALUES = 8
 """Values of one argument for which a program each is compiled, as many as Dynamo's."""
 
 
-class TooManyValues(TcompError):  # noqa: N818 (says what happened)
+class TooManyValues(Unsupported):  # noqa: N818 (says what happened)
     """An argument keeps changing, and what it is decides what the module computes."""
 
 
@@ -65,8 +65,7 @@ def check_count(
         values = {_tell(value) for value in given if not isinstance(value, Index)}
         if len(values) >= MOST_VALUES and _tell(leaf) not in values:
             raise TooManyValues(
-                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, and the module computes something else for each",
-                where=f"flattened input {index}",
+                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, each with a program (pass it as a tensor if you can)",
                 help="pass it as a tensor, if it is a number that only operators use",
             )
 

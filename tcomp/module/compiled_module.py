@@ -79,6 +79,10 @@ class CompiledModule(nn.Module):
         """Compile for arguments like these without computing anything."""
         self._tcomp.prepare(args, kwargs)
 
+    def refresh(self) -> None:
+        """Forget the programs; the next call compiles again."""
+        self._tcomp.refresh()
+
     def measure_fallbacks(self, *args: Any, **kwargs: Any) -> tuple[Fallback, ...]:
         """Run once, and tell the operators left to PyTorch with their share of the time."""
         return self._tcomp.measure(args, kwargs)
@@ -157,6 +161,16 @@ class CompiledModule(nn.Module):
     def fallbacks(self) -> tuple[Fallback, ...]:
         """The operators left to PyTorch."""
         return tuple(fallback for program in self.programs for fallback in list_fallbacks(program))
+
+    @property
+    def detours(self) -> tuple[str, ...]:
+        """Why calls take other ways than a program, and which."""
+        return tuple(detour.text for detour in self._tcomp.detours.values())
+
+    @property
+    def graphs(self) -> tuple[Program, ...]:
+        """What torch.compile found for calls that go through it, compiled, in the order it came."""
+        return self._tcomp.graphs
 
     def save(self, path: str | Path) -> None:
         """Write the compiled programs to a file, for `tcomp.load(path, module)`.
