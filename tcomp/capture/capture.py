@@ -208,6 +208,13 @@ def _add_inputs(
 BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
+def check_tensors(leaves: Sequence[Any]) -> None:
+    """Raise ForeignInput for flattened inputs with a tensor that is no plain dense one."""
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            check_tensor(leaf, index)
+
+
 def check_tensor(tensor: Tensor, index: int) -> None:
     """Raise Unsupported for an input that is no plain dense tensor."""
     if type(tensor) not in PLAIN_TENSORS or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:

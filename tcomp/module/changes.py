@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
+from torch.fx import Node, Proxy
 from torch.fx.node import map_aggregate
 from torch.utils._pytree import SequenceKey, tree_flatten_with_path
 
@@ -30,7 +30,7 @@ MOST_VALUES = 8
 """Values of one argument for which a program each is compiled, as many as Dynamo's."""
 
 
-class TooManyValues(Unsupported):  # noqa: N818 (says what happened)
+class TooManyValues(Unsupported):
     """An argument keeps changing, and what it is decides what the module computes."""
 
 
@@ -65,9 +65,13 @@ def check_count(
         values = {_tell(value) for value in given if not isinstance(value, Index)}
         if len(values) >= MOST_VALUES and _tell(leaf) not in values:
             raise TooManyValues(
-                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, each with a program (pass it as a tensor if you can)",
-                help="pass it as a tensor, if it is a number that only operators use",
+                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, each with a program: pass it as a tensor if only operators use it",
             )
+
+
+def is_traced(leaves: Sequence[Any]) -> bool:
+    """Whether torch.fx traces a call: inputs stand for what they are in its graph."""
+    return any(isinstance(leaf, Proxy) for leaf in leaves)
 
 
 def capture_numbers(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], changes: Changes) -> Captured:

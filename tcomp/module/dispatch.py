@@ -11,16 +11,15 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tcomp.capture.capture import BURNT_IN, ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
+from tcomp.capture.capture import BURNT_IN, ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import NOTHING, Reads
 from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
-from tcomp.module.changes import Changes, capture_numbers, check_count, find_changes
+from tcomp.module.changes import Changes, capture_numbers, check_count, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
@@ -156,7 +155,7 @@ class Programs:
         self._state.check_initialised()
         if not self._is_current():
             self._renew()
-        _check_tensors(leaves)
+        check_tensors(leaves)
         key = self._make_key(leaves, spec)
         known = self._known.get(key)
         return known if isinstance(known, Variant) else self._find(key, leaves, args, kwargs, raises=True)
@@ -222,7 +221,7 @@ class Programs:
         self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
     ) -> Variant | Detour:
         """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
-        if _is_traced(leaves):
+        if is_traced(leaves):
             return Detour(ENCLOSED)
         self._check_devices(leaves)
         try:
@@ -256,7 +255,7 @@ class Programs:
     def _find_foreign(self, leaves: Sequence[Any]) -> Detour | None:
         """Why an input is none that programs take; raises that with fallback="error"."""
         try:
-            _check_tensors(leaves)
+            check_tensors(leaves)
         except ForeignInput as error:
             if self.options.fallback == "error":
                 raise
@@ -269,7 +268,7 @@ class Programs:
 
     def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any], key: object = None) -> Any:
         self._warn_of(detour)
-        if _is_traced((*args, *kwargs.values())):
+        if is_traced((*args, *kwargs.values())):
             # To torch.fx the original is no module of the tree that it traces; what is inside is.
             return self.module.forward(*args, **kwargs)
         if not detour.is_split:
@@ -296,7 +295,7 @@ class Programs:
         with self._lock:
             mode = self._read_mode(leaves)
             _, structure = tree_flatten((args, kwargs))
-            _check_tensors(leaves)
+            check_tensors(leaves)
             others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
             same = [v for v in others if self._attributes.holds(v.values)]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
@@ -444,16 +443,6 @@ class Programs:
 _FIXED = Changes(sizes=False, numbers=frozenset())
 _RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
 """What a call raises that is no fault of its program."""
-
-
-def _is_traced(leaves: Sequence[Any]) -> bool:
-    return any(isinstance(leaf, Proxy) for leaf in leaves)
-
-
-def _check_tensors(leaves: Sequence[Any]) -> None:
-    for index, leaf in enumerate(leaves):
-        if isinstance(leaf, Tensor):
-            check_tensor(leaf, index)
 
 
 def _flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:
