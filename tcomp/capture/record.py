@@ -37,6 +37,8 @@ aten = torch.ops.aten
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records into `graph` while active; real tensors it meets are parameters, buffers or lifted constants."""
 
+    compiles_inner = True
+
     def __init__(self, tracker: SourceTracker, fake_mode: FakeTensorMode, names: Mapping[int, str], sizes: SizeNodes) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph: Graph = sizes.graph
@@ -85,7 +87,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not func._schema.is_mutable and not any(isinstance(result.type, _TENSORS) for result in returns):
             if func in ASSERTIONS:
                 return functools.partial(self._leaf, func)
-            if not returns and func is not aten._assert_tensor_metadata.default:
+            # record_function marks a region of time, which programs have none of.
+            if not returns and func is not aten._assert_tensor_metadata.default and func.namespace != "profiler":
                 return functools.partial(self._refuse, func, "acts without a result", "take it out of the module")
             return functools.partial(self._query, func)
         if torch.Tag.inplace_view in func.tags:
@@ -142,8 +145,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         source = self.value(args[0])
         node_args, node_kwargs, result = self._evaluate(func, args, kwargs)
         if isinstance(result, Tensor) and source.key is not SYMBOLIC and describe(result) == source.key:
-            # The same elements in the same places (detach, expand to its own shape): no view at all.
-            self._add(result, source.storage, source.steps, self.node(source))
+            # The same elements in the same places (detach, expand to its own shape): an object of its own, to autograd a view or not.
+            same = self._add(result, source.storage, source.steps, self.node(source))
+            same.twin = ViewStep(func if func is aten.detach.default else aten.alias.default, (), {})
             return result
         node = self._create(func, node_args, node_kwargs, result)
         if isinstance(result, Tensor):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from tcomp.ir.errors import TcompError, ToolchainError
@@ -39,6 +41,9 @@ class CompiledModule(nn.Module):
         self.__dict__["original"] = original
         self.__dict__["options"] = options
         self.__dict__["_tcomp"] = Programs(original, options)
+        # torch.fx reads off the class what parameters forward takes.
+        forward = functools.wraps(type(original).forward)(lambda module, *args, **kwargs: module(*args, **kwargs))
+        self.__class__ = type(CompiledModule.__name__, (CompiledModule,), {"forward": forward})
 
     @property
     def training(self) -> bool:
@@ -59,11 +64,16 @@ class CompiledModule(nn.Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
-        return self._tcomp.call(args, kwargs)
+        # Dynamo, which follows this call, knows the answer: an enclosing module is compiled as a whole.
+        return self.original(*args, **kwargs) if torch.compiler.is_dynamo_compiling() else self._tcomp.call(args, kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
-        return self._tcomp.call(args, kwargs)
+        return self(*args, **kwargs)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script scripts."""
+        return self.original
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
         """Compile for arguments like these without computing anything."""

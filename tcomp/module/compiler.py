@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from tcomp.ir.errors import RecordError, TcompError
+from tcomp.ir.errors import RecordError, TcompError, Unsupported
 from tcomp.ir.parse.schedule import parse_schedules
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import Options, make_options
@@ -31,6 +32,7 @@ def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Map
             where="tcomp.compile",
             help="wrap the function in a module, or use torch.compile(function, backend='tcomp')",
         )
+    check_module(module)
     compiled = CompiledModule(module, options)
     match example_inputs:
         case None:
@@ -48,6 +50,17 @@ def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Map
                 help="pass the positional arguments of one call: tcomp.compile(module, (x, y))",
             )
     return compiled
+
+
+def check_module(module: nn.Module) -> None:
+    """Raise Unsupported for a module with parts that run outside Python."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise Unsupported(
+                "a module of TorchScript, whose operators no recorder sees",
+                where=name or type(module).__name__,
+                help="compile the module that it was scripted or traced from",
+            )
 
 
 def load_module(path: Path, module: nn.Module) -> CompiledModule:

@@ -13,23 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tcomp.capture.capture import BURNT_IN, ModuleFailed, SharedMemory, capture, check_tensor
+from tcomp.capture.capture import BURNT_IN, ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import NOTHING, Reads
 from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
+from tcomp.module.changes import Changes, capture_numbers, check_count, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
-from tcomp.runtime.binding.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
 from tcomp.runtime.binding.attributes import Attributes, Values
 from tcomp.runtime.binding.weights import ModuleState, Stale
 from tcomp.runtime.execution import Execution
 from tcomp.runtime.peak_memory import estimate_eager_extra
 from tcomp.settings import read_settings
-from tcomp.stages.faults import Fault, contain
+from tcomp.stages.faults import Fault, contain, describe_fault
 from tcomp.stages.graph import compile_captured
 from tcomp.stages.schedules import guess_instead
 from tcomp.torch_types import UnsupportedSize
@@ -101,11 +102,11 @@ class Programs:
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the module's result."""
         leaves, spec = _flatten(args, kwargs)
-        if not self._is_current():
-            self._renew()
         watcher = find_watcher()
         if watcher is not None:
             return self._call_original(args, kwargs, watcher)
+        if not self._is_current():
+            self._renew()
         if self._state.has_hooks():
             return self._call_torch(args, kwargs, "hooks", "the module has hooks")
         if torch.is_grad_enabled():
@@ -113,7 +114,13 @@ class Programs:
                 return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
             if self._state.reads_grad_mode:
                 return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
-        key = self._make_key(leaves, spec)
+        try:
+            key = self._make_key(leaves, spec)
+        except RuntimeError:
+            foreign = self._find_foreign(leaves)
+            if foreign is None:
+                raise
+            return self._take(foreign, args, kwargs)
         variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
         if isinstance(variant, Detour):
             return self._take(variant, args, kwargs, key)
@@ -123,6 +130,11 @@ class Programs:
             results = variant.run(leaves)
         except Stale:
             self._clear()
+            return self.call(args, kwargs)
+        except Exception as error:
+            if not variant.is_dynamic or isinstance(error, _RAISED) or read_settings().raise_faults:
+                raise
+            self._replace(variant, error, args, kwargs)
             return self.call(args, kwargs)
         if variant.is_single:
             return results[0]
@@ -140,8 +152,10 @@ class Programs:
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
         leaves, spec = _flatten(args, kwargs)
+        self._state.check_initialised()
         if not self._is_current():
             self._renew()
+        check_tensors(leaves)
         key = self._make_key(leaves, spec)
         known = self._known.get(key)
         return known if isinstance(known, Variant) else self._find(key, leaves, args, kwargs, raises=True)
@@ -207,6 +221,8 @@ class Programs:
         self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
     ) -> Variant | Detour:
         """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
+        if is_traced(leaves):
+            return Detour(ENCLOSED)
         self._check_devices(leaves)
         try:
             return self._choose(key, leaves, args, kwargs)
@@ -228,12 +244,33 @@ class Programs:
             self._note(key, detour)
             return detour
 
+    def _replace(self, failed: Variant, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Put a program for the sizes of these arguments in the place of one with symbols that failed when it ran."""
+        with self._lock:
+            self.variants = [variant for variant in self.variants if variant.execution is not failed.execution]
+            self._known.clear()
+            self._compile_for(failed.mode, args, kwargs, _FIXED)
+            self._note_fixed(error, replace(_FIXED, sizes=True))
+
+    def _find_foreign(self, leaves: Sequence[Any]) -> Detour | None:
+        """Why an input is none that programs take; raises that with fallback="error"."""
+        try:
+            check_tensors(leaves)
+        except ForeignInput as error:
+            if self.options.fallback == "error":
+                raise
+            return find_detour(error, self.module, (), {})
+        return None
+
     def _note(self, key: object, detour: Detour) -> None:
         with self._lock:
             self._known[key] = self.detours[detour.reason] = detour
 
     def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any], key: object = None) -> Any:
         self._warn_of(detour)
+        if is_traced((*args, *kwargs.values())):
+            # To torch.fx the original is no module of the tree that it traces; what is inside is.
+            return self.module.forward(*args, **kwargs)
         if not detour.is_split:
             return self.module(*args, **kwargs)
         try:
@@ -258,15 +295,13 @@ class Programs:
         with self._lock:
             mode = self._read_mode(leaves)
             _, structure = tree_flatten((args, kwargs))
-            for index, leaf in enumerate(leaves):
-                if isinstance(leaf, Tensor):
-                    check_tensor(leaf, index)
+            check_tensors(leaves)
             others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
             same = [v for v in others if self._attributes.holds(v.values)]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
                 self._refuse_more([v for v in others if v.execution.serves(leaves)])
-                variant = self._compile(mode, args, kwargs, has_others=bool(same))
+                variant = self._compile(mode, args, kwargs, [v.program for v in same])
             if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
             if variant.program.offsets:
@@ -287,23 +322,37 @@ class Programs:
                 help="make it a tensor, or an argument",
             )
 
-    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
+    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], others: Sequence[Program]) -> Variant:
+        leaves, _ = tree_flatten((args, kwargs))
         dynamic = self.options.dynamic
-        # When sizes change: one program for all of them, if the module allows that.
-        if dynamic or (dynamic is None and has_others):
-            try:
-                return self._compile_for(mode, args, kwargs, is_dynamic=True)
-            except UnsupportedSize as error:
-                if error.what not in self.fixed:
-                    self.fixed.append(error.what)
-                    report_fixed(error, self.options)
-            except TcompError:
-                if dynamic:
-                    raise
-        return self._compile_for(mode, args, kwargs, is_dynamic=False)
+        # When sizes or numbers change: one program for all of them, if the module allows that.
+        changes = find_changes(others, leaves)
+        check_count(others, leaves, self.module, args, kwargs)
+        changes = _FIXED if dynamic is False else replace(changes, sizes=dynamic or changes.sizes)
+        if changes == _FIXED:
+            return self._compile_for(mode, args, kwargs, changes)
+        try:
+            return self._compile_for(mode, args, kwargs, changes)
+        # What goes wrong with symbols need not go wrong without.
+        except Exception as error:
+            if read_settings().raise_faults and not isinstance(error, TcompError):
+                raise
+            reason = error
+        variant = self._compile_for(mode, args, kwargs, _FIXED)
+        self._note_fixed(reason, changes)
+        return variant
 
-    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
-        captured = capture(self.module, args, kwargs, dynamic=is_dynamic)
+    def _note_fixed(self, error: Exception, changes: Changes) -> None:
+        reason = error.what if isinstance(error, TcompError) else describe_fault(error).what
+        if changes.sizes and (self.options.dynamic or isinstance(error, UnsupportedSize)) and reason not in self.fixed:
+            self.fixed.append(reason)
+            report_fixed(reason, self.options)
+
+    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> Variant:
+        if changes.numbers:
+            captured = capture_numbers(self.module, args, kwargs, changes)
+        else:
+            captured = capture(self.module, args, kwargs, dynamic=changes.sizes)
         options = self.options
         try:
             program = compile_captured(captured, options)
@@ -315,7 +364,7 @@ class Programs:
             program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic, reads=captured.reads)
+        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols), reads=captured.reads)
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, options, variant))
@@ -389,6 +438,11 @@ class Programs:
             help = "" if kind == "hooks" else "; call under torch.no_grad() for the program that tcomp.compile made"
             warnings.warn(f"tcomp: {why}, so the call goes through torch.compile{help}", stacklevel=4)
         return self._dynamo(args, kwargs)
+
+
+_FIXED = Changes(sizes=False, numbers=frozenset())
+_RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
+"""What a call raises that is no fault of its program."""
 
 
 def _flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:

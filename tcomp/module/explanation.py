@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.ir.errors import TcompError, Unsupported
+from tcomp.ir.expressions import Index, print_index
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.program.kernels import LibraryStep
 from tcomp.program.program import CompiledStage, Fallback, Program, list_fallbacks
@@ -80,7 +81,7 @@ def describe_inputs(program: Program) -> str:
         if isinstance(given, TensorSpec):
             parts.append(f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]")
         else:
-            parts.append(repr(given.value))
+            parts.append(print_index(given.value) if isinstance(given.value, Index) else repr(given.value))
     return ", ".join(parts)
 
 

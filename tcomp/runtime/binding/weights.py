@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from tcomp.codegen.c.build import Fingerprint, make_fingerprint
-from tcomp.ir.errors import InvalidData
+from tcomp.ir.errors import InvalidData, Unsupported
 from tcomp.machine.devices import CPU, place_tensor
 from tcomp.overlap import span_of
 from tcomp.program.kernels import AnyLibrary, Library
@@ -185,7 +186,7 @@ class ModuleState:
         places = ((table, key) for table in tables for key in table)
         self.present = Watch(places, (m._modules for m in modules))
         """Its tree, parameters and buffers."""
-        self._modes = [m.__dict__ for m in modules]
+        self._modes = [_find_mode(m) for m in modules]
         hooks = [_ignore_export(hooks) for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
         self._hooks: list[Sized] = [*_GLOBAL_HOOKS, *hooks]
         self.parameters = list(self._module.parameters())
@@ -200,12 +201,25 @@ class ModuleState:
         """Whether any module runs hooks around its forward, or all modules do."""
         return any(self._hooks)
 
+    def check_initialised(self) -> None:
+        """Raise Unsupported for parameters whose size a first call would find."""
+        for name, tensor in self.find_tensors({}).items():
+            if is_lazy(tensor):
+                raise Unsupported("a parameter of which no size is known yet", where=name, help="call the module once, then compile it")
+
     def find_tensors(self, lifted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters and buffers by qualified name, tied ones under every name, and the tensors that no module names."""
         tensors = dict(lifted)
         tensors.update(self._module.named_parameters(remove_duplicate=False))
         tensors.update(self._module.named_buffers(remove_duplicate=False))
         return tensors
+
+
+def _find_mode(module: nn.Module) -> dict[str, Any]:
+    """Where a module keeps its training flag: what is compiled has that of its original, which may not be among its submodules."""
+    while "training" not in module.__dict__:
+        module = module.__dict__.get("original") or next(module.children())
+    return module.__dict__
 
 
 def _find_ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
