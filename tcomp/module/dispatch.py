@@ -226,7 +226,7 @@ class Programs:
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
                 variant = self._compile(mode, args, kwargs, has_others=bool(same))
-            if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
+            if any(isinstance(leaf, Tensor) and (leaf.is_neg() or leaf.is_conj()) for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
             if variant.program.offsets:
                 # Keys leave out where in its storage a tensor begins, which hardly any program reads: this one is asked every time.

@@ -116,8 +116,8 @@ class Weights:
                 raise Stale(name)
         tensors = {name: tensors[name] for name in self._program.constants}
         while True:
-            # Kernels read memory as it is: of a tensor that is negated when it is read they get a copy.
-            negated = {name for name, tensor in tensors.items() if tensor.is_neg()}
+            # Kernels read memory as it is: of a tensor that is negated or conjugated when it is read they get a copy.
+            negated = {name for name, tensor in tensors.items() if tensor.is_neg() or tensor.is_conj()}
             is_placed = not (self._program.moved or negated)
             placed = tensors if is_placed else {name: place_tensor(tensor, device) for name, tensor in tensors.items()}
             folded = tuple(
