@@ -6,7 +6,7 @@ Importing this package fills the table: each module below enters its lowerings o
 from importlib import import_module
 
 from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
-from tcomp.lowerings.pairs import PAIRED, Pairs, is_complex
+from tcomp.lowerings.pairs import PAIRED, Pairs, is_complex, store
 from tcomp.lowerings.table import LOWERINGS, Lowering, lowers
 from tcomp.torch_types import dtype_of
 
@@ -56,4 +56,5 @@ __all__ = [
     "dtype_of",
     "is_complex",
     "lowers",
+    "store",
 ]

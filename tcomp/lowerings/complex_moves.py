@@ -9,7 +9,19 @@ import torch
 
 from tcomp.ir.dtypes import boolean
 from tcomp.lowerings.builder import Array, Builder
-from tcomp.lowerings.pairs import Pairs, Value, as_pairs, emit, is_nonzero, join, lower_each_part, lowers_pairs, parts_of
+from tcomp.lowerings.pairs import (
+    PAIR_RANK,
+    Pairs,
+    Value,
+    as_pairs,
+    emit,
+    is_nonzero,
+    join,
+    lower_each_part,
+    lowers_pairs,
+    paired,
+    parts_of,
+)
 from tcomp.lowerings.scalars import literal, ordinal
 from tcomp.lowerings.table import LOWERINGS, Lowering
 
@@ -173,7 +185,7 @@ def view_as_real(build: Builder, x: Pairs) -> Array:
 @lowers_pairs(aten.view_as_complex.default, aten.view_as_complex_copy.default)
 def view_as_complex(build: Builder, x: Array) -> Array:
     """The last dimension, which is of two elements, as the pair rank."""
-    return emit(build, build.shape, lambda *ranks: (x.at(*ranks, 0), x.at(*ranks, 1)))
+    return paired(build).map(build.shape, build.dtype, lambda *ranks: x.at(*ranks, PAIR_RANK))
 
 
 @lowers_pairs(aten.real.default)
@@ -199,7 +211,7 @@ def constant_pad_nd(build: Builder, x: Pairs, pad: Any, value: complex = 0) -> A
     """Elements put before and after the last dimensions."""
     number = complex(value)
     pad_part = LOWERINGS[aten.constant_pad_nd.default]
-    return join(build, pad_part(build, x.real, pad, number.real), pad_part(build, x.imaginary, pad, number.imag))
+    return join(pad_part(build, x.real, pad, number.real), pad_part(build, x.imaginary, pad, number.imag))
 
 
 @lowers_pairs(aten.cumsum.default)
@@ -207,7 +219,7 @@ def cumsum(build: Builder, x: Array, dim: int, *, dtype: object = None) -> Array
     """Running sums."""
     sum_part = LOWERINGS[aten.cumsum.default]
     pairs = as_pairs(build, x)
-    return join(build, sum_part(build, pairs.real, dim), sum_part(build, pairs.imaginary, dim))
+    return join(sum_part(build, pairs.real, dim), sum_part(build, pairs.imaginary, dim))
 
 
 def _make_of_nonzero(lowering: Lowering) -> Lowering:

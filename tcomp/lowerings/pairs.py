@@ -1,18 +1,20 @@
 """Complex numbers as pairs: a complex tensor of shape [n] is a real one of shape [n, 2] in the cascade, real parts first.
 
     Pairs          such a tensor, whose shape leaves the pair rank out; reading an element reads the part at the pair rank
+    Halves         real and imaginary parts as tensors of their own, as the results of arithmetic are, so that they fuse as real
+                   numbers do; what leaves the cascade is joined to pairs
     PairBuilder    a builder that gives every einsum the pair rank
     PAIRED         the table of lowerings for operators of which an operand or a result is complex; no other is ever called for those
 
 An operator that moves elements, or combines them linearly with real coefficients, does with either part what it does with a real
-number: `lower_each_part` takes its lowering for real tensors as it is, with a builder that adds the pair rank. Whatever else holds for
-real numbers only (orders, real functions) is not in the table.
+number: `lower_each_part` takes its lowering for real tensors as it is, for pairs with a builder that adds the pair rank, for halves
+twice. Whatever else holds for real numbers only (orders, real functions) is not in the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from torch._ops import OpOverload
@@ -52,14 +54,50 @@ class Pairs(Array):
         return Pairs(self.name, self.dtype, self.shape, part)
 
     @property
-    def real(self) -> Pairs:
+    def real(self) -> Array:
         """The real parts, to be read as a real tensor."""
         return self.take(ZERO)
 
     @property
-    def imaginary(self) -> Pairs:
+    def imaginary(self) -> Array:
         """The imaginary parts, to be read as a real tensor."""
         return self.take(ONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Halves(Pairs):
+    """A complex tensor whose parts are two tensors; it has the name of the first."""
+
+    halves: tuple[Array, Array] = field(kw_only=True)
+
+    def at(self, *index: Index | int | str, outside: Number | None = None) -> Scalar:
+        """One part of the element at an index; `outside` is its value beyond the bounds."""
+        real, imaginary = self.halves
+        if self.part == ZERO:
+            return real.at(*index, outside=outside)
+        if self.part == ONE:
+            return imaginary.at(*index, outside=outside)
+        return select(ordinal(self.part).equals(0), real.at(*index, outside=outside), imaginary.at(*index, outside=outside))
+
+    def take(self, part: Index) -> Pairs:
+        """The same tensor, read at another part."""
+        return Halves(self.name, self.dtype, self.shape, part, halves=self.halves)
+
+    @property
+    def real(self) -> Array:
+        """The real parts."""
+        return self.halves[0]
+
+    @property
+    def imaginary(self) -> Array:
+        """The imaginary parts."""
+        return self.halves[1]
+
+
+def join(real: Array, imaginary: Array) -> Halves:
+    """Two real tensors of one shape and type as a complex one."""
+    assert (real.shape, real.dtype) == (imaginary.shape, imaginary.dtype)
+    return Halves(real.name, real.dtype, real.shape, halves=(real, imaginary))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +154,27 @@ def _make_each_part(lowering: Lowering, places: frozenset[int], names: frozenset
     def lower(build: Builder, *arguments: Any, **keywords: Any) -> Any:
         positional = [as_pairs(build, value) if place in places else value for place, value in enumerate(arguments)]
         named = {name: as_pairs(build, value) if name in names else value for name, value in keywords.items()}
-        return lowering(paired(build), *positional, **named)
+        if not _has_halves([positional, named]):
+            return lowering(paired(build), *positional, **named)
+        real = lowering(build, *_take_each(positional, 0), **_take_each(named, 0))
+        imaginary = lowering(build, *_take_each(positional, 1), **_take_each(named, 1))
+        return join(real, imaginary) if isinstance(real, Array) else [join(*parts) for parts in zip(real, imaginary, strict=True)]
 
     return lower
+
+
+def _has_halves(values: Any) -> bool:
+    members = values.values() if isinstance(values, dict) else values
+    return any(_has_halves(v) if isinstance(v, (list, tuple, dict)) else isinstance(v, Halves) for v in members)
+
+
+def _take_each(value: Any, part: int) -> Any:
+    """Arguments with the real or the imaginary part of what is complex among them."""
+    if isinstance(value, (list, tuple)):
+        return [_take_each(member, part) for member in value]
+    if isinstance(value, dict):
+        return {name: _take_each(member, part) for name, member in value.items()}
+    return value if not isinstance(value, Pairs) else value.imaginary if part else value.real
 
 
 def as_pairs(build: Builder, value: Any) -> Any:
@@ -132,23 +188,15 @@ def as_pairs(build: Builder, value: Any) -> Any:
 
 
 def emit(build: Builder, shape: Sequence[Index], element: Callable[..., Complex], *, hint: str = "") -> Array:
-    """Emit `Z[i, j] = element(i, j)`, both parts converted to the type of the result's."""
-
-    def part(*ranks: Index) -> Scalar:
-        real, imaginary = element(*ranks)
-        return choose_part(real.to(build.dtype), imaginary.to(build.dtype))
-
-    return paired(build).map(shape, build.dtype, part, hint=hint)
+    """Emit `Z[i, j] = element(i, j)`, a map for each part, converted to the type of the result's."""
+    before = f"{hint}_" if hint else ""
+    real = build.map(shape, build.dtype, lambda *ranks: element(*ranks)[0], hint=f"{before}real")
+    return join(real, build.map(shape, build.dtype, lambda *ranks: element(*ranks)[1], hint=f"{before}imag"))
 
 
-def choose_part(real: Scalar, imaginary: Scalar) -> Scalar:
-    """The part that the pair rank names."""
-    return select(ordinal(PAIR_RANK).equals(0), real, imaginary)
-
-
-def join(build: Builder, real: Array, imaginary: Array, *, hint: str = "") -> Array:
-    """Emit pairs of two real tensors of one shape."""
-    return emit(build, real.shape, lambda *ranks: (real.at(*ranks), imaginary.at(*ranks)), hint=hint)
+def store(build: Builder, x: Array) -> Array:
+    """The tensor as it lies in memory: halves are joined to pairs."""
+    return paired(build).map(x.shape, x.dtype, x.at, hint="pairs") if isinstance(x, Halves) else x
 
 
 def parts_of(operand: Value, dtype: DType, ranks: Sequence[Index], shape: Sequence[Index]) -> Complex:

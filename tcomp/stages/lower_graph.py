@@ -20,7 +20,7 @@ from tcomp.capture.types import Source as CapturedSource
 from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index
-from tcomp.lowerings import LOWERINGS, PAIRED, Array, Builder, Pairs, Program, Result, dtype_of, is_complex
+from tcomp.lowerings import LOWERINGS, PAIRED, Array, Builder, Pairs, Program, Result, dtype_of, is_complex, store
 from tcomp.lowerings.table import Lowering, find_floats
 from tcomp.torch_types import UnsupportedSize
 
@@ -57,10 +57,16 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
                 pass
             case _:
                 values[node] = lower_node(program, node, values)
-    outputs = [values[n].name for n in _output_nodes(graph.graph) if isinstance(values[n], Array)]
+    outputs = [_store(program, n, values).name for n in _output_nodes(graph.graph) if isinstance(values[n], Array)]
     return Cascade(
         name, tuple(inputs), tuple(program.statements), tuple(outputs), tuple(program.symbols.found.values())
     )
+
+
+def _store(program: Program, node: Node, values: dict[Node, Any]) -> Array:
+    """The tensor that is returned for a node, made once."""
+    values[node] = stored = store(Builder(program, node.name, _source(node), ()), values[node])
+    return stored
 
 
 def find_unsupported(graph: GraphModule) -> dict[Node, Unsupported]:
