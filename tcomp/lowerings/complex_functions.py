@@ -44,14 +44,13 @@ def multiply(x: Complex, y: Complex) -> Complex:
 
 
 def divide(x: Complex, y: Complex) -> Complex:
-    """The quotient x / y, scaled by the larger part of y so that no square overflows."""
+    """The quotient x / y, scaled by the larger part of y so that no square overflows; by zero, that of each part."""
     (a, b), (c, d) = x, y
     scale = maximum(absolute(c), absolute(d))
-    # Division by zero gives what it does part by part.
-    scale = select(scale.equals(0.0), literal(1.0, scale.dtype), scale)
+    is_zero = scale.equals(0.0)
     c, d = c / scale, d / scale
     below = (c * c + d * d) * scale
-    return (a * c + b * d) / below, (b * c - a * d) / below
+    return select(is_zero, a / scale, (a * c + b * d) / below), select(is_zero, b / scale, (b * c - a * d) / below)
 
 
 def magnitude(x: Complex) -> Scalar:
@@ -174,9 +173,7 @@ def integer_power(x: Complex, exponent: int) -> Complex:
 
 
 def scaled(x: Complex, factor: Value) -> Complex:
-    """The product with a number, which changes nothing if it is 1."""
-    if factor == 1:
-        return x
+    """The product with a number; with 1 as well, which is what makes eager's sums with infinities NaN."""
     assert isinstance(factor, (int, float, complex)), "factors are numbers"
     number = complex(factor)
     return multiply(x, (literal(number.real, x[0].dtype), literal(number.imag, x[0].dtype)))

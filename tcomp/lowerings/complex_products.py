@@ -93,7 +93,7 @@ def addmm(build: Builder, bias: Pairs, a: Pairs, b: Pairs, *, beta: Value = 1, a
     product = _matmul(build, a, b)
 
     def element(*operands: Complex) -> Complex:
-        result = scaled(operands[0], alpha)
-        return result if beta == 0 else plus(result, scaled(operands[1], beta))
+        result = operands[0] if alpha == 1 else scaled(operands[0], alpha)
+        return result if beta == 0 else plus(result, operands[1] if beta == 1 else scaled(operands[1], beta))
 
     return map_complex(build, element, product, *(() if beta == 0 else (bias,)))
