@@ -44,7 +44,7 @@ def list_tensors(outputs: object) -> tuple[Tensor, ...]:
 
 def run_reference(module: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
     """Run a copy of the module in eager PyTorch with all floating-point arithmetic in float64, complex arithmetic in complex128."""
-    wide = copy.deepcopy(module)._apply(_widen)
+    wide: nn.Module = copy.deepcopy(module)._apply(_widen)  # type: ignore[no-untyped-call]  # as is all that module.double() calls
     arguments = [_widen(value) for value in inputs]
     with torch.no_grad(), _Widen():  # type: ignore[no-untyped-call]
         return list_tensors(wide(*arguments))

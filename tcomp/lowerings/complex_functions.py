@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from tcomp.ir.dtypes import DType, boolean, compute_dtype, f32
+from tcomp.ir.dtypes import DType, compute_dtype
 from tcomp.ir.errors import Unsupported
-from tcomp.lowerings.builder import Array, Builder, Operand
+from tcomp.lowerings.builder import Array, Builder
 from tcomp.lowerings.pairs import Complex, Pairs, Value, lowers_pairs, map_complex, map_to_real
 from tcomp.lowerings.pointwise import LARGEST_UNROLLED_POWER
 from tcomp.lowerings.scalars import (
@@ -29,7 +30,7 @@ from tcomp.lowerings.scalars import (
     sqrt,
 )
 from tcomp.lowerings.table import LOWERINGS
-from tcomp.torch_types import PARTS, TORCH_DTYPES
+from tcomp.torch_types import PARTS
 
 aten = torch.ops.aten
 
@@ -349,8 +350,8 @@ def isfinite(build: Builder, x: Pairs) -> Array:
 def _common_part(build: Builder) -> DType:
     """The type of the parts of what the node's operands are converted to."""
     assert build.node is not None
-    values = [a.meta["val"] if isinstance(a, torch.fx.Node) else a for a in build.node.args[:2]]
-    common = torch.result_type(*values)
+    values: list[Any] = [a.meta["val"] if isinstance(a, torch.fx.Node) else a for a in build.node.args[:2]]
+    common = torch.result_type(values[0], values[1])
     if common not in PARTS:
         raise Unsupported(f"a comparison in {common}", help="convert to a complex type first")
     return PARTS[common]

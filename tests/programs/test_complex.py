@@ -128,8 +128,7 @@ def test_gradients(name):
         for result in list_live(run(x)):
             weights = torch.linspace(0.5, 1.5, result.numel(), dtype=torch.float64).view(result.shape)
             total = total + ((result.real + result.imag if result.is_complex() else result) * weights).sum()
-        found = torch.autograd.grad(total, [*module.parameters(), x])
-        return found
+        return torch.autograd.grad(total, [*module.parameters(), x])
 
     wide = copy.deepcopy(module)._apply(lambda t: t.to(torch.complex128 if t.is_complex() else torch.float64))
     previous = torch.get_default_dtype()
