@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-_NARROW = frozenset({torch.float32, torch.float16, torch.bfloat16})
+_WIDE = {
+    torch.float32: torch.float64,
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.complex64: torch.complex128,
+    torch.complex32: torch.complex128,
+}
 
 
 class _Widen(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -22,7 +28,13 @@ class _Widen(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _widen_dtype(value: object) -> object:
-    return torch.float64 if isinstance(value, torch.dtype) and value in _NARROW else value
+    return _WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+
+
+def _widen(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.double() if value.is_floating_point() else value.to(_WIDE.get(value.dtype, value.dtype))
 
 
 def list_tensors(outputs: object) -> tuple[Tensor, ...]:
@@ -31,9 +43,9 @@ def list_tensors(outputs: object) -> tuple[Tensor, ...]:
 
 
 def run_reference(module: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Run a copy of the module in eager PyTorch with all floating-point arithmetic in float64."""
-    wide = copy.deepcopy(module).double()
-    arguments = [value.double() if isinstance(value, Tensor) and value.is_floating_point() else value for value in inputs]
+    """Run a copy of the module in eager PyTorch with all floating-point arithmetic in float64, complex arithmetic in complex128."""
+    wide: nn.Module = copy.deepcopy(module)._apply(_widen)  # type: ignore[no-untyped-call]  # as is all that module.double() calls
+    arguments = [_widen(value) for value in inputs]
     with torch.no_grad(), _Widen():  # type: ignore[no-untyped-call]
         return list_tensors(wide(*arguments))
 
@@ -42,7 +54,7 @@ def measure_error(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> flo
     """Return the largest difference between outputs and reference, relative to the largest value of that output.
 
     Infinite where number, shapes, or the places of NaN and infinity differ. Integers and booleans must be equal:
-    their error is 0 or infinite.
+    their error is 0 or infinite. Of complex numbers, real and imaginary parts are compared.
     """
     if len(outputs) != len(reference):
         return math.inf
@@ -61,13 +73,15 @@ def is_right(error: float, eager_error: float, eager_outputs: Sequence[Tensor]) 
 
     The second limit is there for outputs on which eager happens to round nothing.
     """
-    epsilons = [torch.finfo(output.dtype).eps for output in eager_outputs if output.is_floating_point()]
+    epsilons = [torch.finfo(output.dtype).eps for output in eager_outputs if output.is_floating_point() or output.is_complex()]
     return error <= max(2 * eager_error, max(epsilons, default=0.0))
 
 
 def _measure_one(output: Tensor, reference: Tensor) -> float:
-    if output.shape != reference.shape:
+    if output.shape != reference.shape or output.is_complex() != reference.is_complex():
         return math.inf
+    if reference.is_complex():
+        output, reference = (torch.view_as_real(tensor.resolve_conj()) for tensor in (output, reference))
     if not reference.is_floating_point():
         return 0.0 if torch.equal(output, reference) else math.inf
     wide, reference = output.double(), reference.double()

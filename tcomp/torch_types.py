@@ -35,14 +35,17 @@ TORCH_DTYPES: dict[DType, torch.dtype] = {
     boolean: torch.bool,
 }
 IR_DTYPES: dict[torch.dtype, DType] = {theirs: ours for ours, theirs in TORCH_DTYPES.items()}
+PARTS: dict[torch.dtype, DType] = {torch.complex32: f16, torch.complex64: f32, torch.complex128: f64}
+"""Of each complex type, the type of the real and the imaginary parts: in the IR, complex numbers are a trailing rank of these two."""
 
 
 def dtype_of(dtype: torch.dtype) -> DType:
-    """The IR's element type for torch's; raises Unsupported for complex, quantised and other types."""
-    if dtype not in IR_DTYPES:
-        served = ", ".join(str(t).removeprefix("torch.") for t in IR_DTYPES)
+    """The IR's element type for torch's, of complex types that of the parts; raises Unsupported for quantised and other types."""
+    found = IR_DTYPES.get(dtype) or PARTS.get(dtype)
+    if found is None:
+        served = ", ".join(str(t).removeprefix("torch.") for t in (*IR_DTYPES, *PARTS))
         raise Unsupported(f"element type {dtype} is not served", help=f"use one of {served}")
-    return IR_DTYPES[dtype]
+    return found
 
 
 class UnsupportedSize(Unsupported):

@@ -65,7 +65,12 @@ def bind_inputs(cascade: Cascade, graph: GraphModule, arguments) -> dict[str, nu
         elif node.op == "get_attr":
             tensors.append(operator.attrgetter(node.target)(graph))
     tensors = [t for t in tensors if isinstance(t, torch.Tensor)]
-    return {tensor.name: to_numpy(t) for tensor, t in zip(cascade.inputs, tensors, strict=True)}
+    return {tensor.name: as_pairs(to_numpy(t)) for tensor, t in zip(cascade.inputs, tensors, strict=True)}
+
+
+def as_pairs(array: numpy.ndarray) -> numpy.ndarray:
+    """Complex numbers with a last dimension of real and imaginary part, as cascades hold them; real ones as they are."""
+    return numpy.stack((array.real, array.imag), -1) if numpy.iscomplexobj(array) else array
 
 
 def execute(graph: GraphModule, arguments) -> list[numpy.ndarray]:
@@ -73,7 +78,17 @@ def execute(graph: GraphModule, arguments) -> list[numpy.ndarray]:
     cascade = lower_graph(graph)
     check_cascade(replace(cascade, outputs=tuple(dict.fromkeys(cascade.outputs))))
     results = evaluate(cascade, bind_inputs(cascade, graph, arguments))
-    return [results[name] for name in cascade.outputs]
+    node = next(node for node in graph.graph.nodes if node.op == "output")
+    values = [node.meta["val"] for node in torch.utils._pytree.tree_leaves(node.args) if isinstance(node, torch.fx.Node)]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return [from_pairs(results[name], tensor) for name, tensor in zip(cascade.outputs, tensors, strict=True)]
+
+
+def from_pairs(array: numpy.ndarray, tensor: torch.Tensor) -> numpy.ndarray:
+    """Undo `as_pairs` for a result that is to have the type of a tensor."""
+    if not tensor.is_complex():
+        return array
+    return numpy.ascontiguousarray(array).view(numpy.complex128 if array.dtype == numpy.float64 else numpy.complex64)[..., 0]
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,9 @@ def find_mismatch(got: numpy.ndarray, want: torch.Tensor, terms: int = 0, ulps: 
         return Mismatch(f"shape {got.shape}, not {expected.shape}")
     if got.dtype != expected.dtype:
         return Mismatch(f"dtype {got.dtype}, not {expected.dtype}")
+    if want.is_complex():
+        got, want = as_pairs(got), torch.view_as_real(want.resolve_conj())
+        expected = to_numpy(want)
     if not want.dtype.is_floating_point:
         return None if numpy.array_equal(got, expected) else Mismatch(f"{got!r} is not {expected!r}")
     epsilon = torch.finfo(want.dtype).eps

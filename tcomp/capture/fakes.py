@@ -27,23 +27,19 @@ def describe(fake: Tensor) -> object:
     """Return what tells two tensors apart for a rule of shapes; SYMBOLIC if a number of it is a symbol."""
     if not _is_static(fake):
         return SYMBOLIC
-    # A view that negates what it shows differs in nothing else from what it is a view of.
-    return (fake.shape, fake.stride(), fake.storage_offset(), fake.dtype, fake.device, fake.is_neg())
+    # A view that negates or conjugates what it shows differs in nothing else from what it is a view of.
+    return (fake.shape, fake.stride(), fake.storage_offset(), fake.dtype, fake.device, fake.is_neg(), fake.is_conj())
 
 
 def _is_static(fake: Tensor) -> bool:
-    # Complex tensors carry a conjugation bit, other layouts more than strides.
-    return (
-        not fake.is_complex()
-        and fake.layout is torch.strided
-        and all(type(size) is int for size in (*fake.shape, *fake.stride(), fake.storage_offset()))
-    )
+    # Other layouts have more than strides.
+    return fake.layout is torch.strided and all(type(size) is int for size in (*fake.shape, *fake.stride(), fake.storage_offset()))
 
 
 def make_template(result: Any) -> Any:
     """Return the template of an operator's result (a list for several), or None if it is none that templates can say."""
     if isinstance(result, Tensor):
-        if not _is_static(result) or result.is_neg():
+        if not _is_static(result) or result.is_neg() or result.is_conj():
             return None
         size, stride, offset = result.shape, result.stride(), result.storage_offset()
         extent = offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if 0 not in size else 0

@@ -6,6 +6,7 @@ Importing this package fills the table: each module below enters its lowerings o
 from importlib import import_module
 
 from tcomp.lowerings.builder import Array, Builder, Operand, Program, Result
+from tcomp.lowerings.pairs import PAIRED, Pairs, is_complex, store
 from tcomp.lowerings.table import LOWERINGS, Lowering, lowers
 from tcomp.torch_types import dtype_of
 
@@ -34,8 +35,26 @@ MODULES = tuple(
         "sorting",
         "unfolding",
         "views",
+        "complex_moves",
+        "complex_functions",
+        "complex_products",
     )
 )
-"""The modules that hold lowerings."""
+"""The modules that hold lowerings; those of complex numbers take up those of real ones."""
 
-__all__ = ["LOWERINGS", "MODULES", "Array", "Builder", "Lowering", "Operand", "Program", "Result", "dtype_of", "lowers"]
+__all__ = [
+    "LOWERINGS",
+    "MODULES",
+    "PAIRED",
+    "Array",
+    "Builder",
+    "Lowering",
+    "Operand",
+    "Pairs",
+    "Program",
+    "Result",
+    "dtype_of",
+    "is_complex",
+    "lowers",
+    "store",
+]

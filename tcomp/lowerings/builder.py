@@ -55,10 +55,11 @@ Operand: TypeAlias = Array | Index | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Element type and shape of an operator's result."""
+    """Element type and shape of an operator's result; of complex numbers the type is that of the parts, and the shape has no pair rank."""
 
     dtype: DType
     shape: tuple[Index, ...]
+    is_complex: bool = False
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ class Builder:
         dtypes = MONOIDS[monoid].state_dtypes(scalar.dtype)
         targets = tuple((self._fresh(hint), t) for hint, t in zip(hints, dtypes, strict=True))
         self._append(targets, points[0], shape, scalar.expression, monoid, folded, condition)
-        return tuple(Array(name, t, tuple(shape)) for name, t in targets)
+        return tuple(self._array(name, t, shape) for name, t in targets)
 
     def scatter(
         self,
@@ -183,7 +184,7 @@ class Builder:
         condition = None if where is None else where(*points).expression
         target = (self._fresh(hint), dtype)
         self._append((target,), slots, shape, element(*points).to(dtype).expression, monoid, reduced, condition, start)
-        return Array(target[0], dtype, tuple(shape))
+        return self._array(target[0], dtype, shape)
 
     def iterate(self, statement: Iteration) -> None:
         """Append an iteration."""
@@ -217,6 +218,10 @@ class Builder:
         name = self._fresh(hint)
         free = _indices(_ranks(FREE_RANKS, shape))
         self._append(((name, dtype),), free, shape, element.expression, monoid, reduced, where)
+        return self._array(name, dtype, shape)
+
+    def _array(self, name: str, dtype: DType, shape: Sequence[Index]) -> Array:
+        """What an einsum that was appended is known as."""
         return Array(name, dtype, tuple(shape))
 
     def _append(

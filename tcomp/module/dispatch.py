@@ -302,7 +302,7 @@ class Programs:
             if variant is None:
                 self._refuse_more([v for v in others if v.execution.serves(leaves)])
                 variant = self._compile(mode, args, kwargs, [v.program for v in same])
-            if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
+            if any(isinstance(leaf, Tensor) and (leaf.is_neg() or leaf.is_conj()) for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
             if variant.program.offsets:
                 # Keys leave out where in its storage a tensor begins, which hardly any program reads: this one is asked every time.

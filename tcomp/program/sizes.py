@@ -74,6 +74,11 @@ def spec_of(value: Tensor) -> TensorSpec:
     return TensorSpec(value.dtype, symbols.shape(value.shape), symbols.shape(value.stride()))
 
 
+def element_strides(spec: TensorSpec) -> tuple[Index, ...]:
+    """The strides of a tensor as the cascade has it: in real numbers, and of complex ones with those of the pair rank."""
+    return (*(stride * 2 for stride in spec.strides), as_index(1)) if spec.dtype.is_complex else spec.strides
+
+
 def count_bytes(spec: TensorSpec) -> Index:
     """Bytes of the memory that a tensor of a spec reaches over."""
     return span_elements(spec.shape, spec.strides) * spec.dtype.itemsize

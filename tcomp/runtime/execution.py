@@ -220,6 +220,9 @@ class _Finisher:
     def _replay(self, step: Replay, tensor: Any, sizes: Sizes) -> Any:
         args = tuple(self._fix(argument, sizes) for argument in step.args)
         kwargs = {name: self._fix(argument, sizes) for name, argument in step.kwargs.items()}
+        if step.operator is torch.ops.aten.view_as_real.default:
+            # Captured of a tensor that is not conjugated when it is read: of one that is, this is no view.
+            tensor = tensor.resolve_conj()
         made = step.operator(tensor, *args, **kwargs)
         return made if step.index is None else made[step.index]
 

@@ -19,8 +19,8 @@ from tcomp.capture.assertions import is_assertion
 from tcomp.capture.types import Source as CapturedSource
 from tcomp.ir.cascade import Cascade, Source, Tensor
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Index
-from tcomp.lowerings import LOWERINGS, Array, Builder, Program, Result, dtype_of
+from tcomp.ir.expressions import Index, as_index
+from tcomp.lowerings import LOWERINGS, PAIRED, Array, Builder, Pairs, Program, Result, dtype_of, is_complex, store
 from tcomp.lowerings.table import Lowering, find_floats
 from tcomp.torch_types import UnsupportedSize
 
@@ -31,7 +31,8 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
     The cascade's inputs are the placeholders and get_attr nodes with a tensor value, in the graph's order, named after their
     nodes where the text form allows it; get_attr nodes and the placeholders in `weights` are weights. Its outputs are the
     tensors among the graph's outputs, in order, one that is returned twice named twice. Symbolic integers become indices over
-    symbols and are neither. Raises Unsupported for the first node that cannot be lowered.
+    symbols and are neither. Complex tensors have a last rank of two, real and imaginary part. Raises Unsupported for the first
+    node that cannot be lowered.
     """
     program = Program()
     values: dict[Node, Any] = {}
@@ -43,7 +44,8 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
                 if isinstance(value, torch.Tensor):
                     array = _declare(program, node, value)
                     is_weight = node.op == "get_attr" or node.name in weights
-                    inputs.append(Tensor(array.name, array.dtype, array.shape, is_weight))
+                    shape = (*array.shape, as_index(2)) if isinstance(array, Pairs) else array.shape
+                    inputs.append(Tensor(array.name, array.dtype, shape, is_weight))
                     values[node] = array
                 elif isinstance(value, torch.SymInt):
                     values[node] = program.symbols.index(value)
@@ -55,10 +57,16 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
                 pass
             case _:
                 values[node] = lower_node(program, node, values)
-    outputs = [values[n].name for n in _output_nodes(graph.graph) if isinstance(values[n], Array)]
+    outputs = [_store(program, n, values).name for n in _output_nodes(graph.graph) if isinstance(values[n], Array)]
     return Cascade(
         name, tuple(inputs), tuple(program.statements), tuple(outputs), tuple(program.symbols.found.values())
     )
+
+
+def _store(program: Program, node: Node, values: dict[Node, Any]) -> Array:
+    """The tensor that is returned for a node, made once."""
+    values[node] = stored = store(Builder(program, node.name, _source(node), ()), values[node])
+    return stored
 
 
 def find_unsupported(graph: GraphModule) -> dict[Node, Unsupported]:
@@ -108,9 +116,7 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         if node.target is operator.getitem:
             return arguments[0][arguments[1]]
         results = _results(program, result)
-        lowering = LOWERINGS.get(node.target)  # type: ignore[call-overload]  # other callables are simply not in it
-        if lowering is None:
-            raise Unsupported(f"the operator {node.target} has no lowering")
+        lowering = _find_lowering(node.target, [results, arguments, keywords])
         _check_numbers(lowering, arguments, keywords)
         builder = Builder(program, node.name, _source(node), results, node)
         return lowering(builder, *arguments, **keywords)
@@ -120,6 +126,15 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         if not error.help:
             error.help = 'leave it to eager with fallback="warn"'
         raise
+
+
+def _find_lowering(target: Any, values: Sequence[Any]) -> Lowering:
+    """The lowering of an operator with these results and arguments: one for real numbers is never given complex ones."""
+    has_complex = is_complex(values[1:]) or any(result is not None and result.is_complex for result in values[0])
+    found = (PAIRED if has_complex else LOWERINGS).get(target)
+    if found is None:
+        raise Unsupported(f"the operator {target} has no lowering{' for complex numbers' if has_complex else ''}")
+    return found
 
 
 def _check_numbers(lowering: Lowering, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -177,7 +192,8 @@ def _check_tensor(program: Program, value: torch.Tensor) -> None:
 
 def _declare(program: Program, node: Node, value: torch.Tensor) -> Array:
     _check_tensor(program, value)
-    return Array(program.fresh(node.name), dtype_of(value.dtype), program.symbols.shape(value.shape))
+    kind = Pairs if value.is_complex() else Array
+    return kind(program.fresh(node.name), dtype_of(value.dtype), program.symbols.shape(value.shape))
 
 
 def _results(program: Program, value: Any) -> tuple[Result | None, ...]:
@@ -186,7 +202,7 @@ def _results(program: Program, value: Any) -> tuple[Result | None, ...]:
     for member in members:
         if isinstance(member, torch.Tensor):
             _check_tensor(program, member)
-            results.append(Result(dtype_of(member.dtype), program.symbols.shape(member.shape)))
+            results.append(Result(dtype_of(member.dtype), program.symbols.shape(member.shape), member.is_complex()))
         else:
             results.append(None)
     return tuple(results)

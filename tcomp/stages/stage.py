@@ -25,7 +25,7 @@ from tcomp.passes.program import Compiled
 from tcomp.passes.program import Program as Kernels
 from tcomp.program.kernels import AnyLibrary, Check
 from tcomp.program.program import CompiledStage, Constant, Operand, Slot
-from tcomp.program.sizes import TensorSpec, count_bytes
+from tcomp.program.sizes import TensorSpec, count_bytes, element_strides
 from tcomp.settings import Settings
 from tcomp.stages.faults import Fault, contain
 from tcomp.stages.lower_graph import lower_graph
@@ -95,8 +95,8 @@ def compile_stage(
         slot, _ = made.setdefault(name, (first_slot + len(made), output.spec))
         operands.append(Slot(slot))
     cascade = replace(cascade, outputs=tuple(made))
-    strides = {name: spec.strides for name, spec in specs.items()}
-    strides.update((name, spec.strides) for name, (_, spec) in made.items())
+    strides = {name: element_strides(spec) for name, spec in specs.items()}
+    strides.update((name, element_strides(spec)) for name, (_, spec) in made.items())
     maker = TritonMaker(device, options, settings) if choose_backend(options, device) == "triton" else CMaker(options, settings)
     dump = Dump(settings.debug_dir)
     # A schedule that does not fit is for the user to mend.

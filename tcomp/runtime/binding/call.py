@@ -120,7 +120,7 @@ class Allocator:
     def fit(self, tensor: Tensor, sizes: Sizes) -> Tensor:
         """The tensor itself if its elements lie as the spec says, on the right device, else a copy for which that holds."""
         shape, strides = self.read(sizes)
-        if tensor.stride() == strides and not tensor.is_neg() and not (self._device != CPU and is_number(tensor)):
+        if tensor.stride() == strides and not tensor.is_neg() and not tensor.is_conj() and not (self._device != CPU and is_number(tensor)):
             return tensor
         return torch.empty_strided(shape, strides, dtype=self._dtype, device=self._device).copy_(tensor.detach())
 

@@ -70,10 +70,14 @@ def test_an_operator_without_a_lowering_is_named_with_its_place():
     assert error.value.help
 
 
-def test_complex_numbers_are_refused_and_what_follows_is_not():
-    found = unsupported(lambda x: torch.fft.rfft(x).abs() + x.sum(), torch.randn(8))
-    assert [name for name, _ in found] == ["aten._fft_r2c.default", "aten.abs.default"]
-    assert all("complex" in str(reason) for _, reason in found)
+def test_what_holds_for_real_numbers_only_is_refused_for_complex_ones():
+    def function(x):
+        modes = torch.fft.rfft(x)
+        return modes.abs() + x.sum(), torch.cumprod(modes, 0), modes.acos(), torch.softmax(x, 0) + 1j
+
+    found = unsupported(function, torch.randn(8))
+    assert [name for name, _ in found] == ["aten._fft_r2c.default", "aten.cumprod.default", "aten.acos.default"]
+    assert all("no lowering for complex numbers" in str(reason) for _, reason in found)
 
 
 def test_sparse_tensors_are_refused():
