@@ -20,7 +20,7 @@ from tcomp.ir.expressions import ZERO, Index
 from tcomp.ir.plan import ARENA
 from tcomp.ir.schedule import Schedule
 from tcomp.ir.tile import Kernel
-from tcomp.passes.groups.check import check_groups
+from tcomp.passes.groups.check import check_fact, check_groups
 from tcomp.passes.lower.legal import check_bound
 from tcomp.passes.program import Observer, Program
 from tcomp.passes.state import Part
@@ -61,9 +61,10 @@ def verifying_observer() -> Observer:
 
 
 def check_part(part: Part) -> None:
-    """Check groups on their way to kernels, and that every kernel is scheduled in a way that a schedule may say; raises VerifyError."""
+    """Check groups, on their way and bound to arguments, and that every kernel is scheduled as a schedule may say; raises VerifyError."""
     check_groups(part.groups, part.cascade)
     for candidate in part.kernels:
+        check_fact(candidate.bound.group)
         try:
             check_bound(candidate.bound, candidate.schedule, part.target)
         except Illegal as error:

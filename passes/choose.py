@@ -16,10 +16,9 @@ from tcomp.ir.plan import MatrixProduct
 from tcomp.ir.schedule import Packing
 from tcomp.ir.target import Cpu, Gpu, Target
 from tcomp.ir.tile import Kernel
-from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
+from tcomp.passes.bind.arguments import Memory, bind_group
 from tcomp.passes.bind.layout import lay_out
 from tcomp.passes.decisions import Layouts, Placed
-from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.apart import take_apart
 from tcomp.passes.guess.chain import wants_chain
@@ -96,10 +95,6 @@ class PartGuess:
 
     guess: Guess
     cascade: Cascade
-    static: Mapping[str, bool] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.static = static_tensors(self.cascade)
 
     @property
     def target(self) -> Target:
@@ -146,7 +141,7 @@ class PartGuess:
 
     def choose_order(self, group: Group, einsum: Einsum, name: str, memories: Mapping[str, Memory]) -> tuple[int, ...]:
         """As the kernel that stores it writes best."""
-        return self.guess.kinds[group.kind].order(group, einsum, memories, self.static)
+        return self.guess.kinds[group.kind].order(group, einsum, memories)
 
     def choose(self, group: Group, seen: Mapping[str, Memory], steps: tuple[int, int] | None, layouts: Layouts) -> Sequence[Candidate]:
         """The first candidate, or the one measured to be the fastest."""
@@ -175,7 +170,7 @@ class PartGuess:
         return tuple(candidate for _, candidate in found)
 
     def _candidates(self, group: Group, memories: Mapping[str, Memory], steps: tuple[int, int] | None) -> Iterator[Candidate]:
-        bound = merge_ranks(bind_arguments(group, memories))
+        bound = bind_group(group, memories)
         kinds = self.guess.kinds
         for schedule, again in propose(bound, self.target, is_atomic=self.guess.is_atomic, kinds=kinds):
             yield lower_group(group, bound, replace(schedule, steps=steps), self.cascade.symbols, again, kinds)

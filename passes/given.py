@@ -23,7 +23,7 @@ from tcomp.ir.schedule import GroupSchedule, KernelSchedule, Packing, Schedule
 from tcomp.ir.target import Target
 from tcomp.ir.traverse import statement_einsums
 from tcomp.ir.walk import index_variables
-from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
+from tcomp.passes.bind.arguments import Memory, bind_group
 from tcomp.passes.decisions import Decisions, Layouts, PartDecisions, Placed
 from tcomp.passes.einsums.group import Group, leave_out
 from tcomp.passes.groups.check import check_groups
@@ -313,7 +313,7 @@ class PartGiven:
             with self._inside("kernel", number):
                 return self.otherwise.choose(group, seen, steps, layouts)[:1]
         with self._inside("kernel", number):
-            bound = merge_ranks(bind_arguments(group, seen))
+            bound = bind_group(group, seen)
             check_bound(bound, kernel, self.target)
             again = frozenset(group.names).intersection(self.schedule.again)
             found = lower_group(group, bound, replace(kernel, name="kernel"), self.cascade.symbols, again, self.kinds)

@@ -213,7 +213,7 @@ def _compile(
 def _make_kernels(part: Part, observe: Observer) -> Program:
     for row in find_passes("kernels", part.target, strict=part.is_strict):
         before, part = part, row.run(part)
-        if part.groups is not before.groups:
+        if part.groups is not before.groups or part.kernels is not before.kernels:
             observe(row.name, part)
     return _finish(part, observe)
 

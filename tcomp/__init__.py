@@ -57,6 +57,17 @@ def load(path: str | Path, module: "nn.Module") -> "CompiledModule":
     return load_module(Path(path), module)
 
 
+def refresh(compiled: "CompiledModule") -> None:
+    """Forget what was compiled, so that the next call starts from the module as it is then.
+
+    A call sees by itself what docs/options.md lists; this is for the rest: a few elements of a large weight written through `.data` or
+    numpy, values in closures, state kept outside Python. Raises TcompError for anything but what `tcomp.compile` returns.
+    """
+    from tcomp.module.compiler import refresh_module  # noqa: PLC0415 (imports torch)
+
+    refresh_module(compiled)
+
+
 def explain(compiled: "CompiledModule", *, sources: bool = False) -> str:
     """Tell what a compiled module became: cascade, kernels and what each fused, memory, operators left to PyTorch.
 
@@ -80,4 +91,5 @@ __all__ = [
     "compile",
     "explain",
     "load",
+    "refresh",
 ]

@@ -15,7 +15,7 @@ from tcomp.ir.plan import Place, Plan, Step
 from tcomp.ir.schedule import Schedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.tile import contiguous_strides
-from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks
+from tcomp.passes.bind.arguments import Memory, bind_group
 from tcomp.passes.check import describe_difference
 from tcomp.passes.guess.fuse import fuse
 from tcomp.passes.kinds.table import lower_group, propose
@@ -43,7 +43,7 @@ def bind(cascade, group=None, strides=None):
     """A group of a cascade, its only one unless another is given, bound to memory."""
     if group is None:
         (group,) = fuse(cascade)
-    return merge_ranks(bind_arguments(group, place_tensors(cascade, strides)))
+    return bind_group(group, place_tensors(cascade, strides))
 
 
 def read_kernel_schedule(text, target="test"):

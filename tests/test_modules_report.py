@@ -10,7 +10,20 @@ import torch
 import tcomp
 from tcomp.lowerings import LOWERINGS
 from tests import modules_report
-from tests.modules_report import Outcome, Results, examine, find_difference, find_infos, find_samples, print_report, run
+from tests.modules_report import (
+    Outcome,
+    Results,
+    Sample,
+    Verdict,
+    examine,
+    examine_sample,
+    find_entries,
+    find_infos,
+    find_samples,
+    judge,
+    print_report,
+    run,
+)
 
 aten = torch.ops.aten
 PARTS = 12
@@ -43,14 +56,45 @@ def test_wrong_gradients_are_found(monkeypatch):
     assert any(o.fault is not None and o.fault.startswith("backward: ") for o in outcomes)
 
 
+class DiffersWhenCompiled(torch.nn.Module):
+    def forward(self, x):
+        return x.sigmoid() if torch.compiler.is_compiling() else x.cos()
+
+
+def test_what_torch_compile_itself_changes_is_refused_only_where_ours_is_the_same(monkeypatch):
+    sample = Sample("differs", DiffersWhenCompiled, (torch.linspace(-1, 1, 8),), {})
+    (outcome,) = examine_sample(sample, ["torch.compile"])
+    assert outcome.fault is None and outcome.refused is not None and outcome.refused.startswith("torch.compile itself")
+    plant(monkeypatch, aten.sigmoid.default, aten.tanh.default)
+    (outcome,) = examine_sample(sample, ["torch.compile"])
+    assert outcome.refused is None and outcome.fault is not None
+
+
 def test_infinite_errors_excuse_nothing():
     """Places of infinities, and integers, that differ from eager's and from those of float64 are wrong, whatever eager's are."""
     (info,) = find_infos("nn.Sigmoid")
     sample = next(find_samples(info, torch.float32, 1))
     shape = sample.args[0].shape
     want = Results((torch.full(shape, math.inf),), (), ())
-    assert find_difference(sample, want, want, backward=False) is None
-    assert find_difference(sample, Results((torch.full(shape, math.nan),), (), ()), want, backward=False) is not None
+    assert judge(sample, want, want, backward=False) == Verdict()
+    assert judge(sample, Results((torch.full(shape, math.nan),), (), ()), want, backward=False).fault is not None
+
+
+def test_eager_is_measured_again_where_values_cancel():
+    """In 3 x - 3 near 1, eager happens to be exact, and a unit away from it errs as the result does."""
+
+    class Cancel(torch.nn.Module):
+        def forward(self, x):
+            return 3 * x - 3
+
+    x = torch.tensor([1 + 2.0**-10])
+    eager = 3 * x - 3
+    sample = Sample("cancel", Cancel, (x,), {})
+    assert judge(sample, Results((eager,), (), ()), Results((eager,), (), ()), backward=False) == Verdict()
+    near, far = eager + 2.0**-23, eager + 2.0**-20
+    verdict = judge(sample, Results((near,), (), ()), Results((eager,), (), ()), backward=False)
+    assert verdict.fault is None and verdict.note is not None and "eager by 0 and by" in verdict.note
+    assert judge(sample, Results((far,), (), ()), Results((eager,), (), ()), backward=False).fault is not None
 
 
 def test_failures_of_the_compiler_are_faults(monkeypatch):
@@ -77,6 +121,15 @@ def test_what_was_kept_is_not_examined_again(monkeypatch, tmp_path):
     assert run("nn.Sigmoid", 1, dtypes=[torch.float32], ways=["tcomp.compile"], keep=str(keep)) == first
     both = run("nn.Sigmoid", 1, dtypes=[torch.float32], keep=str(keep))
     assert both[:2] == first and len(both) > 2
+
+
+def test_modules_with_many_samples_are_examined_in_pieces(monkeypatch):
+    """Every sample once, in the order of the samples, whatever the size of the pieces."""
+    kind = {"dtypes": [torch.float32], "ways": ["tcomp.compile"]}
+    whole = run("nn.Sigmoid", **kind)
+    monkeypatch.setattr(modules_report, "PIECE", 3)
+    assert [entry.first for entry in find_entries("nn.Sigmoid", 1000, **kind)] == [0, 3, 6]
+    assert run("nn.Sigmoid", **kind) == whole and len(whole) == 8
 
 
 def test_the_report_counts(capsys):

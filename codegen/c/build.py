@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache as cache_once
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -42,6 +43,9 @@ FAULTS = (
     ("writes to an argument that it only reads", "see which store of it leaves its own argument"),
 )
 """What is wrong with a kernel and what to look at, in the order of the faults of `support/program_checked.h`."""
+
+Fingerprint: TypeAlias = Callable[[], int]
+"""A number that changes when memory is written, see `support/fingerprint.h`."""
 
 RunFunction: TypeAlias = Callable[[object, object, object, int, int], int]
 """tcomp_run(externals, arena, symbols, threads, flush_denormals); pointers are ctypes arrays or addresses."""
@@ -161,6 +165,16 @@ def load_program(path: Path) -> RunFunction:
     run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int
     return _report_faults(library) if hasattr(library, "tcomp_step_name") else run
+
+
+def make_fingerprint(path: Path, memory: Sequence[tuple[int, int]]) -> Fingerprint:
+    """A function of a program's library that tells whether memory is as it was: addresses and bytes, which have to stay valid."""
+    # So short that handing the interpreter's lock over would take longer.
+    function = ctypes.PyDLL(str(path)).tcomp_fingerprint
+    function.restype = ctypes.c_uint64
+    numbers = (len(memory), *(number for part in memory for number in part))
+    # Called for each call of a program: one argument that needs no conversion.
+    return partial(function, (ctypes.c_int64 * len(numbers))(*numbers))
 
 
 def _check_sanitizer(path: Path) -> None:

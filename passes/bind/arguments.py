@@ -25,7 +25,8 @@ from tcomp.ir.index import Bounds, interval
 from tcomp.ir.tile import span_bytes
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
 from tcomp.ir.walk import index_variables, map_load_indices, walk
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.contraction import contraction_of, turn_lanes
+from tcomp.passes.einsums.group import Group, rewrite_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,16 @@ class Bound:
     """Where stored tensors are written, if their operands have other dimensions than their einsums."""
 
 
+def bind_group(group: Group, memories: Mapping[str, Memory]) -> Bound:
+    """A group that is about to be scheduled: bound to its arguments, over as few ranks as they are walked by."""
+    bound = merge_ranks(bind_arguments(group, memories))
+    if group.kind != "contract":
+        return bound
+    # How long lanes are, and which lie last in their operand, is known only now.
+    fact = turn_lanes(bound.group.root, contraction_of(bound.group).fact)
+    return replace(bound, group=replace(bound.group, fact=fact))
+
+
 def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
     """Give each distinct view of each tensor an argument: inputs `x0, x1, ...` in order of first use, outputs named by operator."""
     own = set(group.names)
@@ -91,10 +102,10 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
             index = load.index
         return Load(argument(Operand(load.tensor, memory)), index, load.outside)
 
-    members = [map_einsum_loads(e, partial(bind, bounds=e.bounds())) for e in group.members]
+    new = rewrite_group(group, lambda e: map_einsum_loads(e, partial(bind, bounds=e.bounds())))
     for name in group.stored:
         operands[name] = Operand(name, memories[name])
-    return Bound(replace(group, members=tuple(members)), operands)
+    return Bound(new, operands)
 
 
 def _lift_constants(memory: Memory, index: tuple[Index, ...], bounds: Bounds) -> tuple[Memory, tuple[Index, ...]]:
@@ -198,8 +209,7 @@ class _Merging:
         group = self.bound.group
         # Arguments keep their order; those of views that are read in both ways come last.
         self.operands = dict(self.bound.operands)
-        members = tuple(self._merge_member(e) for e in group.members)
-        new = replace(group, members=members, outer=self._ranks(group.outer), inner=self._ranks(group.inner))
+        new = rewrite_group(group, self._merge_member, self._ranks, {self.b.name: self.a.name})
         seen = {access.tensor for access in _accesses(Bound(new, self.operands))}
         return Bound(new, {name: operand for name, operand in self.operands.items() if name in seen})
 
@@ -264,14 +274,6 @@ def stride_along(operand: Operand, index: tuple[Index, ...], variable: str) -> i
 def variables_of(monomial: Monomial) -> set[str]:
     """Variables of a monomial."""
     return index_variables(Index(((monomial, 1),), 0))
-
-
-def bound_part(part: Group, members: dict[str, Einsum], group: Group) -> Group:
-    """A part over the members as they were bound to arguments, and over the group's ranks if some were merged."""
-    names = {r.name: r for r in (*group.outer, *group.inner)}
-    bound = tuple(members[e.name] for e in part.members)
-    ranks = {r.name: r for e in bound for r in e.ranks} | names
-    return replace(part, members=bound, outer=tuple(ranks[r.name] for r in part.outer if r.name in ranks))
 
 
 def element_dtype(einsum: Einsum, bound: Bound) -> DType:

@@ -20,6 +20,7 @@ from tcomp.ir.names import counted, first_free
 from tcomp.ir.traverse import map_einsum_loads
 from tcomp.ir.walk import map_load_indices, substitute_index
 from tcomp.passes.bind.arguments import Bound, Memory, Operand
+from tcomp.passes.einsums.group import rewrite_group
 
 
 def joint_rank(name: str, ranks: tuple[Rank, ...]) -> tuple[Rank, dict[str, Index]]:
@@ -62,18 +63,18 @@ class _Joining:
 
     def join(self) -> Bound:
         """The group over new views."""
-        members = tuple(self._read_member(e) for e in self.bound.group.members)
+        group = rewrite_group(self.bound.group, self._read_member)
         slots: dict[str, tuple[Index, ...]] = {}
-        for einsum in members:
+        for einsum in group.members:
             for name, _ in einsum.targets:
                 if name in self.bound.operands:
                     memory, index = self.bound.operands[name].memory, einsum.index
                     # What an iteration makes is found step by step, in the dimensions that it has.
-                    if not einsum.is_scatter and self.bound.group.kind != "scan":
+                    if not einsum.is_scatter and group.kind != "scan":
                         memory, index = self._look(memory, index)
                     self.operands[name] = replace(self.bound.operands[name], memory=memory)
                     slots[name] = index
-        return Bound(replace(self.bound.group, members=members), self.operands, slots)
+        return Bound(group, self.operands, slots)
 
     def _read_member(self, einsum: Einsum) -> Einsum:
         read = partial(self._read, own={name for name, _ in einsum.targets})

@@ -23,7 +23,7 @@ from tcomp.ir.expressions import ONE, ZERO, Load, Ordinal, as_index
 from tcomp.ir.traverse import einsum_loads, parts
 from tcomp.ir.walk import index_variables, walk
 from tcomp.passes.bind.arguments import Memory
-from tcomp.passes.einsums.group import Group, Window
+from tcomp.passes.einsums.group import Group, Window, rewrite_group
 from tcomp.passes.groups.iteration import is_held, merge_maps, step_slot, updates_in_place
 
 
@@ -172,7 +172,7 @@ def _cut(group: Group, count: int, *, is_first: bool) -> Group:
         return replace(einsum, shape=shape, initial=Load(einsum.name, here))
 
     outer = tuple(rank if r.name == rank.name else r for r in group.outer)
-    return replace(group, members=tuple(map(cut, group.members)), outer=outer, iterative=rank)
+    return replace(rewrite_group(group, cut), outer=outer, iterative=rank)
 
 
 def _see(group: Group, memories: Mapping[str, Memory], few: Collection[str], first: int, count: int) -> dict[str, Memory]:

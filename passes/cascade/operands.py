@@ -32,7 +32,7 @@ from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, s
 from tcomp.passes.cascade.inline import read_through
 from tcomp.passes.cascade.rules.rule import Context
 from tcomp.passes.cascade.simplify import Simplifier, rules_by_root
-from tcomp.passes.einsums.contraction import Contraction, find_contraction, lane_position, load_variables, operand_load
+from tcomp.passes.einsums.contraction import Contraction, contraction_along, is_contraction, lane_position, load_variables, operand_load
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.rebuild import count_readers
 
@@ -73,7 +73,7 @@ def prepare_operands(cascade: Cascade, choose: Packings) -> tuple[Cascade, froze
         if packing is not None:
             einsum = _pack(einsum, packing, static, tensors, cascade, prepared)
             packings.append(packing)
-        elif find_contraction(einsum, static) is None:
+        elif not is_contraction(einsum):
             einsum = _turn_static(einsum, static, tensors, prepared)
         prepared.statements.append(einsum)
     return cascade.with_statements(tuple(prepared.statements)), frozenset(prepared.made.values()), tuple(packings)
@@ -154,7 +154,7 @@ def _pack(
     einsum: Einsum, packing: Packing, static: Mapping[str, bool], tensors: Mapping[str, Tensor], cascade: Cascade, prepared: _Prepared
 ) -> Einsum:
     """Store the right operand as panels of lanes: [lane panel, ..., lane within the panel]."""
-    contraction = find_contraction(einsum, static, packing.rank)
+    contraction = contraction_along(einsum, packing.rank)
     if contraction is None or not may_pack(contraction):
         raise Illegal(
             f"{einsum.name} has no operand that can be packed along {packing.rank}",

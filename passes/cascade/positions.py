@@ -20,7 +20,7 @@ from tcomp.ir.index import Bounds, is_data
 from tcomp.ir.traverse import statement_einsums
 from tcomp.ir.walk import loads, map_load_indices, map_loads
 from tcomp.passes.cascade.inline import keeps_checks, read_through
-from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.contraction import is_contraction
 from tcomp.passes.einsums.rebuild import map_expressions
 
 IsWorth: TypeAlias = Callable[[Einsum, Mapping[str, Tensor]], bool]
@@ -33,7 +33,7 @@ def expand_positions(cascade: Cascade, is_worth: IsWorth) -> tuple[Cascade, tupl
     maps = {n: e for n, e in _find_fixed(cascade).items() if e is not None and e.is_map and n not in cascade.outputs}
     for statement in cascade.statements:
         for einsum in statement_einsums(statement):
-            if statement is not einsum or einsum.is_scatter or find_contraction(einsum, {}) is not None:
+            if statement is not einsum or einsum.is_scatter or is_contraction(einsum):
                 for name in einsum.reads():
                     maps.pop(name, None)
     found: dict[str, Einsum] = {}

@@ -4,6 +4,9 @@
 
 The *right* operand gives the lanes: the rank n that a vector register spans. The *left* operand's elements are broadcast. Any index
 map is allowed on the left (a convolution reads `X[n, c, 2*p + r, 2*q + s]`), and on the right as long as n is a whole dimension of it.
+
+A contraction is found once, when it gets a group, which holds as a `Product` what was found. From then on it is read off the group, and
+turned at most (`turn_lanes`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, Remainder, as_index
 from tcomp.ir.index import interval
 from tcomp.ir.walk import index_variables
+from tcomp.passes.einsums.group import Group, Product
 
 SMALLEST_LANES = 4
 """A right operand with a shorter lane rank than this is not worth vectorising over if the other operand has a longer one."""
@@ -27,6 +31,7 @@ LONG_LANES = 64
 class Contraction:
     """How a contraction splits into operands and ranks."""
 
+    fact: Product
     left: Load
     right: Load
     lanes: Rank
@@ -68,38 +73,96 @@ def panel_of(load: Load) -> tuple[str, int] | None:
     return None
 
 
-def find_contraction(
-    einsum: Einsum, static: Mapping[str, bool], lanes: str | None = None, *, packs: bool = False
-) -> Contraction | None:
+def is_contraction(einsum: Einsum) -> bool:
+    """Whether an einsum is a contraction, whichever operand is the right one."""
+    return bool(_find_ways(einsum))
+
+
+def find_contraction(einsum: Einsum, static: Mapping[str, bool], *, packs: bool = False) -> Contraction | None:
     """Split a contraction into its operands; None for any other einsum.
 
-    `static` says which tensors depend on weights alone. `lanes` names the rank that has to give the lanes, if one has to. With `packs`
-    the right operand is going to be copied into panels, so that lanes that lie side by side in the result are worth more than length.
+    `static` says which tensors depend on weights alone. With `packs` the right operand is going to be copied into panels, so that lanes
+    that lie side by side in the result are worth more than length.
     """
-    if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
-        return None
+
+    def preference(way: Contraction) -> tuple[bool, bool, bool, bool, bool, int]:
+        length = _lane_length(way, einsum)
+        adjacent = packs and length >= LONG_LANES and way.lanes == einsum.free[-1]
+        is_static = static.get(way.right.tensor, False)
+        return way.fact.panel is not None, length >= SMALLEST_LANES, is_static, _is_last(way, einsum), adjacent, length
+
+    return max(_find_ways(einsum), key=preference, default=None)
+
+
+def contraction_along(einsum: Einsum, lanes: str) -> Contraction | None:
+    """A contraction with a rank that has to give the lanes; None if it cannot, or the einsum is no contraction."""
+    return next(iter(_find_ways(einsum, lanes)), None)
+
+
+def turn_lanes(einsum: Einsum, fact: Product) -> Product:
+    """A contraction as its kernel computes it: with the other operand as the right one if its lanes are neighbours, or longer.
+
+    What was found says how the result is stored: along the lanes of a weight, if there is one. To a kernel weights are like others, and
+    its ranks may be longer by then, as several have become one.
+    """
+
+    def preference(way: Contraction) -> tuple[bool, bool, bool, int, int]:
+        length = _lane_length(way, einsum)
+        return way.fact.panel is not None, length >= SMALLEST_LANES, _is_last(way, einsum), length, way.fact.right
+
+    other = _find_lanes(einsum, 1 - fact.right)
+    return fact if other is None else max((read_contraction(einsum, f) for f in (fact, other)), key=preference).fact
+
+
+def _lane_length(contraction: Contraction, einsum: Einsum) -> int:
+    """How many lanes there are; very many if nobody knows."""
+    extent = interval(contraction.lanes.extent, einsum.bounds())[1]
+    return extent if extent is not None else 1 << 20
+
+
+def _is_last(contraction: Contraction, einsum: Einsum) -> bool:
+    """Whether the lanes walk the last dimension of the right operand."""
+    return lane_position(contraction.right, contraction.lanes.name, einsum.reduced) == len(contraction.right.index) - 1
+
+
+def read_contraction(einsum: Einsum, fact: Product) -> Contraction:
+    """A contraction of which it is known how it splits."""
+    left, right = _factors(einsum, fact.right)
+    in_left, in_right = load_variables(left), load_variables(right)
+    lanes = next(r for r in einsum.free if r.name == fact.lanes)
+    rows = tuple(r for r in einsum.free if r.name in in_left and r.name not in in_right)
+    shared = tuple(r for r in einsum.free if r != lanes and r not in rows)
+    return Contraction(fact, left, right, lanes, rows, shared)
+
+
+def contraction_of(group: Group) -> Contraction:
+    """The contraction of a group of that kind, or of a part of a chain."""
+    assert isinstance(group.fact, Product), f"the {group.kind} of {', '.join(group.names)} is no contraction"
+    return read_contraction(group.root, group.fact)
+
+
+def _factors(einsum: Einsum, right: int) -> tuple[Load, Load]:
+    """The left and the right operand of a product of two loads."""
+    assert isinstance(einsum.expression, Apply)
+    left, other = (operand_load(einsum.expression.arguments[place]) for place in (1 - right, right))
+    assert left is not None and other is not None
+    return left, other
+
+
+def _find_ways(einsum: Einsum, lanes: str | None = None) -> list[Contraction]:
+    """The ways to see an einsum as a contraction, each with another right operand; `lanes` names the rank that has to give them."""
     product = einsum.expression
-    if not (isinstance(product, Apply) and product.operator == "mul"):
-        return None
-    first, second = (operand_load(a) for a in product.arguments)
-    if first is None or second is None:
-        return None
-    candidates = [c for c in (_split(einsum, first, second, lanes), _split(einsum, second, first, lanes)) if c is not None]
-    if not candidates:
-        return None
-
-    def preference(contraction: Contraction) -> tuple[bool, bool, bool, bool, bool, int]:
-        right = contraction.right
-        extent = interval(contraction.lanes.extent, einsum.bounds())[1]
-        length = extent if extent is not None else 1 << 20
-        last = lane_position(right, contraction.lanes.name, einsum.reduced) == len(right.index) - 1
-        adjacent = packs and length >= LONG_LANES and contraction.lanes == einsum.free[-1]
-        return panel_of(right) is not None, length >= SMALLEST_LANES, static.get(right.tensor, False), last, adjacent, length
-
-    return max(candidates, key=preference)
+    if einsum.reduce != "sum" or einsum.is_scatter or einsum.where is not None:
+        return []
+    if not isinstance(product, Apply) or product.operator != "mul" or None in map(operand_load, product.arguments):
+        return []
+    found = (_find_lanes(einsum, right, lanes) for right in (1, 0))
+    return [read_contraction(einsum, fact) for fact in found if fact is not None]
 
 
-def _split(einsum: Einsum, left: Load, right: Load, wanted: str | None) -> Contraction | None:
+def _find_lanes(einsum: Einsum, place: int, wanted: str | None = None) -> Product | None:
+    """What gives the lanes if the right operand is the factor at a place; None if nothing does."""
+    left, right = _factors(einsum, place)
     in_left, in_right = load_variables(left), load_variables(right)
     panel = panel_of(right)
 
@@ -110,9 +173,7 @@ def _split(einsum: Einsum, left: Load, right: Load, wanted: str | None) -> Contr
         return lane_position(right, rank.name, einsum.reduced)
 
     own = [r for r in einsum.free if r.name not in in_left and position(r) is not None and wanted in (None, r.name)]
-    rows = tuple(r for r in einsum.free if r.name in in_left and r.name not in in_right)
     if not own or right.outside is not None or not any(r.name in in_left & in_right for r in einsum.reduced):
         return None
-    lanes = max(own, key=lambda r: (position(r) or 0, r.extent.constant))
-    shared = tuple(r for r in einsum.free if r != lanes and r not in rows)
-    return Contraction(left, right, lanes, rows, shared)
+    lanes = max(own, key=lambda r: (position(r) or 0, r.extent.constant)).name
+    return Product(place, lanes, panel[1] if panel is not None and panel[0] == lanes else None)

@@ -22,7 +22,7 @@ def take_apart(group: Group) -> tuple[Group, ...] | None:
     if maps and maps[0].index == root.index and _rounds_alone(maps[0], root, group):
         # The library rounds its sums as it stores them.
         root, *maps = replace(root, targets=maps[0].targets), *maps[1:]
-    first = Group("contract", (root,), group.outer, stored=(root.name,))
+    first = Group("contract", (root,), group.outer, stored=(root.name,), fact=group.fact)
     if not maps:
         return (first,)
     kept = tuple(name for name in group.stored if name != root.name)

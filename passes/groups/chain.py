@@ -23,8 +23,8 @@ from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.target import Gpu, Target
 from tcomp.ir.traverse import rename_ranks
 from tcomp.ir.walk import loads
-from tcomp.passes.einsums.contraction import find_contraction
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.contraction import Contraction, contraction_along, contraction_of
+from tcomp.passes.einsums.group import Group, rewrite_group
 from tcomp.passes.one_pass.derive import find_one_pass
 
 
@@ -100,10 +100,16 @@ def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapp
     if into is None or out is None or any(g.members[0] is not g.root for g in (first, last)):
         return None
     free = [r for r in last.outer if r.name not in out]
-    top, bottom = find_contraction(first.root, {}), find_contraction(last.root, {})
+    if len(free) != 1:
+        return None
+    top: Contraction | None
+    bottom: Contraction | None
     if isinstance(target, Gpu):
-        top = find_contraction(first.root, {}, next((a for a, b in into.items() if b == inner.name), None))
-        bottom = find_contraction(last.root, {}, free[0].name if free else None)
+        # Either operand may give the lanes there.
+        top = next((contraction_along(first.root, a) for a, b in into.items() if b == inner.name), None)
+        bottom = contraction_along(last.root, free[0].name)
+    else:
+        top, bottom = contraction_of(first), contraction_of(last)
     if top is None or bottom is None:
         return None
     if set(into) != {r.name for r in first.outer} or into[top.lanes.name] != inner.name:
@@ -114,19 +120,21 @@ def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapp
         return None
     if bottom.left.tensor != weights or not inner.extent.is_constant or not inner.extent.constant:
         return None
+    one_pass = None
     if isinstance(target, Gpu):
         # A tile has rows that neither of the other operands knows of, or products would not be those of matrices.
         rows = {into[r.name] for r in top.rows} & {out[r.name] for r in bottom.rows if r.name in out}
         if not rows or not all(r.extent.is_constant for r in (*first.root.reduced, bottom.lanes)):
             return None
-        if find_one_pass(middle, last.root, weights, dtypes) is None:
+        one_pass = find_one_pass(middle, last.root, weights, dtypes)
+        if one_pass is None:
             return None
     used = {r.name for e in middle.members for r in e.ranks}
-    head = _renamed(first, into, used)
-    tail = _renamed(last, out, used | {r.name for e in head.members for r in e.ranks})
+    head = _renamed(replace(first, fact=top.fact), into, used)
+    tail = _renamed(replace(last, fact=bottom.fact), out, used | {r.name for e in head.members for r in e.ranks})
     parts = (head, middle, tail)
     members = tuple(e for part in parts for e in part.members)
-    return Group("chain", members, middle.outer, middle.inner, stored=last.stored, parts=parts)
+    return Group("chain", members, middle.outer, middle.inner, stored=last.stored, parts=parts, fact=one_pass)
 
 
 def _is_narrow(dtype: DType) -> bool:
@@ -139,8 +147,8 @@ def _renamed(group: Group, names: dict[str, str], taken: set[str]) -> Group:
     for name in dict.fromkeys(r.name for e in group.members for r in e.ranks):
         if name not in mapping:
             mapping[name] = first_free(lengthened(name), taken, mapping.values())
-    return replace(
-        group,
-        members=tuple(rename_ranks(e, mapping) for e in group.members),
-        outer=tuple(Rank(mapping[r.name], r.extent) for r in group.outer),
-    )
+
+    def rename(ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
+        return tuple(Rank(mapping[r.name], r.extent) for r in ranks)
+
+    return rewrite_group(group, lambda einsum: rename_ranks(einsum, mapping), rename, mapping)

@@ -16,7 +16,7 @@ from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Load
 from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.ir.walk import loads
-from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.contraction import is_contraction
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
 
@@ -162,7 +162,7 @@ class _Forming:
 
     def _join(self, einsum: Einsum, unit: Unit, draft: Draft | None) -> bool:
         """Put an einsum into a group if what stands before it is there already, or is a map that it reads."""
-        if draft is None or einsum.is_scatter or find_contraction(einsum, self.static) is not None:
+        if draft is None or stands_first(einsum):
             return False
         early = self._early(einsum, unit)
         ready = {*draft.group.names, *(name for e in early for name, _ in e.targets)}
@@ -214,6 +214,11 @@ class _Forming:
 
 def _say(unit: Unit) -> str:
     return f"the kernel of {', '.join(unit.names)}"
+
+
+def stands_first(einsum: Einsum) -> bool:
+    """Whether an einsum joins no group, but founds one: a scatter, or a contraction."""
+    return einsum.is_scatter or is_contraction(einsum)
 
 
 def unify_reads(einsum: Einsum, draft: Draft) -> dict[str, str] | None:

@@ -94,8 +94,9 @@ def _split(group: Group, einsum: Einsum, rank: Rank, count: int, taken: set[str]
     """The group of the parts, and the group that folds them and does what the group did with the whole."""
     parts, *folds = _make_parts(einsum, rank, count, taken)
     part = Rank(str(parts.index[0].as_variable), as_index(count))
-    first = Group(group.kind, (parts,), (part, *group.outer), parts.reduced if group.kind == "nest" else (), stored=(parts.name,))
     inner = {r.name for r in einsum.reduced}
+    walked = parts.reduced if group.kind == "nest" else ()
+    first = Group(group.kind, (parts,), (part, *group.outer), walked, stored=(parts.name,), fact=group.fact)
     position = next(k for k, e in enumerate(group.members) if e.name == einsum.name)
     rest = [e for e in group.members[position + 1 :] if not inner & {r.name for r in e.free}]
     early = [e for e in group.members[:position] if not inner & {r.name for r in e.free}]

@@ -22,7 +22,7 @@ from tcomp.ir.index import is_data
 from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.ir.walk import loads, map_load_indices, map_loads, substitute
-from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.contraction import is_contraction
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
 
@@ -54,7 +54,7 @@ def _is_operand(name: str, cascade: Cascade, static: Mapping[str, bool]) -> bool
             if name not in einsum.reads():
                 continue
             is_read = True
-            if statement is not einsum or find_contraction(einsum, static) is None or static[einsum.name]:
+            if statement is not einsum or not is_contraction(einsum) or static[einsum.name]:
                 return False
             for load in loads(einsum.expression):
                 names = [i.as_variable for i in load.index]

@@ -25,7 +25,7 @@ from tcomp.ir.expressions import Expr, Index, Load, Ordinal, as_index
 from tcomp.ir.target import Gpu, Target
 from tcomp.ir.traverse import map_einsum_loads
 from tcomp.ir.walk import loads, map_load_indices
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.group import Group, rewrite_group
 from tcomp.passes.groups.iteration import is_held, merge_maps, own_ranks, step_slot, updates_in_place
 
 
@@ -106,4 +106,4 @@ def _reread(group: Group, places: dict[str, tuple[int, Index]]) -> Group:
             return einsum
         return map_einsum_loads(einsum, read)
 
-    return replace(group, members=tuple(change(e) for e in group.members), parts=tuple(_reread(p, places) for p in group.parts))
+    return rewrite_group(group, change)

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Symbol
 from tcomp.ir.traverse import statement_einsums
-from tcomp.passes.einsums.contraction import find_contraction
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.einsums.rebuild import count_readers
-from tcomp.passes.groups.form import Draft, accept, complete, found, map_early, unify_reads, unify_sibling, with_stored
+from tcomp.passes.groups.form import Draft, accept, complete, found, map_early, stands_first, unify_reads, unify_sibling, with_stored
 from tcomp.passes.guess.hold import hold_steps
 from tcomp.passes.kinds.kind import Kinds
 from tcomp.passes.kinds.table import KINDS
@@ -101,7 +100,7 @@ class _Fusion:
 
     def _join(self, einsum: Einsum) -> int | None:
         """Put an einsum into an existing group; None if it cannot join."""
-        if einsum.is_scatter or not self.drafts or find_contraction(einsum, self.static) is not None:
+        if not self.drafts or stands_first(einsum):
             return None
         latest = self._latest(einsum)
         if latest is not None:
@@ -120,7 +119,7 @@ class _Fusion:
     def _join_with(self, early: list[Einsum], einsum: Einsum) -> bool:
         """Put an einsum, and the maps that wait for it, into the group it would join without them."""
         place = self._latest(einsum)
-        if place is None or einsum.is_scatter or find_contraction(einsum, self.static) is not None:
+        if place is None or stands_first(einsum):
             return False
         draft = self.drafts[place]
         mapping = unify_reads(einsum, draft)

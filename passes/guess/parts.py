@@ -10,7 +10,7 @@ from tcomp.ir.dtypes import DType
 from tcomp.ir.target import Gpu
 from tcomp.passes.cost.gpu import Problem, choose_tiles, cycles
 from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import find_contraction, operand_load
+from tcomp.passes.einsums.contraction import contraction_of, operand_load, read_contraction, turn_lanes
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.parts import walks_rows
 from tcomp.passes.groups.scatter import is_concurrent
@@ -48,7 +48,7 @@ def choose_parts(group: Group, einsum: Einsum, dtypes: Mapping[str, DType], targ
     counts = [count for count in PARTS if rank.extent.constant % count == 0]
     match group.kind:
         case "contract":
-            count = _count_contraction(einsum, counts, dtypes, target)
+            count = _count_contraction(group, einsum, counts, dtypes, target)
         case "scatter":
             count = _count_scatter(einsum, counts, target, is_atomic)
         case _:
@@ -56,9 +56,8 @@ def choose_parts(group: Group, einsum: Einsum, dtypes: Mapping[str, DType], targ
     return None if count is None else (rank.name, count)
 
 
-def _count_contraction(einsum: Einsum, counts: list[int], dtypes: Mapping[str, DType], target: Gpu) -> int | None:
-    contraction = find_contraction(einsum, {})
-    assert contraction is not None
+def _count_contraction(group: Group, einsum: Einsum, counts: list[int], dtypes: Mapping[str, DType], target: Gpu) -> int | None:
+    contraction = read_contraction(einsum, turn_lanes(einsum, contraction_of(group).fact))
     operands = [operand_load(a) for a in getattr(einsum.expression, "arguments", ())]
     operand = max((dtypes[load.tensor] for load in operands if load is not None), key=lambda t: t.bits)
     shared = {r.name for r in contraction.shared}

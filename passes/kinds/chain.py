@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.target import Cpu, Gpu
-from tcomp.passes.bind.arguments import Bound, Memory, bound_part
+from tcomp.passes.bind.arguments import Bound, Memory
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.kinds.kind import Kind, Proposal, list_members, print_ranks
 from tcomp.passes.lower.cpu.chain import lower_chain
@@ -17,15 +17,15 @@ from tcomp.passes.schedule.again import choose_again
 from tcomp.passes.schedule.layout import order_contraction
 
 
-def order(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+def order(group: Group, einsum: Einsum, memories: Mapping[str, Memory]) -> tuple[int, ...]:
     """As its last part stores it."""
-    return order_contraction(group.parts[-1], einsum, memories, static)
+    return order_contraction(group.parts[-1], einsum, memories)
 
 
 def propose_cpu(bound: Bound, target: Cpu, is_atomic: bool) -> Iterator[Proposal]:
     """A tile of rows that fits registers in both contractions."""
     group = bound.group
-    middle = replace(bound_part(group.parts[1], {e.name: e for e in group.members}, group), outer=())
+    middle = replace(group.parts[1], outer=())
     return ((schedule, choose_again(middle, schedule)) for schedule in cpu.chain_candidates(bound, target, "kernel"))
 
 

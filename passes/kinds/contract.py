@@ -19,9 +19,10 @@ from tcomp.passes.schedule.layout import order_contraction
 
 def found(statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tuple[Symbol, ...]) -> Group | None:
     """A group of a contraction."""
-    if isinstance(statement, Iteration) or find_contraction(statement, static) is None:
+    if isinstance(statement, Iteration):
         return None
-    return Group(CONTRACT.name, (statement,), statement.free)
+    contraction = find_contraction(statement, static)
+    return None if contraction is None else Group(CONTRACT.name, (statement,), statement.free, fact=contraction.fact)
 
 
 def takes(einsum: Einsum, group: Group) -> Group | None:

@@ -37,7 +37,7 @@ def keeps_nothing(group: Group) -> tuple[Einsum, ...]:
     return ()
 
 
-def as_written(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+def as_written(group: Group, einsum: Einsum, memories: Mapping[str, Memory]) -> tuple[int, ...]:
     """Dimensions lie as they are written."""
     return tuple(range(len(einsum.index)))
 
@@ -68,7 +68,7 @@ class Kind:
     """Whether an einsum may join that only reads what a member reads."""
     in_memory: Callable[[Group], tuple[Einsum, ...]] = keeps_nothing
     """Members that are kept in memory even if no other kernel reads them."""
-    order: Callable[[Group, Einsum, Mapping[str, Memory], Mapping[str, bool]], tuple[int, ...]] = as_written
+    order: Callable[[Group, Einsum, Mapping[str, Memory]], tuple[int, ...]] = as_written
     """The dimensions of what a member stores, outermost first, as the kernel writes them best."""
 
     def for_target(self, table: Mapping[type, Made], target: type) -> Made:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from tcomp.ir.cascade import Einsum, Iteration, Symbol
 from tcomp.ir.target import Cpu, Gpu
 from tcomp.passes.bind.arguments import Bound
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.groups.iteration import is_held, merge_maps, scan_group
+from tcomp.passes.groups.prefix import find_prefix
 from tcomp.passes.kinds.kind import Kind, Proposal, print_ranks, print_rest
 from tcomp.passes.lower.gpu.scan import lower_gpu_scan
 from tcomp.passes.lower.scan import lower_scan
@@ -17,7 +19,10 @@ from tcomp.passes.schedule import cpu, gpu
 
 def found(statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tuple[Symbol, ...]) -> Group | None:
     """A group of an iteration."""
-    return scan_group(statement, symbols) if isinstance(statement, Iteration) else None
+    if not isinstance(statement, Iteration):
+        return None
+    group = scan_group(statement, symbols)
+    return replace(group, fact=find_prefix(group))
 
 
 def in_memory(group: Group) -> tuple[Einsum, ...]:

@@ -18,15 +18,14 @@ from tcomp.ir.expressions import Expr, Load, zero
 from tcomp.ir.index import is_inside
 from tcomp.ir.walk import map_load_indices, map_loads
 from tcomp.passes.bind.arguments import Bound, Operand
+from tcomp.passes.einsums.group import rewrite_group
 from tcomp.passes.einsums.slots import held_inside
 
 
 def guard_loads(bound: Bound, symbols: tuple[Symbol, ...]) -> Bound:
     """State a value outside for the loads of operands that may be outside where a predicate is false; see the module's docstring."""
-    members = tuple(_guard(einsum, bound.operands, symbols) for einsum in bound.group.members)
-    if all(new is old for new, old in zip(members, bound.group.members)):
-        return bound
-    return replace(bound, group=replace(bound.group, members=members))
+    group = rewrite_group(bound.group, lambda einsum: _guard(einsum, bound.operands, symbols))
+    return bound if group is bound.group else replace(bound, group=group)
 
 
 def _guard(einsum: Einsum, operands: Mapping[str, Operand], symbols: tuple[Symbol, ...]) -> Einsum:

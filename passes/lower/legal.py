@@ -18,9 +18,8 @@ from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import ZERO
 from tcomp.ir.schedule import CpuLaunch, GpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu, Target
-from tcomp.ir.walk import loads
-from tcomp.passes.bind.arguments import Bound, bound_part
-from tcomp.passes.einsums.contraction import panel_of
+from tcomp.passes.bind.arguments import Bound
+from tcomp.passes.einsums.contraction import contraction_of
 
 
 def check_bound(bound: Bound, schedule: KernelSchedule, target: Target) -> None:
@@ -134,8 +133,7 @@ class _Check:
     def _check_one_pass(self) -> None:
         """A chain in one pass has a tile of rows, one of the rank that it walks, and what both contractions hold besides, whole."""
         group = self.bound.group
-        members = {e.name: e for e in group.members}
-        first, _, last = (bound_part(part, members, group) for part in group.parts)
+        first, _, last = group.parts
         heads = (tuple(first.root.reduced), tuple(r for r in last.root.free if r.name not in self.outer))
         sizes = dict(self.schedule.tiles)
         joints = {parts: name for name, parts in self.schedule.joined}
@@ -154,7 +152,8 @@ class _Check:
 
     def _check_prefetch(self, names: Iterable[str]) -> None:
         group = self.bound.group
-        packed = [load.tensor for load in loads(group.root.expression) if panel_of(load) is not None] if group.kind == "contract" else []
+        contraction = contraction_of(group) if group.kind == "contract" else None
+        packed = [contraction.right.tensor] if contraction is not None and contraction.fact.panel is not None else []
         is_known = all(r.extent.is_constant for r in (*group.outer, *group.root.reduced))
         for name in names:
             if name not in packed or not is_known:

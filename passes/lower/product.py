@@ -11,7 +11,7 @@ from tcomp.ir.expressions import ONE, ZERO, Cast, Expr, Index, Load
 from tcomp.ir.plan import Matrix, MatrixProduct
 from tcomp.ir.walk import loads
 from tcomp.passes.bind.arguments import Memory
-from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.contraction import contraction_of
 from tcomp.passes.lower.candidate import Candidate
 
 
@@ -26,8 +26,8 @@ def find_product(candidate: Candidate) -> MatrixProduct | None:
     if group.kind != "contract" or len(group.members) != 1:
         return None
     (root,) = group.members
-    contraction = find_contraction(root, {})
-    if contraction is None or len(root.reduced) != 1 or len(contraction.rows) != 1 or len(contraction.shared) > 1:
+    contraction = contraction_of(group)
+    if len(root.reduced) != 1 or len(contraction.rows) != 1 or len(contraction.shared) > 1:
         return None
     operands = (contraction.left, contraction.right)
     memories = [bound.operands[load.tensor].memory for load in operands if load.tensor in bound.operands]

@@ -32,7 +32,7 @@ from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.walk import loads, map_load_indices, map_loads, variables
 from tcomp.passes.cascade.rules.rule import is_literal
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.group import Form, Group, OnePass
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,8 @@ class Running:
     is_guarded: bool = False
 
 
-def find_one_pass(
-    middle: Group, tail: Einsum, weights: str, dtypes: Mapping[str, DType]
-) -> tuple[Running, ...] | None:
-    """One-pass forms of all reductions of a nest and of the sum that reads its result `weights`; None if one of them has none.
+def find_one_pass(middle: Group, tail: Einsum, weights: str, dtypes: Mapping[str, DType]) -> OnePass | None:
+    """How all reductions of a nest, and the sum that reads its result `weights`, split in one pass; None if one of them does not.
 
     `dtypes` are those of all tensors that the two read.
     """
@@ -61,22 +59,87 @@ def find_one_pass(
     maps = {e.name: e for e in middle.members if e.reduce is None}
     reduced = {e.name for e in middle.members if e.reduce is not None}
     search = _Search(inner, maps, reduced, dtypes, {})
+    forms: list[Form] = []
     for einsum in middle.members:
         if einsum.reduce is None:
             continue
         if MONOIDS[einsum.reduce].arity > 1 or einsum.where is not None or einsum.reduce == "last":
             return None
-        running = search.derive(einsum, _inline(einsum.expression, maps))
-        if running is None:
+        form = search.split(einsum, _inline(einsum.expression, maps))
+        if form is None:
             return None
-        search.found[einsum.name] = running
-    last = search.derive_tail(tail, weights)
-    return None if last is None else (*search.found.values(), last)
+        forms.append(form)
+    last = search.split_tail(tail, weights)
+    return None if last is None else OnePass((*forms, last))
+
+
+def read_one_pass(chain: Group, dtypes: Mapping[str, DType]) -> tuple[Running, ...]:
+    """The one-pass forms of the reductions of a chain's nest, and of the sum that reads its result.
+
+    `dtypes` are those of all tensors that these read.
+    """
+    assert isinstance(chain.fact, OnePass), f"the chain of {', '.join(chain.names)} is none in one pass"
+    _, middle, last = chain.parts
+    (weights,) = middle.stored
+    maps = {e.name: e for e in middle.members if e.reduce is None}
+    einsums = {e.name: e for e in middle.members if e.reduce is not None}
+    *forms, tail = chain.fact.forms
+    running = [_read(form, einsums[form.name], _inline(einsums[form.name].expression, maps)) for form in forms]
+    return (*running, _read_tail(tail, last.root, weights, maps, dtypes))
+
+
+def may_scale(chain: Group, form: Form) -> bool:
+    """Whether the factors that a form multiplies in at the end are there, do not walk the rank of a chain's nest, and are not all."""
+    _, middle, last = chain.parts
+    (weights,), (inner,) = middle.stored, (r.name for r in middle.inner)
+    maps = {e.name: e for e in middle.members if e.reduce is None}
+    einsum = next((e for e in middle.members if e.name == form.name), None)
+    term = _inline(_operands(last.root, weights)[0] if einsum is None else einsum.expression, maps)
+    factors = [factor for factor, _ in _factors(_unguarded(term) if form.is_guarded else term)]
+    is_there = all(place < len(factors) and inner not in variables(factors[place]) for place in form.scale)
+    return is_there and len(form.scale) < len(factors)
+
+
+def _unguarded(term: Expr) -> Expr:
+    """What a select of 0 gives else."""
+    term = _without_casts(term)
+    assert isinstance(term, Apply) and term.operator == "select"
+    return term.arguments[2]
+
+
+def _read(form: Form, einsum: Einsum, term: Expr) -> Running:
+    """A reduction whose terms are known to split so."""
+    term = _unguarded(term) if form.is_guarded else term
+    if form.reference is None and not form.scale:
+        return Running(einsum, term)
+    factors = _factors(term)
+    core = [factor for place, factor in enumerate(factors) if place not in form.scale]
+    scale = [factors[place] for place in form.scale]
+    return Running(einsum, _multiply(core), form.reference, _multiply(scale) if scale else None, form.is_guarded)
+
+
+def _read_tail(form: Form, tail: Einsum, weights: str, maps: Mapping[str, Einsum], dtypes: Mapping[str, DType]) -> Running:
+    """The same of a sum of products of the nest's result and another operand, which is left as it is."""
+    left, right = _operands(tail, weights)
+    running = _read(form, tail, _inline(left, maps))
+    core, wanted, narrow = running.core, _dtype(left, dtypes), maps[weights].dtype
+    assert wanted is not None
+    if narrow.is_float and narrow.bits < 32:
+        # Multiplied as it would have been stored, so that tensor cores take it.
+        core = _convert(_convert(core, _dtype(core, dtypes), narrow), narrow, wanted)
+    return replace(running, core=apply("mul", core, right))
+
+
+def _operands(tail: Einsum, weights: str) -> tuple[Expr, Expr]:
+    """The operand of a product that reads the nest's result, and the other one."""
+    assert isinstance(tail.expression, Apply)
+    first, second = tail.expression.arguments
+    return (first, second) if _reads(first, {weights}) else (second, first)
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A nest whose reductions are brought into one-pass form one after another; `found` has those that are."""
+    """A nest whose reductions are split one after another; `found` has those that are, in one-pass form."""
 
     inner: str
     maps: Mapping[str, Einsum]
@@ -84,73 +147,71 @@ class _Search:
     dtypes: Mapping[str, DType]
     found: dict[str, Running]
 
-    def derive_tail(self, tail: Einsum, weights: str) -> Running | None:
-        """The form of a sum of products of the nest's result and another operand, which is left as it is."""
+    def split_tail(self, tail: Einsum, weights: str) -> Form | None:
+        """How a sum of products of the nest's result and another operand splits."""
         product = tail.expression
         if not isinstance(product, Apply) or product.operator != "mul":
             return None
-        left, right = (product.arguments[k] for k in ((0, 1) if _reads(product.arguments[0], {weights}) else (1, 0)))
-        running = self.derive(tail, _inline(left, self.maps))
-        if running is None or _reads(right, self.reduced | set(self.maps)):
-            return None
-        core, wanted, narrow = running.core, self._dtype(left), self.maps[weights].dtype
-        if wanted is None:
-            return None
-        if narrow.is_float and narrow.bits < 32:
-            # Multiplied as it would have been stored, so that tensor cores take it.
-            core = _convert(_convert(core, self._dtype(core), narrow), narrow, wanted)
-        return replace(running, core=apply("mul", core, right))
+        left, right = _operands(tail, weights)
+        form = self.split(tail, _inline(left, self.maps))
+        is_typed = _dtype(left, self.dtypes) is not None
+        return form if is_typed and not _reads(right, self.reduced | set(self.maps)) else None
 
-    def derive(self, einsum: Einsum, term: Expr) -> Running | None:
-        """The form of one reduction; None if a factor of its term does not split."""
+    def split(self, einsum: Einsum, term: Expr) -> Form | None:
+        """How one reduction splits; None if a factor of its term does not."""
+        form = self._find_form(einsum, term)
+        if form is not None:
+            self.found[einsum.name] = _read(form, einsum, term)
+        return form
+
+    def _find_form(self, einsum: Einsum, term: Expr) -> Form | None:
         if not _reads(term, self.reduced):
-            return Running(einsum, term)
+            return Form(einsum.name)
         if einsum.reduce != "sum":
             return None
         match _without_casts(term):
             case Apply("select", (condition, zero, value)) if is_literal(zero, 0.0):
-                return self._guard(self.derive(einsum, value), condition)
-        core: list[tuple[Expr, bool]] = []
-        scale: list[tuple[Expr, bool]] = []
+                return self._guard(self._find_form(einsum, value), condition, einsum, value)
+        scale: list[int] = []
         references: list[str] = []
-        for factor, divides in _factors(term):
+        factors = _factors(term)
+        for place, (factor, divides) in enumerate(factors):
             if self.inner not in variables(factor):
-                scale.append((factor, divides))
-            elif not _reads(factor, self.reduced):
-                core.append((factor, divides))
-            else:
+                scale.append(place)
+            elif _reads(factor, self.reduced):
                 reference = None if divides else _find_reference(factor, self.found)
                 if reference is None:
                     return None
                 references.append(reference)
-                core.append((factor, divides))
-        if len(references) > 1 or not core:
+        if len(references) > 1 or len(scale) == len(factors):
             return None
-        running = Running(einsum, _multiply(core), next(iter(references), None), _multiply(scale) if scale else None)
-        return running if self._has_one_type(running) else None
+        form = Form(einsum.name, next(iter(references), None), tuple(scale))
+        return form if self._has_one_type(_read(form, einsum, term)) else None
 
-    def _guard(self, running: Running | None, condition: Expr) -> Running | None:
-        """The form of what is 0 under a condition; None unless its terms are exponentials and the condition that all of them are 0."""
-        if running is None or running.reference is None or running.is_guarded or _find_reference(running.core, self.found) is None:
+    def _guard(self, form: Form | None, condition: Expr, einsum: Einsum, value: Expr) -> Form | None:
+        """How what is 0 under a condition splits; None unless its terms are exponentials and the condition that all of them are 0."""
+        if form is None or form.reference is None or form.is_guarded:
             return None
-        return replace(running, is_guarded=True) if _is_least(condition, running.reference) else None
+        is_exponential = _find_reference(_read(form, einsum, value).core, self.found) is not None
+        return replace(form, is_guarded=True) if is_exponential and _is_least(condition, form.reference) else None
 
     def _has_one_type(self, running: Running) -> bool:
         """Whether terms, what corrects them and what scales their sum are of the type in which they are summed.
 
         Roundings between factors are left out, so that may no longer be.
         """
-        dtypes = [self._dtype(part) for part in (running.core, running.scale) if part is not None]
+        dtypes = [_dtype(part, self.dtypes) for part in (running.core, running.scale) if part is not None]
         if running.reference is not None:
             dtypes.append(compute_dtype(self.found[running.reference].einsum.dtype))
         return all(dtype == compute_dtype(running.einsum.dtype) for dtype in dtypes)
 
-    def _dtype(self, expression: Expr) -> DType | None:
-        """The type of an expression, None if its parts do not go together."""
-        try:
-            return expression_dtype(expression, self.dtypes)
-        except VerifyError:
-            return None
+
+def _dtype(expression: Expr, dtypes: Mapping[str, DType]) -> DType | None:
+    """The type of an expression, None if its parts do not go together."""
+    try:
+        return expression_dtype(expression, dtypes)
+    except VerifyError:
+        return None
 
 
 def _convert(value: Expr, dtype: DType | None, wanted: DType) -> Expr:

@@ -18,10 +18,10 @@ from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import CpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu
 from tcomp.ir.walk import index_variables, walk
-from tcomp.passes.bind.arguments import Bound, bound_part, element_dtype, stride_along
+from tcomp.passes.bind.arguments import Bound, Operand, element_dtype, stride_along
 from tcomp.passes.cost.cpu import VECTOR_COUNTS, fits_registers, partial_sum_tile, rank_tiles
 from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import find_contraction, panel_of
+from tcomp.passes.einsums.contraction import Contraction, contraction_of
 from tcomp.passes.einsums.facts import is_long_sum
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.schedule.cpu_iteration import needs_own_lanes, tile_members
@@ -98,7 +98,8 @@ def _contract(bound: Bound, target: Cpu, name: str, rank: int = 0) -> KernelSche
     """A contraction with the tile of fewest cycles, or with the one of this rank among all tiles."""
     group = bound.group
     root = group.members[0]
-    lanes_rank, width = _lane_panels(root)
+    contraction = contraction_of(group)
+    lanes_rank, width = contraction.lanes.name, contraction.fact.panel
     per_vector = target.lanes(compute_dtype(root.dtype))
     rows = [r for r in group.outer if r.name != lanes_rank and _reads_left_only(root, r.name, lanes_rank)]
     row = max(rows, key=lambda r: (min(typical(r.extent), 8), r is rows[-1])) if rows else None
@@ -112,7 +113,7 @@ def _contract(bound: Bound, target: Cpu, name: str, rank: int = 0) -> KernelSche
     shared = [r.name for r in group.outer if r.name != lanes_rank and r not in rows]
     others = [r.name for r in rows if row is None or r.name != row.name]
     order = (*shared, lanes_rank, *others, *([row.name] if row is not None else []))
-    prefetch = _worth_prefetching(bound, root, (lanes_rank, width), row, height, target)
+    prefetch = _worth_prefetching(bound, contraction, row, height, target)
     partial = partial_sum_tile(root.reduced) if compute_dtype(root.dtype).is_float else None
     tiles += [partial] if partial is not None else []
     reduced = tuple(r.name for r in root.reduced)
@@ -142,8 +143,7 @@ def _chain(
     row, largest = _row(group, target)
     rows = rows or largest
     lanes = target.lanes(compute_dtype(first.root.dtype))
-    inner, width = _lane_panels(first.root)
-    final, panel = _lane_panels(last.root)
+    (inner, width), (final, panel) = ((c.lanes.name, c.fact.panel) for c in map(contraction_of, (first, last)))
     counts = [v for v in VECTOR_COUNTS if fits_registers(rows, v, target)]
     width = width or _even_width(typical(_extent(middle.inner, inner)), lanes, [c for c in counts if c <= most[0]])
     panel = panel or _even_width(typical(_extent(last.outer, final)), lanes, [c for c in counts if c <= most[1]])
@@ -151,7 +151,7 @@ def _chain(
     reduced = tuple(r.name for e in (first.root, last.root) for r in e.reduced if r.name != inner)
     tiles = ((row, rows), (inner, width), (final, panel))
     schedule = KernelSchedule(name, group.names, "chain", tiles, (*outer, inner, final, *reduced), outer, inner)
-    return cut_sums(schedule, bound, bound_part(middle, {e.name: e for e in group.members}, group).members)
+    return cut_sums(schedule, bound, middle.members)
 
 
 def _other_chains(bound: Bound, target: Cpu, name: str) -> list[KernelSchedule]:
@@ -183,10 +183,11 @@ def _even_width(extent: int, lanes: int, counts: list[int]) -> int:
 
 
 def _worth_prefetching(
-    bound: Bound, root: Einsum, panel: tuple[str, int | None], row: Rank | None, height: int, target: Cpu
+    bound: Bound, contraction: Contraction, row: Rank | None, height: int, target: Cpu
 ) -> tuple[str, ...]:
     """The packed operand, if it has a next panel, is too large to stay in cache between uses, and a few tiles share each panel."""
-    lanes, width = panel
+    root, right = bound.group.root, contraction.right.tensor
+    lanes, width = contraction.lanes.name, contraction.fact.panel
     rows = [r for r in bound.group.outer if r.name != lanes and _reads_left_only(root, r.name, lanes)]
     extents = [r.extent for r in (*rows, *root.reduced)]
     if width is None or row is None or not all(e.is_constant for e in extents):
@@ -198,13 +199,13 @@ def _worth_prefetching(
     tiles = prod(r.extent.constant for r in rows if r != row) * -(-row.extent.constant // height)
     if not 1 < tiles < MANY_TILES:
         return ()
-    loads_ = (node for node in walk(root.expression) if isinstance(node, Load))
-    packed = [n.tensor for n in loads_ if panel_of(n) is not None and n.tensor in bound.operands]
-    return tuple(n for n in packed if _elements(bound, n) * bound.operands[n].memory.dtype.bytes > target.l2 // 2)
+    operand = bound.operands.get(right)
+    is_large = operand is not None and _elements(operand) * operand.memory.dtype.bytes > target.l2 // 2
+    return (right,) if is_large else ()
 
 
-def _elements(bound: Bound, name: str) -> int:
-    return prod(typical(extent) for extent in bound.operands[name].memory.shape)
+def _elements(operand: Operand) -> int:
+    return prod(typical(extent) for extent in operand.memory.shape)
 
 
 def _whole(extent: int, lanes: int) -> int:
@@ -219,14 +220,6 @@ def _reads_left_only(root: Einsum, name: str, lanes: str) -> bool:
             if lanes in names and name in names:
                 return False
     return True
-
-
-def _lane_panels(root: Einsum) -> tuple[str, int | None]:
-    """The lanes of a contraction, and the panel width if the right operand is packed in panels."""
-    contraction = find_contraction(root, {})
-    assert contraction is not None
-    panel = panel_of(contraction.right)
-    return contraction.lanes.name, None if panel is None else panel[1]
 
 
 def _best_lanes(bound: Bound, ranks: tuple[Rank, ...]) -> str | None:

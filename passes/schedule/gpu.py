@@ -17,12 +17,11 @@ from tcomp.ir.operators import OPERATORS
 from tcomp.ir.schedule import GpuLaunch, KernelSchedule
 from tcomp.ir.target import Gpu
 from tcomp.ir.walk import index_variables, loads, walk
-from tcomp.passes.bind.arguments import Bound, bound_part, stride_along
+from tcomp.passes.bind.arguments import Bound, stride_along
 from tcomp.passes.cost.gpu import WARP, Problem, Tile, choose_tiles, count_tiles, group_of, power_above
 from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import find_contraction, operand_load
-from tcomp.passes.einsums.group import Group
-from tcomp.passes.groups.prefix import find_prefix
+from tcomp.passes.einsums.contraction import contraction_of, operand_load
+from tcomp.passes.einsums.group import Group, Prefix
 from tcomp.passes.groups.scatter import is_concurrent
 from tcomp.passes.schedule.partial_sums import cut_sums
 
@@ -75,7 +74,7 @@ def contract_candidates(bound: Bound, target: Gpu, name: str) -> tuple[KernelSch
     """Schedules of a contraction, the most promising one first."""
     group = bound.group
     root = group.root
-    rows, lanes, shared = _sides(root)
+    rows, lanes, shared = _sides(group)
     reduced = _reduced_order(bound, root)
     # A rank that is long enough is cut by itself; short ones are joined, or their tiles would be mostly empty.
     whole = len(reduced) == 1 or typical(reduced[-1].extent) < WARP
@@ -119,10 +118,9 @@ def _in_turns(schedules: list[KernelSchedule], tiles: tuple[Tile, ...], problem:
     ]
 
 
-def _sides(root: Einsum) -> tuple[tuple[Rank, ...], tuple[Rank, ...], tuple[Rank, ...]]:
+def _sides(group: Group) -> tuple[tuple[Rank, ...], tuple[Rank, ...], tuple[Rank, ...]]:
     """The free ranks of a contraction that only one operand has, the longer side first, and those that both have or neither."""
-    contraction = find_contraction(root, {})
-    assert contraction is not None
+    root, contraction = group.root, contraction_of(group)
     left, right = ({v for i in load.index for v in index_variables(i)} for load in (contraction.left, contraction.right))
     rows = tuple(r for r in root.free if r.name in left and r.name not in right)
     lanes = tuple(r for r in root.free if r.name in right and r.name not in left)
@@ -157,13 +155,11 @@ def chain_candidates(bound: Bound, name: str) -> tuple[KernelSchedule, ...]:
     Tiles of rows by steps along the rank between the contractions; what is not walked is held whole.
     """
     group = bound.group
-    members = {e.name: e for e in group.members}
-    first, middle, last = (bound_part(part, members, group) for part in group.parts)
+    first, middle, last = group.parts
     (inner,) = middle.inner
     outer = tuple(r.name for r in group.outer)
     heads = (tuple(first.root.reduced), tuple(r for r in last.root.free if r.name not in outer))
-    contraction, bottom = find_contraction(first.root, {}, inner.name), find_contraction(last.root, {}, heads[1][0].name)
-    assert contraction is not None and bottom is not None
+    contraction, bottom = contraction_of(first), contraction_of(last)
     row = max((r for r in contraction.rows if r in middle.outer and r in bottom.rows), key=lambda r: typical(r.extent))
     whole = tuple((_head(group, ranks), power_above(_extent(ranks))) for ranks in heads)
     names = (*outer, inner.name, *(r.name for ranks in heads for r in ranks))
@@ -322,7 +318,7 @@ def scan_schedule(bound: Bound, target: Gpu, name: str) -> KernelSchedule:
     assert group.iterative is not None
     rows, along = _extent(outer), _adjacent_rank(bound, (*outer, group.iterative))
     is_wide = along in names and rows >= WARP * target.multiprocessors
-    if find_prefix(group) is not None and not is_wide:
+    if isinstance(group.fact, Prefix) and not is_wide:
         width = min(ELEMENTS, power_above(typical(group.iterative.extent)))
         height = min(power_above(rows), max(1, ELEMENTS // width))
         return KernelSchedule(

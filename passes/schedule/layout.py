@@ -10,21 +10,20 @@ from tcomp.ir.walk import index_variables, loads
 from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.bind.layout import size_of
 from tcomp.passes.cost.sizes import typical
-from tcomp.passes.einsums.contraction import find_contraction
+from tcomp.passes.einsums.contraction import contraction_of
 from tcomp.passes.einsums.group import Group
 
 
-def order_contraction(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+def order_contraction(group: Group, einsum: Einsum, memories: Mapping[str, Memory]) -> tuple[int, ...]:
     """Shared ranks, rows, lanes: the tile is stored by whole vectors."""
-    contraction = find_contraction(group.root, static)
-    assert contraction is not None
+    contraction = contraction_of(group)
     names = [i.as_variable or "" for i in einsum.index]
     rows = {r.name for r in contraction.rows}
     lane = contraction.lanes.name
     return tuple(sorted(range(len(names)), key=lambda d: (names[d] == lane, names[d] in rows, d)))
 
 
-def order_nest(group: Group, einsum: Einsum, memories: Mapping[str, Memory], static: Mapping[str, bool]) -> tuple[int, ...]:
+def order_nest(group: Group, einsum: Einsum, memories: Mapping[str, Memory]) -> tuple[int, ...]:
     """The order in which the largest tensor that it reads lies in memory, so that both are walked alike."""
     dims = tuple(range(len(einsum.index)))
     names = [i.as_variable or "" for i in einsum.index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tcomp.ir.dtypes import compute_dtype
 from tcomp.ir.target import Cpu
 from tcomp.passes.cost.cpu import LARGEST_ROWS, fits_registers
-from tcomp.passes.einsums.contraction import find_contraction, panel_of
+from tcomp.passes.einsums.contraction import contraction_of
 from tcomp.passes.einsums.group import Group
 
 SMALLEST_ROWS = 4
@@ -15,12 +15,10 @@ SMALLEST_ROWS = 4
 def find_row(chain: Group, target: Cpu) -> tuple[str, int] | None:
     """The rank of a chain's row tile and its size, a divisor of its extent; None if none fits registers."""
     first, middle, _ = chain.parts
-    contraction = find_contraction(first.root, {})
-    if contraction is None:
-        return None
-    panel = panel_of(contraction.right)
+    contraction = contraction_of(first)
+    panel = contraction.fact.panel
     lanes = target.lanes(compute_dtype(first.root.dtype))
-    vectors = 1 if panel is None else -(-panel[1] // lanes)
+    vectors = 1 if panel is None else -(-panel // lanes)
     for rank in reversed(middle.outer):
         if rank.name not in {r.name for r in contraction.rows} or not rank.extent.is_constant:
             continue

@@ -35,7 +35,7 @@ class Value:
     """A tensor the module can hold: its fake, the chain from the storage's base, and the node of its contents.
 
     `node` is current while `version` is the storage's; `maker` is the node it began with. `key` stands for shape, strides, dtype
-    and device.
+    and device. `twin` is the view that made it another object of the same elements, as detach does.
     """
 
     tensor: Tensor
@@ -45,6 +45,7 @@ class Value:
     node: torch.fx.Node
     version: int
     maker: torch.fx.Node
+    twin: ViewStep | None = None
 
 
 @dataclass(frozen=True, slots=True)

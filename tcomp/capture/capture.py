@@ -6,7 +6,8 @@ writes in place), capture_symbols (symbolic sizes), capture_run (guards and an i
 """
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,9 +23,13 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
-from tcomp.capture.record import PLAIN_TENSORS, DependsOnValues, Recorder
+from tcomp.capture.effects import Effects
+from tcomp.capture.indexing import SymbolicIndexing
+from tcomp.capture.reads import ReadTracker
+from tcomp.capture.record import PLAIN_TENSORS, Recorder
+from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.source import SourceTracker, run_module
-from tcomp.capture.symbols import SizeNodes, find_guards, make_symbolic
+from tcomp.capture.symbols import SizeNodes, find_guards, make_number, make_symbolic
 from tcomp.capture.types import (
     AliasOutput,
     Captured,
@@ -33,6 +38,7 @@ from tcomp.capture.types import (
     InputOrigin,
     Mutation,
     NodeOutput,
+    NumberInput,
     Output,
     OutputOrigin,
     TensorInput,
@@ -61,35 +67,40 @@ def capture(
     kwargs: Mapping[str, Any] | None = None,
     *,
     dynamic: bool | None = False,
+    numbers: Collection[int] = (),
 ) -> Captured:
     """Record what `module(*args, **kwargs)` computes without gradients, in the mode (train or eval) the module is in.
 
-    With `dynamic`, extents of the inputs above 1 are symbols unless the module fixes them. Nothing is computed and the
+    With `dynamic`, extents of the inputs above 1 are symbols unless the module fixes them; so are the flattened inputs `numbers`, which
+    are integers above -1. Nothing is computed and the
     module, its buffers and the random state stay as they are.
 
-    Raises Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
+    Raises ChangesState where the module assigns to its own attributes,
+    Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
     recorded, and TcompError if the module itself fails.
     """
     leaves, in_spec = tree_flatten((tuple(args), dict(kwargs or {})))
-    shape_env = ShapeEnv() if dynamic else None
+    shape_env = ShapeEnv() if dynamic or numbers else None
     fake_mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True)
     tracker = SourceTracker(module)
     sizes = SizeNodes(Graph())
     recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
-    inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic))
+    inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic), numbers=numbers)
     fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
-    with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection(), _dispatching(dynamic):
-        result = _run(module, fake_args, fake_kwargs, recorder, tracker)
+    reads = ReadTracker()
+    with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env):
+        result = _run(module, fake_args, fake_kwargs, recorder, tracker, reads)
         out_leaves, out_spec = tree_flatten(result)
         outputs = _read_outputs(out_leaves, recorder)
         mutations = _read_mutations(recorder, leaves)
     returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
     recorder.graph.output(tuple(returned))
     recorder.graph.eliminate_dead_code(lambda node: node.is_impure() or is_assertion(node))
+    fixed = sizes.settle_numbers()
     return Captured(
         graph=_make_graph_module(recorder),
         constants=_keep_used(recorder, outputs, mutations),
-        inputs=inputs,
+        inputs=tuple(ValueInput(leaves[index]) if index in fixed else given for index, given in enumerate(inputs)),
         in_spec=in_spec,
         outputs=outputs,
         out_spec=out_spec,
@@ -97,21 +108,37 @@ def capture(
         symbols=sizes.find_symbols(shape_env) if shape_env is not None else {},
         guards=find_guards(shape_env) if shape_env is not None else (),
         offsets={index: leaves[index].storage_offset() for index in sorted(recorder.read_storages)},
+        reads=reads.find(),
     )
 
 
 def _run(
-    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, tracker: SourceTracker
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+    tracker: SourceTracker,
+    reads: ReadTracker,
 ) -> Any:
     with tracker.following():
+        effects = Effects(module)
         try:
-            with recorder:
-                return run_module(module, args, kwargs)
+            with reads.following(), recorder:
+                result = run_module(module, args, kwargs)
         except TcompError:
             raise
         except Exception as error:
             source = tracker.find_failed(error)
             raise _explain(error, str(source)) from error
+        finally:
+            changed = effects.undo()
+    if changed:
+        raise ChangesState(
+            f"the module assigns to {', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} while it runs",
+            where=type(module).__name__,
+            help="keep what changes in buffers that are written in place, or use torch.compile(module, backend='tcomp')",
+        )
+    return result
 
 
 def _explain(error: Exception, where: str) -> TcompError:
@@ -143,7 +170,13 @@ def _name_tensors(module: torch.nn.Module) -> dict[int, str]:
 
 
 def _add_inputs(
-    leaves: Sequence[Any], recorder: Recorder, fake_mode: FakeTensorMode, sizes: SizeNodes, *, is_dynamic: bool
+    leaves: Sequence[Any],
+    recorder: Recorder,
+    fake_mode: FakeTensorMode,
+    sizes: SizeNodes,
+    *,
+    is_dynamic: bool,
+    numbers: Collection[int],
 ) -> tuple[tuple[Input, ...], list[Any]]:
     inputs: list[Input] = []
     passed = []
@@ -155,7 +188,11 @@ def _add_inputs(
             recorder.add_input(fake, index, node)
             inputs.append(TensorInput(node))
             passed.append(fake)
-        elif leaf is None or isinstance(leaf, _BURNT_IN):
+        elif index in numbers:
+            number = make_number(fake_mode.shape_env, leaf, index)
+            inputs.append(NumberInput(sizes.add_number(index, f"input_{index}", number)))
+            passed.append(number)
+        elif leaf is None or isinstance(leaf, BURNT_IN):
             inputs.append(ValueInput(leaf))
             passed.append(leaf)
         else:
@@ -168,12 +205,19 @@ def _add_inputs(
     return tuple(inputs), passed
 
 
-_BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
+BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+
+def check_tensors(leaves: Sequence[Any]) -> None:
+    """Raise ForeignInput for flattened inputs with a tensor that is no plain dense one."""
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            check_tensor(leaf, index)
 
 
 def check_tensor(tensor: Tensor, index: int) -> None:
     """Raise Unsupported for an input that is no plain dense tensor."""
-    if type(tensor) not in PLAIN_TENSORS or tensor.layout is not torch.strided or tensor.is_quantized:
+    if type(tensor) not in PLAIN_TENSORS or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         raise ForeignInput(
             f"an input tensor of type {type(tensor).__name__}, layout {tensor.layout}, dtype {tensor.dtype}",
             where=f"flattened input {index}",
@@ -191,18 +235,24 @@ def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ..
             if owner is None or len(value.steps) < len(owner[1].steps):
                 owners[id(value.storage)] = (index, value)
     outputs: list[Output] = []
+    first: dict[int, int] = {}
     for index, (leaf, value) in enumerate(zip(leaves, values, strict=True)):
         if value is not None:
+            before = first.setdefault(id(leaf), index)
+            twin = () if value.twin is None else (value.twin,)
+            if before != index:
+                outputs.append(AliasOutput(OutputOrigin(before), (), value.tensor))
+                continue
             if value.storage.origin is not None:
-                outputs.append(AliasOutput(value.storage.origin, value.steps, value.tensor))
+                outputs.append(AliasOutput(value.storage.origin, (*value.steps, *twin), value.tensor))
                 continue
             owner_index, owned = owners[id(value.storage)]
             shown = len(owned.steps)
             if owner_index != index and value.steps[:shown] == owned.steps:
-                outputs.append(AliasOutput(OutputOrigin(owner_index), value.steps[shown:], value.tensor))
+                outputs.append(AliasOutput(OutputOrigin(owner_index), (*value.steps[shown:], *twin), value.tensor))
             else:
                 outputs.append(NodeOutput(recorder.node(value), value.tensor))
-        elif leaf is None or isinstance(leaf, (*_BURNT_IN, torch.SymInt)):
+        elif leaf is None or isinstance(leaf, (*BURNT_IN, torch.SymInt)):
             outputs.append(ValueOutput(leaf))
         else:
             raise Unsupported(
@@ -251,13 +301,29 @@ def _make_graph_module(recorder: Recorder) -> GraphModule:
 
 
 @contextmanager
-def _dispatching(dynamic: bool | None) -> Iterator[None]:
+def _dispatching(shape_env: ShapeEnv | None) -> Iterator[None]:
     # Some composite operators, such as resampling, take symbolic sizes in Python only; their C++ insists on numbers.
     # The guard acts when it is made, and must be undone before what stands to the left of it.
-    if dynamic:
-        with enable_python_dispatcher():
+    if shape_env is not None:
+        with enable_python_dispatcher(), SymbolicIndexing():
             yield
     else:
+        yield
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    with _without_autocast_cache(), _without_collection(), _without_dynamo():
+        yield
+
+
+@contextmanager
+def _without_dynamo() -> Iterator[None]:
+    # What is compiled inside the module would have its operators hidden from the recorder, or the recorder compiled.
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
         yield
 
 

@@ -25,6 +25,7 @@ from tcomp.capture.assertions import ASSERTIONS
 from tcomp.capture.decompositions.checked import require
 from tcomp.capture.decompositions.table import decompositions
 from tcomp.capture.fakes import SYMBOLIC, describe, make_template, rebuild
+from tcomp.capture.refusals import DependsOnValues, EagerOnly
 from tcomp.capture.source import SourceTracker
 from tcomp.capture.symbols import SizeNodes
 from tcomp.capture.types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
@@ -33,12 +34,10 @@ from tcomp.ir.errors import Unsupported
 aten = torch.ops.aten
 
 
-class DependsOnValues(Unsupported):
-    """Python code, or the shape of a result, depends on the values of a tensor: no one graph says what the module does."""
-
-
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records into `graph` while active; real tensors it meets are parameters, buffers or lifted constants."""
+
+    compiles_inner = True
 
     def __init__(self, tracker: SourceTracker, fake_mode: FakeTensorMode, names: Mapping[int, str], sizes: SizeNodes) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -88,7 +87,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not func._schema.is_mutable and not any(isinstance(result.type, _TENSORS) for result in returns):
             if func in ASSERTIONS:
                 return functools.partial(self._leaf, func)
-            if not returns and func is not aten._assert_tensor_metadata.default:
+            # record_function marks a region of time, which programs have none of.
+            if not returns and func is not aten._assert_tensor_metadata.default and func.namespace != "profiler":
                 return functools.partial(self._refuse, func, "acts without a result", "take it out of the module")
             return functools.partial(self._query, func)
         if torch.Tag.inplace_view in func.tags:
@@ -145,8 +145,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         source = self.value(args[0])
         node_args, node_kwargs, result = self._evaluate(func, args, kwargs)
         if isinstance(result, Tensor) and source.key is not SYMBOLIC and describe(result) == source.key:
-            # The same elements in the same places (detach, expand to its own shape): no view at all.
-            self._add(result, source.storage, source.steps, self.node(source))
+            # The same elements in the same places (detach, expand to its own shape): an object of its own, to autograd a view or not.
+            same = self._add(result, source.storage, source.steps, self.node(source))
+            same.twin = ViewStep(func if func is aten.detach.default else aten.alias.default, (), {})
             return result
         node = self._create(func, node_args, node_kwargs, result)
         if isinstance(result, Tensor):
@@ -410,6 +411,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise self._data_dependent(aten._local_scalar_dense.default, is_shape=False)
         return literal.item()
 
+    def _nest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise EagerOnly(
+            "the module makes nested tensors of what is not padding, which eager alone does",
+            where=str(self.source()),
+            help="build the encoder with enable_nested_tensor=False, which computes what padding becomes instead of taking it out",
+        )
+
     def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Its schema hides that it writes the running statistics.
         x, weight, bias, mean, variance, training, momentum, epsilon = args
@@ -479,6 +487,8 @@ _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
     aten.eq.Tensor: Recorder._equal,
     aten.lift_fresh.default: Recorder._lift_fresh,
     aten._local_scalar_dense.default: Recorder._item,
+    aten._nested_tensor_from_mask_left_aligned.default: Recorder._nest,
+    aten._nested_tensor_from_mask.default: Recorder._nest,
     aten.native_batch_norm.default: Recorder._batch_norm,
     aten.as_strided.default: Recorder._as_strided,
     aten.as_strided_scatter.default: Recorder._as_strided_scatter,

@@ -16,7 +16,9 @@ from tcomp.capture.types import (
     ConstantOrigin,
     InputOrigin,
     NodeOutput,
+    NumberInput,
     OutputOrigin,
+    Symbol,
     TensorInput,
     ValueInput,
     ValueOutput,
@@ -37,9 +39,9 @@ def run_captured(captured: Captured, args: Sequence[Any], kwargs: Mapping[str, A
     mismatch = "the structure of the arguments differs" if spec != captured.in_spec else find_mismatch(captured, leaves)
     if mismatch is not None:
         raise Unsupported(f"the captured graph does not serve these inputs: {mismatch}", help="capture again")
-    sizes = {sympy.Symbol(name): leaves[symbol.input].shape[symbol.dim] for name, symbol in captured.symbols.items()}
+    sizes = {sympy.Symbol(name): _read_symbol(symbol, leaves) for name, symbol in captured.symbols.items()}
     with torch.no_grad():
-        computed = run_graph(captured, [leaf for leaf in leaves if isinstance(leaf, Tensor)])
+        computed = run_graph(captured, [leaf for leaf, given in zip(leaves, captured.inputs) if not isinstance(given, ValueInput)])
         count = len(captured.mutations)
         # All new values are computed before the first is written; one may be a view of another's memory.
         news = [new.clone() for new in computed[:count]]
@@ -63,10 +65,11 @@ def find_mismatch(captured: Captured, leaves: Sequence[Any]) -> str | None:
     sizes: dict[sympy.Symbol, int] = {}
     for name, symbol in captured.symbols.items():
         leaf = leaves[symbol.input]
-        if isinstance(leaf, Tensor) and leaf.dim() > symbol.dim:
-            extent = leaf.shape[symbol.dim]
+        if type(leaf) is int if symbol.dim is None else isinstance(leaf, Tensor) and leaf.dim() > symbol.dim:
+            extent = _read_symbol(symbol, leaves)
             if extent < symbol.minimum or (symbol.maximum is not None and extent > symbol.maximum):
-                return f"dimension {symbol.dim} of input {symbol.input} is {extent}, outside the range of {name}"
+                place = "" if symbol.dim is None else f"dimension {symbol.dim} of "
+                return f"{place}input {symbol.input} is {extent}, outside the range of {name}"
             sizes[sympy.Symbol(name)] = extent
     for index, (expected, leaf) in enumerate(zip(captured.inputs, leaves, strict=True)):
         match expected:
@@ -74,6 +77,9 @@ def find_mismatch(captured: Captured, leaves: Sequence[Any]) -> str | None:
                 mismatch = _find_tensor_mismatch(node.meta["val"], leaf, sizes)
                 if mismatch is not None:
                     return f"input {index} {mismatch}"
+            case NumberInput(node):
+                if type(leaf) is not int or leaf != _fix(node.meta["val"], sizes):
+                    return f"input {index} is {leaf!r}, captured was a number"
             case ValueInput(value):
                 if type(value) is not type(leaf) or repr(value) != repr(leaf):
                     return f"input {index} is {leaf!r}, captured was {value!r}"
@@ -83,10 +89,10 @@ def find_mismatch(captured: Captured, leaves: Sequence[Any]) -> str | None:
     return None
 
 
-def run_graph(captured: Captured, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Interpret the graph on its placeholders' tensors and return what its output node returns."""
+def run_graph(captured: Captured, given: Sequence[Tensor | int]) -> list[Tensor]:
+    """Interpret the graph on its placeholders' tensors and numbers and return what its output node returns."""
     values: dict[Node, Any] = {}
-    remaining = iter(tensors)
+    remaining = iter(given)
     for node in captured.graph.graph.nodes:
         if node.op == "placeholder":
             values[node] = next(remaining)
@@ -148,6 +154,12 @@ def _find_tensor_mismatch(expected: Tensor, leaf: Any, sizes: Mapping[sympy.Symb
     if any(leaf.stride(dim) != strides[dim] for dim in relevant):
         return f"has strides {leaf.stride()}, captured was {strides}"
     return None
+
+
+def _read_symbol(symbol: Symbol, leaves: Sequence[Any]) -> int:
+    leaf: Any = leaves[symbol.input]
+    number: int = leaf if symbol.dim is None else leaf.shape[symbol.dim]
+    return number
 
 
 def _fix_sizes(step: ViewStep, sizes: Mapping[sympy.Symbol, int]) -> ViewStep:

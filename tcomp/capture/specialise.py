@@ -37,7 +37,7 @@ class Specialised:
         self._symbolic = [position for position, node in enumerate(placeholders) if is_symbolic(node.meta.get("val"))]
         self._known: dict[object, Compiled] = {}
         self._lock = threading.Lock()
-        report_fixed(reason, options)
+        report_fixed(reason.what, options)
 
     @property
     def count(self) -> int:
@@ -130,10 +130,10 @@ def is_symbolic(value: object) -> bool:
     return isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
-def report_fixed(reason: UnsupportedSize, options: Options) -> None:
+def report_fixed(reason: str, options: Options) -> None:
     """Warn that sizes are fixed, unless fallbacks are to be silent."""
     if options.fallback != "silent":
-        warnings.warn(f"tcomp compiles anew for each set of sizes: {reason.what}", stacklevel=2)
+        warnings.warn(f"tcomp compiles anew for each set of sizes: {reason}", stacklevel=2)
 
 
 def _read_sizes(argument: Any) -> object:

@@ -1,5 +1,6 @@
 """Symbolic sizes: inputs with symbols for extents, and the nodes that compute with them."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, Node
+from torch.fx.node import map_arg
 
 from tcomp.capture.types import Symbol
 from tcomp.torch_types import Symbols, UnsupportedSize
@@ -21,6 +23,8 @@ class SizeNodes:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._placeholders: list[tuple[int, Node, Tensor]] = []
+        self._numbers: list[tuple[int, Node]] = []
+        self._last: Node | None = None
         self._nodes: dict[sympy.Expr, Node] = {}
 
     def add_placeholder(self, index: int, name: str, fake: Tensor) -> Node:
@@ -28,11 +32,30 @@ class SizeNodes:
         node = self.graph.placeholder(name)
         node.meta["val"] = fake
         self._placeholders.append((index, node, fake))
+        self._last = node
+        return node
+
+    def add_number(self, index: int, name: str, number: Any) -> Node:
+        """Add the placeholder of a flattened input that is a SymInt."""
+        node = self.graph.placeholder(name)
+        node.meta["val"] = number
+        self._numbers.append((index, node))
+        self._nodes[number.node.expr] = self._last = node
         return node
 
     def last_placeholder(self) -> Node:
         """Return the node that constants follow."""
-        return self._placeholders[-1][1] if self._placeholders else self.graph._root
+        return self._last or self.graph._root
+
+    def settle_numbers(self) -> frozenset[int]:
+        """Make constants of the numbers that turned out fixed, and return their flattened inputs."""
+        fixed = [(index, node) for index, node in self._numbers if node.meta["val"].node.expr.is_number]
+        for _, node in fixed:
+            value = int(node.meta["val"])
+            for user in tuple(node.users):
+                user.args, user.kwargs = map_arg((user.args, user.kwargs), functools.partial(_settle, node, value))
+            self.graph.erase_node(node)
+        return frozenset(index for index, _ in fixed)
 
     def node(self, size: Any) -> Any:
         """Return the node that computes a SymInt, or the number it turned out to be.
@@ -98,7 +121,16 @@ class SizeNodes:
                     bounds = shape_env.bound_sympy(extent.node.expr)
                     maximum = int(bounds.upper) if bounds.upper.is_Integer and bounds.upper < 2**62 else None
                     symbols.setdefault(str(extent.node.expr), Symbol(index, dim, int(bounds.lower), maximum))
+        for index, node in self._numbers:
+            expression = node.meta["val"].node.expr
+            if isinstance(expression, sympy.Symbol):
+                bounds = shape_env.bound_sympy(expression)
+                symbols.setdefault(str(expression), Symbol(index, None, max(0, int(bounds.lower)), int(min(bounds.upper, LARGEST))))
         return symbols
+
+
+def _settle(node: Node, value: int, argument: Node) -> Node | int:
+    return value if argument is node else argument
 
 
 def _symbolic_dims(fake: Tensor) -> list[tuple[int, Any]]:
@@ -118,6 +150,22 @@ def make_symbolic(fake_mode: FakeTensorMode, tensor: Tensor, index: int) -> Tens
         symbolic_context=StatelessSymbolicContext(dynamic_sizes=kinds),
     )
     return fake
+
+
+def make_number(shape_env: Any, value: int, index: int) -> Any:
+    """Return a SymInt for an input that is a number above -1, as sizes are: the IR's symbols are not negative."""
+    from torch._dynamo.source import ConstantSource  # noqa: PLC0415 (as above)
+    from torch.fx.experimental.symbolic_shapes import DimDynamic  # noqa: PLC0415
+    from torch.utils._sympy.value_ranges import ValueRanges  # noqa: PLC0415
+
+    number = shape_env.create_unspecified_symint_and_symbol(value, ConstantSource(f"input_{index}"), DimDynamic.DYNAMIC)
+    # As an extent or stride, 0 is a case of its own.
+    shape_env._update_var_to_range(number.node.expr, ValueRanges(min(value, 1), LARGEST))
+    return number
+
+
+LARGEST = 2**62
+"""No number that a program is called with is larger."""
 
 
 def find_guards(shape_env: Any) -> tuple[sympy.Basic, ...]:

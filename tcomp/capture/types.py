@@ -1,11 +1,11 @@
 """What a capture is: a functional graph of ATen operators, and how its inputs and outputs meet the caller's.
 
     Captured  = graph, constants, inputs, in_spec, outputs, out_spec, mutations, symbols, guards
-    Input     = TensorInput(node) | ValueInput(value)                      one per leaf of (args, kwargs)
+    Input     = TensorInput(node) | NumberInput(node) | ValueInput(value)  one per leaf of (args, kwargs)
     Output    = NodeOutput(node, val) | AliasOutput(of, steps, val) | ValueOutput(value)     one per leaf of the result
     Origin    = InputOrigin(index) | ConstantOrigin(name), in AliasOutput also OutputOrigin(index)
     Mutation  = Mutation(of: Origin, node)                                 of now holds what node computes
-    Symbol    = Symbol(input, dim, minimum, maximum)
+    Symbol    = Symbol(input, dim, minimum, maximum)                       dim is None of a NumberInput
 
 The graph's own output node returns the new values of the mutations followed by those of the NodeOutputs, in order. Such a
 node may be a placeholder, a constant or a view of one where the module copied it: what the caller gets is memory of its own.
@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._pytree import TreeSpec
+
+from tcomp.capture.reads import Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,20 @@ class TensorInput:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberInput:
+    """A flattened input that is an integer and a symbol: its placeholder in the graph, whose value is a SymInt."""
+
+    node: torch.fx.Node
+
+
+@dataclass(frozen=True, slots=True)
 class ValueInput:
     """A flattened input that is a Python value burnt into the graph: it serves equal values only."""
 
     value: Any
 
 
-Input = TensorInput | ValueInput
+Input = TensorInput | NumberInput | ValueInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +133,10 @@ class Mutation:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A symbolic size: where it can be read, and the range the graph serves; `maximum` is None without a bound."""
+    """A symbolic size, or number where `dim` is None: where it can be read, and the range served; `maximum` is None without a bound."""
 
     input: int
-    dim: int
+    dim: int | None
     minimum: int
     maximum: int | None
 
@@ -149,3 +158,5 @@ class Captured:
     """Conditions over the symbols, beyond their ranges, under which the graph was recorded."""
     offsets: Mapping[int, int]
     """Where in their storage the flattened inputs begin of which operators read the storage itself, as as_strided does."""
+    reads: Reads
+    """What Python the module read."""

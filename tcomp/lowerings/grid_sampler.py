@@ -29,6 +29,10 @@ class Axis:
     extent: Index
     padding_mode: int
     align_corners: bool
+    is_vectorised: bool
+    """Whether PyTorch's kernel is the one of vectors, for two dimensions on a CPU: it treats what is no place in ways of its own."""
+    nan_is_last: bool
+    """Whether what is no number becomes the last place within the edges, instead of the first."""
 
     def unnormalise(self, coordinate: Scalar) -> Scalar:
         """From [-1, 1] to places."""
@@ -39,11 +43,18 @@ class Axis:
 
     def pad(self, place: Scalar) -> Scalar:
         """Bring a place within the edges, unless zeros lie beyond them."""
-        last = ordinal(self.extent - 1, i64).to(place.dtype)
         if self.padding_mode == ZEROS:
-            return place
+            return place if self.is_vectorised else self._keep_finite(place)
+        last = ordinal(self.extent - 1, i64).to(place.dtype)
         inner = self._reflect(place) if self.padding_mode == REFLECTION else place
-        return maximum(minimum(inner, last), 0.0)
+        # NaN is neither above nor below.
+        if self.nan_is_last:
+            return select(inner < last, maximum(inner, 0.0), last)
+        return select(inner > 0.0, minimum(inner, last), 0.0)
+
+    def _keep_finite(self, place: Scalar) -> Scalar:
+        """Replace NaN and what no integer of 32 bits reaches by a place that is outside."""
+        return select(absolute(place) < 2.0**31, place, -100.0)
 
     def _reflect(self, place: Scalar) -> Scalar:
         """Mirror at the first and last place, or half a place beyond them without aligned corners."""
@@ -51,6 +62,10 @@ class Axis:
         low = literal(0.0 if self.align_corners else -0.5, place.dtype)
         span = size - 1.0 if self.align_corners else size
         offset = absolute(place - low)
+        if self.is_vectorised:
+            there_and_back = maximum(span + span, 1.0)
+            rest = offset - call("trunc", offset / there_and_back) * there_and_back
+            return select(span > 0.0, minimum(rest, there_and_back - rest) + low, 0.0)
         safe = maximum(span, 1.0)
         extra = call("fmod", offset, safe)
         flips = call("floor", offset / safe)
@@ -59,9 +74,9 @@ class Axis:
         return select(span > 0.0, mirrored, 0.0)
 
     def index(self, place: Scalar) -> Index:
-        """A whole place as an index; far outside it is brought near, since the conversion has its limits."""
-        last = ordinal(self.extent, i64).to(place.dtype)
-        return maximum(minimum(place, last), -1.0).to(i64).as_index()
+        """A whole place as an index; far outside it is brought near, since the conversion has its limits, and NaN is outside."""
+        end = ordinal(self.extent, i64).to(place.dtype)
+        return select(place > -1.0, minimum(place, end), -1.0).to(i64).as_index()
 
 
 @lowers(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
@@ -70,7 +85,9 @@ def grid_sampler(
 ) -> Array:
     """Sample at the points of a grid, whose last dimension holds coordinates from the last dimension to the first."""
     wide = compute_dtype(x.dtype)
-    axes = [Axis(extent, padding_mode, align_corners) for extent in x.shape[2:]]
+    assert build.node is not None
+    is_cpu, is_flat = build.node.meta["val"].device.type == "cpu", len(x.shape) == 4
+    axes = [Axis(extent, padding_mode, align_corners, is_cpu and is_flat, is_cpu and not is_flat) for extent in x.shape[2:]]
     found = [_places(build, grid, axis, len(axes) - 1 - d, interpolation_mode) for d, axis in enumerate(axes)]
 
     def read(lead: Point, places: Sequence[Scalar]) -> Scalar:

@@ -237,7 +237,7 @@ def _power(x: Scalar, exponent: float) -> Scalar:
         return sqrt(x)
     if x.dtype.is_float and exponent == -0.5:
         return call("rsqrt", x)
-    if exponent != int(exponent) or (x.dtype.is_float and abs(exponent) > LARGEST_UNROLLED_POWER):
+    if not math.isfinite(exponent) or exponent != int(exponent) or (x.dtype.is_float and abs(exponent) > LARGEST_UNROLLED_POWER):
         return call("pow", x, float(exponent))
     if exponent < 0:
         return call("reciprocal", _power(x, -exponent)) if x.dtype.is_float else _general_power(x, literal(int(exponent), x.dtype))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from tcomp.ir.errors import TcompError, ToolchainError
@@ -39,6 +41,9 @@ class CompiledModule(nn.Module):
         self.__dict__["original"] = original
         self.__dict__["options"] = options
         self.__dict__["_tcomp"] = Programs(original, options)
+        # torch.fx reads off the class what parameters forward takes.
+        forward = functools.wraps(type(original).forward)(lambda module, *args, **kwargs: module(*args, **kwargs))
+        self.__class__ = type(CompiledModule.__name__, (CompiledModule,), {"forward": forward})
 
     @property
     def training(self) -> bool:
@@ -59,15 +64,24 @@ class CompiledModule(nn.Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
-        return self._tcomp.call(args, kwargs)
+        # Dynamo, which follows this call, knows the answer: an enclosing module is compiled as a whole.
+        return self.original(*args, **kwargs) if torch.compiler.is_dynamo_compiling() else self._tcomp.call(args, kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
-        return self._tcomp.call(args, kwargs)
+        return self(*args, **kwargs)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script scripts."""
+        return self.original
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
         """Compile for arguments like these without computing anything."""
         self._tcomp.prepare(args, kwargs)
+
+    def refresh(self) -> None:
+        """Forget the programs; the next call compiles again."""
+        self._tcomp.refresh()
 
     def measure_fallbacks(self, *args: Any, **kwargs: Any) -> tuple[Fallback, ...]:
         """Run once, and tell the operators left to PyTorch with their share of the time."""
@@ -147,6 +161,16 @@ class CompiledModule(nn.Module):
     def fallbacks(self) -> tuple[Fallback, ...]:
         """The operators left to PyTorch."""
         return tuple(fallback for program in self.programs for fallback in list_fallbacks(program))
+
+    @property
+    def detours(self) -> tuple[str, ...]:
+        """Why calls take other ways than a program, and which."""
+        return tuple(detour.text for detour in self._tcomp.detours.values())
+
+    @property
+    def graphs(self) -> tuple[Program, ...]:
+        """What torch.compile found for calls that go through it, compiled, in the order it came."""
+        return self._tcomp.graphs
 
     def save(self, path: str | Path) -> None:
         """Write the compiled programs to a file, for `tcomp.load(path, module)`.

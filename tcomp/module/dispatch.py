@@ -6,27 +6,31 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
-from tcomp.capture.record import DependsOnValues
+from tcomp.capture.capture import BURNT_IN, ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
+from tcomp.capture.reads import NOTHING, Reads
+from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.specialise import report_fixed
-from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError
+from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
+from tcomp.module.changes import Changes, capture_numbers, check_count, find_changes, is_traced
+from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
-from tcomp.runtime.binding.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.attributes import Attributes, Values
 from tcomp.runtime.binding.weights import ModuleState, Stale
 from tcomp.runtime.execution import Execution
 from tcomp.runtime.peak_memory import estimate_eager_extra
 from tcomp.settings import read_settings
-from tcomp.stages.faults import Fault, contain
+from tcomp.stages.faults import Fault, contain, describe_fault
 from tcomp.stages.graph import compile_captured
 from tcomp.stages.schedules import guess_instead
 from tcomp.torch_types import UnsupportedSize
@@ -34,6 +38,8 @@ from tcomp.torch_types import UnsupportedSize
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 """Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
 the rest of PyTorch's state."""
+MOST_VALUES = 8
+"""Programs for the same inputs that differ in the values of what the module reads."""
 MOST_KEYS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
@@ -66,19 +72,8 @@ class Variant:
     """Whether the result is one leaf, which needs no unflattening."""
     is_writing: bool
     """Whether the program writes to inputs or constants."""
-
-
-@dataclass(frozen=True, slots=True)
-class Detour:
-    """Why no program serves a kind of inputs, and who does: the module itself, or torch.compile, which `is_split` leaves to it."""
-
-    reason: str
-    is_split: bool = False
-
-
-def _describe_detour(error: TcompError) -> Detour:
-    where = f" at {error.where}" if error.where else ""
-    return Detour(f"{error.what!s}{where}", isinstance(error, DependsOnValues))
+    values: Values
+    """The Python that the module read when it was recorded."""
 
 
 class Programs:
@@ -93,18 +88,25 @@ class Programs:
         self._state = ModuleState(module)
         self._known: dict[object, Variant | Detour] = {}
         self._ambient = Ambient()
+        self._attributes = Attributes()
+        self._is_current = self._state.present.make_check()
+        """Asked at every call: whether the module's tree, and all that programs have read of its Python, are as they were."""
+        self._changing: set[object] = set()
+        """Kinds of inputs for which the module has assigned to its own attributes."""
         self._lock = threading.RLock()
-        self._differentiable: Callable[..., Any] | None = None
+        self._dynamo = ThroughDynamo(module, options)
+        self.detours: dict[str, Detour] = {}
+        """Why some calls take other ways, by reason."""
         self._warned: set[str] = set()
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the module's result."""
         leaves, spec = _flatten(args, kwargs)
-        if not self._state.is_current():
-            self._renew()
         watcher = find_watcher()
         if watcher is not None:
             return self._call_original(args, kwargs, watcher)
+        if not self._is_current():
+            self._renew()
         if self._state.has_hooks():
             return self._call_torch(args, kwargs, "hooks", "the module has hooks")
         if torch.is_grad_enabled():
@@ -112,10 +114,16 @@ class Programs:
                 return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
             if self._state.reads_grad_mode:
                 return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
-        key = self._make_key(leaves, spec)
+        try:
+            key = self._make_key(leaves, spec)
+        except RuntimeError:
+            foreign = self._find_foreign(leaves)
+            if foreign is None:
+                raise
+            return self._take(foreign, args, kwargs)
         variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
         if isinstance(variant, Detour):
-            return self._take(variant, args, kwargs)
+            return self._take(variant, args, kwargs, key)
         if variant.is_writing and variant.execution.shares_written(leaves):
             return self._call_original(args, kwargs, _SHARED)
         try:
@@ -123,31 +131,40 @@ class Programs:
         except Stale:
             self._clear()
             return self.call(args, kwargs)
+        except Exception as error:
+            if not variant.is_dynamic or isinstance(error, _RAISED) or read_settings().raise_faults:
+                raise
+            self._replace(variant, error, args, kwargs)
+            return self.call(args, kwargs)
         if variant.is_single:
             return results[0]
         assert variant.program.out_spec is not None
         return tree_unflatten(results, variant.program.out_spec)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Compile for these arguments, if no program serves them yet; warns where calls will take another way."""
-        try:
-            self._prepare(args, kwargs)
-        except (DependsOnValues, SharedMemory) as error:
-            if self.options.fallback == "error":
-                raise
-            self._warn_of(_describe_detour(error))
+        """Compile for these arguments, if no program serves them yet; warns where calls will take another way.
 
-    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+        Raises what eager's own error was recorded as.
+        """
+        served = self._prepare(args, kwargs)
+        if isinstance(served, Detour):
+            self._warn_of(served)
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
         leaves, spec = _flatten(args, kwargs)
-        if not self._state.is_current():
+        self._state.check_initialised()
+        if not self._is_current():
             self._renew()
+        check_tensors(leaves)
         key = self._make_key(leaves, spec)
         known = self._known.get(key)
-        return known if isinstance(known, Variant) else self._choose(key, leaves, args, kwargs)
+        return known if isinstance(known, Variant) else self._find(key, leaves, args, kwargs, raises=True)
 
     def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
-        """Run on these arguments with a clock."""
+        """Run on these arguments with a clock; operators are those of a program, not those of a detour."""
         variant = self._prepare(args, kwargs)
+        if isinstance(variant, Detour):
+            return ()
         leaves, _ = _flatten(args, kwargs)
         variant.execution.run(leaves)
         times: dict[str, float] = {}
@@ -161,6 +178,11 @@ class Programs:
             Fallback(f.operator, f.count, f.sources, f.reason, times.get(f.operator, 0.0) / total)
             for f in list_fallbacks(variant.program)
         )
+
+    @property
+    def graphs(self) -> tuple[Program, ...]:
+        """What the graphs became that Dynamo found, forward and backward."""
+        return self._dynamo.programs
 
     def measure_memory(self) -> Memory:
         """Bytes of what programs take: of each part the most among them."""
@@ -182,50 +204,104 @@ class Programs:
             variants = tuple(self.variants)
         return max(estimate_eager_extra(self.module, variant.program, variant.mode[1]) for variant in variants)
 
-    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> Variant:
+    def add(
+        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads = NOTHING
+    ) -> Variant:
         """Take a program in, bound to the module's present weights."""
         state = self._state
         execution = Execution(program, lambda: state.find_tensors(lifted), self.options)
         assert program.out_spec is not None
-        variant = Variant(mode, is_dynamic, program, execution, execution.run, program.out_spec.is_leaf(), bool(program.mutations))
+        values, is_single = self._attributes.watch(reads), program.out_spec.is_leaf()
+        self._is_current = self._state.present.joined(self._attributes.present).make_check()
+        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), values)
         self.variants.append(variant)
         return variant
 
-    def _find(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
-        """What serves inputs of a kind not met before; raises Unsupported and TcompError as capture and compilation do."""
+    def _find(
+        self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
+    ) -> Variant | Detour:
+        """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
+        if is_traced(leaves):
+            return Detour(ENCLOSED)
+        self._check_devices(leaves)
         try:
             return self._choose(key, leaves, args, kwargs)
         except SharedMemory:
+            if raises and self.options.fallback == "error":
+                raise
             # Other inputs of this kind need not share memory.
             return Detour(_SHARED)
-        except (ForeignInput, ModuleFailed, DependsOnValues) as error:
+        except (Unsupported, ModuleFailed) as error:
             if self.options.fallback == "error":
                 raise
-            self._known[key] = detour = _describe_detour(error)
+            detour = find_detour(error, self.module, args, kwargs)
+            if raises and isinstance(error, ModuleFailed) and not detour.is_split:
+                raise
+            if isinstance(error, ChangesState) and (raises or key not in self._changing):
+                # Perhaps it only fills a cache, at its first call.
+                self._changing.update(() if raises else (key,))
+                return detour if raises else Detour("")
+            self._note(key, detour)
             return detour
 
-    def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _replace(self, failed: Variant, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Put a program for the sizes of these arguments in the place of one with symbols that failed when it ran."""
+        with self._lock:
+            self.variants = [variant for variant in self.variants if variant.execution is not failed.execution]
+            self._known.clear()
+            self._compile_for(failed.mode, args, kwargs, _FIXED)
+            self._note_fixed(error, replace(_FIXED, sizes=True))
+
+    def _find_foreign(self, leaves: Sequence[Any]) -> Detour | None:
+        """Why an input is none that programs take; raises that with fallback="error"."""
+        try:
+            check_tensors(leaves)
+        except ForeignInput as error:
+            if self.options.fallback == "error":
+                raise
+            return find_detour(error, self.module, (), {})
+        return None
+
+    def _note(self, key: object, detour: Detour) -> None:
+        with self._lock:
+            self._known[key] = self.detours[detour.reason] = detour
+
+    def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any], key: object = None) -> Any:
         self._warn_of(detour)
-        return self._run_torch(args, kwargs) if detour.is_split else self.module(*args, **kwargs)
+        if is_traced((*args, *kwargs.values())):
+            # To torch.fx the original is no module of the tree that it traces; what is inside is.
+            return self.module.forward(*args, **kwargs)
+        if not detour.is_split:
+            return self.module(*args, **kwargs)
+        try:
+            return self._dynamo.try_call(args, kwargs)
+        except DynamoFailed as error:
+            detour = Detour(f"{detour.reason}, and {error}")
+            self._note(key, detour)
+            return self._take(detour, args, kwargs)
 
     def _warn_of(self, detour: Detour) -> None:
-        if self.options.fallback != "silent" and detour.reason not in self._warned:
+        if self.options.fallback != "silent" and detour.reason and detour.reason not in self._warned:
             self._warned.add(detour.reason)
-            where = "through torch.compile, which splits the module there" if detour.is_split else "to the original module"
-            warnings.warn(f"tcomp: {detour.reason}, so the call goes {where}", stacklevel=5)
+            warnings.warn(f"tcomp: {detour.text}", stacklevel=5)
+
+    def _check_devices(self, leaves: Sequence[Any]) -> None:
+        for index, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor):
+                check_device(leaf, f"flattened input {index}")
+        choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
 
     def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
             mode = self._read_mode(leaves)
             _, structure = tree_flatten((args, kwargs))
-            for index, leaf in enumerate(leaves):
-                if isinstance(leaf, Tensor):
-                    check_device(leaf, f"flattened input {index}")
-                    check_tensor(leaf, index)
-            same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            check_tensors(leaves)
+            others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            same = [v for v in others if self._attributes.holds(v.values)]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
-                variant = self._compile(mode, args, kwargs, has_others=bool(same))
+                self._refuse_more([v for v in others if v.execution.serves(leaves)])
+                variant = self._compile(mode, args, kwargs, [v.program for v in same])
             if any(isinstance(leaf, Tensor) and (leaf.is_neg() or leaf.is_conj()) for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
             if variant.program.offsets:
@@ -236,25 +312,47 @@ class Programs:
             self._known[key] = variant
             return variant
 
-    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
-        leaves, _ = tree_flatten((args, kwargs))
-        choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
-        dynamic = self.options.dynamic
-        # When sizes change: one program for all of them, if the module allows that.
-        if dynamic or (dynamic is None and has_others):
-            try:
-                return self._compile_for(mode, args, kwargs, is_dynamic=True)
-            except UnsupportedSize as error:
-                if error.what not in self.fixed:
-                    self.fixed.append(error.what)
-                    report_fixed(error, self.options)
-            except TcompError:
-                if dynamic:
-                    raise
-        return self._compile_for(mode, args, kwargs, is_dynamic=False)
+    def _refuse_more(self, others: Sequence[Variant]) -> None:
+        """Raise DependsOnValues if many programs serve these inputs already, for other values of what the module reads."""
+        if len(others) >= MOST_VALUES:
+            changed = self._attributes.find_changed(others[-1].values)
+            raise DependsOnValues(
+                f"{', '.join(changed[:3])} has had {MOST_VALUES} values, and each is compiled for",
+                where=type(self.module).__name__,
+                help="make it a tensor, or an argument",
+            )
 
-    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_dynamic: bool) -> Variant:
-        captured = capture(self.module, args, kwargs, dynamic=is_dynamic)
+    def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], others: Sequence[Program]) -> Variant:
+        leaves, _ = tree_flatten((args, kwargs))
+        dynamic = self.options.dynamic
+        # When sizes or numbers change: one program for all of them, if the module allows that.
+        changes = find_changes(others, leaves)
+        check_count(others, leaves, self.module, args, kwargs)
+        changes = _FIXED if dynamic is False else replace(changes, sizes=dynamic or changes.sizes)
+        if changes == _FIXED:
+            return self._compile_for(mode, args, kwargs, changes)
+        try:
+            return self._compile_for(mode, args, kwargs, changes)
+        # What goes wrong with symbols need not go wrong without.
+        except Exception as error:
+            if read_settings().raise_faults and not isinstance(error, TcompError):
+                raise
+            reason = error
+        variant = self._compile_for(mode, args, kwargs, _FIXED)
+        self._note_fixed(reason, changes)
+        return variant
+
+    def _note_fixed(self, error: Exception, changes: Changes) -> None:
+        reason = error.what if isinstance(error, TcompError) else describe_fault(error).what
+        if changes.sizes and (self.options.dynamic or isinstance(error, UnsupportedSize)) and reason not in self.fixed:
+            self.fixed.append(reason)
+            report_fixed(reason, self.options)
+
+    def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> Variant:
+        if changes.numbers:
+            captured = capture_numbers(self.module, args, kwargs, changes)
+        else:
+            captured = capture(self.module, args, kwargs, dynamic=changes.sizes)
         options = self.options
         try:
             program = compile_captured(captured, options)
@@ -266,23 +364,37 @@ class Programs:
             program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic)
+        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols), reads=captured.reads)
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, options, variant))
         return variant
 
+    def refresh(self) -> None:
+        """Compile again at the next call, from the module as it is then."""
+        with self._lock:
+            self._state.refresh()
+            self._clear()
+            self._attributes = Attributes()
+            self._is_current = self._state.present.make_check()
+            self._changing.clear()
+            self._dynamo = ThroughDynamo(self.module, self.options)
+            self.detours.clear()
+
     def _renew(self) -> None:
         with self._lock:
-            if self._state.refresh():
-                for variant in self.variants:
-                    try:
-                        variant.execution.weights.forget()
-                    except Stale:
-                        self._clear()
-                        break
-            else:
-                self._clear()
+            if not self._state.present.make_check()():
+                if self._state.refresh():
+                    for variant in self.variants:
+                        try:
+                            variant.execution.weights.forget()
+                        except Stale:
+                            self._clear()
+                            break
+                else:
+                    self._clear()
+            self._attributes.refresh()
+            self._is_current = self._state.present.joined(self._attributes.present).make_check()
 
     def _clear(self) -> None:
         with self._lock:
@@ -295,7 +407,7 @@ class Programs:
         if not ambient.holds():
             self._ambient = ambient = Ambient()
         special = self._read_special(ambient, leaves) if ambient.autocast or count_function_modes() else None
-        return (spec, self._state.read_modes(), ambient.number, special, *map(_describe, leaves))
+        return (spec, self._state.read_modes(), ambient.number, self._attributes.number, special, *map(_describe, leaves))
 
     def _read_special(self, ambient: Ambient, leaves: Sequence[Any]) -> tuple[torch.dtype | None, str | None]:
         """The type to which autocast converts and the default device."""
@@ -325,21 +437,12 @@ class Programs:
             self._warned.add(kind)
             help = "" if kind == "hooks" else "; call under torch.no_grad() for the program that tcomp.compile made"
             warnings.warn(f"tcomp: {why}, so the call goes through torch.compile{help}", stacklevel=4)
-        return self._run_torch(args, kwargs)
-
-    def _run_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._differentiable is None:
-            with self._lock:
-                if self._differentiable is None:
-                    self._differentiable = _compile_with_torch(self.module, self.options)
-        return self._differentiable(*args, **kwargs)
+        return self._dynamo(args, kwargs)
 
 
-def _compile_with_torch(module: nn.Module, options: Options) -> Callable[..., Any]:
-    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
-    changed = {field.name: chosen[field.name] for field in fields(options) if chosen[field.name] != field.default}
-    compiled: Callable[..., Any] = torch.compile(module, backend="tcomp", dynamic=options.dynamic, options=changed)
-    return compiled
+_FIXED = Changes(sizes=False, numbers=frozenset())
+_RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
+"""What a call raises that is no fault of its program."""
 
 
 def _flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:
@@ -375,7 +478,8 @@ def _describe(leaf: Any) -> object:
         dtype = leaf.dtype
         bits = (leaf.is_neg(), leaf.is_conj()) if dtype.is_complex else leaf.is_neg()
         return type(leaf), leaf.shape, leaf.stride(), dtype, leaf.device, bits
-    return type(leaf), repr(leaf)
+    # Other objects are never part of a program.
+    return (type(leaf), repr(leaf)) if leaf is None or isinstance(leaf, BURNT_IN) else type(leaf)
 
 
 _SHARED = "the module writes to an input that shares memory with another one, or with a parameter or buffer"

@@ -8,7 +8,9 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule
 
+from tcomp.capture.decompositions.losses import correct_losses
 from tcomp.capture.decompositions.table import decompositions
+from tcomp.module.graphs import compile_graph
 from tcomp.options import Options, make_options
 
 Compiled = Callable[[list[Any]], Sequence[Tensor | None]]
@@ -28,8 +30,6 @@ def tcomp_backend(
 
     Raises TcompError for an unknown option.
     """
-    from tcomp.module.compiler import compile_graph  # noqa: PLC0415 (tcomp.module.compiler refers to this module)
-
     return compile_with(compile_graph, gm, example_inputs, make_options(options or {}))
 
 
@@ -59,5 +59,6 @@ def compile_with(
         decompositions=dict(decompositions()),
         partition_fn=min_cut_rematerialization_partition,
     )
+    correct_losses(gm)
     compiled: Callable[..., Any] = backend(gm, example_inputs)
     return compiled

@@ -132,7 +132,7 @@ class Execution:
         """Whether the program was compiled for inputs like these: structure aside, types, sizes and conditions fit."""
         for symbol in self.program.symbols.values():
             source, dim = leaves[symbol.input], symbol.dim
-            if dim is not None and (not isinstance(source, Tensor) or source.dim() <= dim):
+            if type(source) is not int if dim is None else not isinstance(source, Tensor) or source.dim() <= dim:
                 return False
             size = source if dim is None else source.shape[dim]
             if size < symbol.minimum or (symbol.maximum is not None and size > symbol.maximum):
@@ -236,6 +236,9 @@ class _Finisher:
 
 def make_matcher(spec: TensorSpec | Given, symbols: Sequence[str], device: torch.device) -> Callable[[Any, Sizes], bool]:
     """A function that tells whether a flattened input is of a kind, for given values of the symbols."""
+    if isinstance(spec, Given) and isinstance(spec.value, Index):
+        evaluate = make_evaluator(symbols, (spec.value,))
+        return lambda leaf, sizes: type(leaf) is int and leaf == evaluate(sizes)[0]
     if isinstance(spec, Given):
         kind, text = type(spec.value), repr(spec.value)
         return lambda leaf, sizes: type(leaf) is kind and repr(leaf) == text

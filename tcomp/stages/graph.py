@@ -15,12 +15,14 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_aggregate
 
 from tcomp.capture.assertions import is_assertion
+from tcomp.capture.specialise import is_symbolic
 from tcomp.capture.types import (
     AliasOutput,
     Captured,
     ConstantOrigin,
     InputOrigin,
     NodeOutput,
+    NumberInput,
     OutputOrigin,
     TensorInput,
     ValueInput,
@@ -71,6 +73,9 @@ def compile_captured(captured: Captured, options: Options, fault: Fault | None =
             case TensorInput(node):
                 tensors.append((f"flattened input {index}", node.meta["val"]))
                 inputs.append(spec_of(node.meta["val"]))
+                slots[node] = Slot(index)
+            case NumberInput(node):
+                inputs.append(Given(Symbols().index(node.meta["val"])))
                 slots[node] = Slot(index)
             case ValueInput(value):
                 inputs.append(Given(value))
@@ -301,7 +306,9 @@ class _StageMaker:
         return node.op == "get_attr" and str(node.target) not in self._mutated
 
     def _leave(self, part: Part, fault: Fault) -> None:
-        """Leave a part to eager because tcomp failed to compile it."""
+        """Leave a part to eager because tcomp failed to compile it; raises UnsupportedSize where it may not fail on fixed sizes."""
+        if any(is_symbolic(node.meta.get("val")) for node in self.graph.graph.nodes if node.op == "placeholder"):
+            raise UnsupportedSize(fault.reason, where=fault.where, help="compile with dynamic=False")
         report_fault(fault, part.nodes, self._options)
         self._add_eager(part, {node: fault.reason for node in part.nodes if not is_part_of_result(node)})
 

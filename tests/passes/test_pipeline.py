@@ -192,7 +192,7 @@ def test_an_observer_sees_every_stage():
     cascade = parse_cascade("cascade c(X: f32[4], weight W: f32[4]) -> (Y) { E: f32[i:4] = exp(W[i]) Y: f32[i:4] = X[i] * E[i] }")
     compile_cascade(cascade, {}, small_target(), lambda stage, result: stages.append(stage))
     rewritten, prepared = ([row.name for row in pipeline.find_passes(on, small_target(), strict=False)] for on in ("cascade", "operands"))
-    build = ["fuse", "chain_groups", "open_windows", "kernel", "schedule", "plan", "memory"]
+    build = ["fuse", "chain_groups", "open_windows", "choose_kernels", "kernel", "schedule", "plan", "memory"]
     assert prepared == ["normalise_ranks", "expand_positions", "prepare_operands"]
     assert stages == ["cascade", *rewritten, *prepared, "prelude", "main", *build, *build, "schedule"]
 

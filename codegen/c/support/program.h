@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "fingerprint.h"
 #include "flush_to_zero.h"
 
 extern void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags) __attribute__((weak));

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from tcomp.ir.expressions import Index, Load, as_index
 from tcomp.ir.tile import Buffer, Loop, TileStatement
-from tcomp.passes.bind.arguments import Bound, bound_part
+from tcomp.passes.bind.arguments import Bound
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.lower.cpu.contract import contract_tile
 from tcomp.passes.lower.lowering import Lowering, Split, nest_loops, parallel_nest, short_name
@@ -25,7 +25,7 @@ def lower_chain(lowering: Lowering) -> tuple[TileStatement, ...]:
     """Lower the three parts of a chain under their common parallel loops."""
     group, schedule = lowering.bound.group, lowering.schedule
     by_name = {e.name: e for e in group.members}
-    first, middle, last = (bound_part(part, by_name, group) for part in group.parts)
+    first, middle, last = group.parts
     (row, rows), (inner, _), (final, _) = schedule.tiles
     lowering.cut(group.outer)
     (scores,), (weights,) = first.stored, middle.stored

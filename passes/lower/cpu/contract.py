@@ -10,8 +10,8 @@ from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import ZERO, Load, as_index
 from tcomp.ir.schedule import CpuLaunch
 from tcomp.ir.tile import Assign, Axis, Buffer, Prefetch, TileStatement
-from tcomp.ir.walk import index_variables, loads
-from tcomp.passes.einsums.contraction import panel_of
+from tcomp.ir.walk import index_variables
+from tcomp.passes.einsums.contraction import contraction_of
 from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
 from tcomp.passes.lower.lowering import Lowering, Split, nest_loops, parallel_nest
 from tcomp.passes.lower.maps import lower_maps
@@ -84,40 +84,40 @@ def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatem
     """Fetch a share of the next panel of the packed operand with every step: all tiles of rows that use this panel fetch it whole."""
     group, schedule = lowering.bound.group, lowering.schedule
     assert isinstance(schedule.launch, CpuLaunch)
+    contraction = contraction_of(group)
+    load, name, width = contraction.right, contraction.lanes.name, contraction.fact.panel
+    if load.tensor not in schedule.launch.prefetch or width is None:
+        return []
+    lanes = lowering.splits[name]
+    if not lanes.loops:
+        raise Illegal(
+            f"{load.tensor} is prefetched and has no next panel: {width} lanes are all of {name}",
+            where=f"prefetch of the kernel of {', '.join(group.names)}",
+            help="prefetch operands of several panels only",
+        )
+    counters = [loop for s in reduced for loop in s.loops]
+    names = {r.name for r in group.outer}
+    for other in (n for n in reversed(schedule.order) if n in names):
+        if other == name:
+            break
+        counters = [*lowering.splits[other].loops, *counters]
+    steps = prod(trips.constant for _, trips in counters)
+    panel_elements = width * prod(r.extent.constant for r in group.root.reduced)
+    place = lowering.place(load.index[-1]) - as_index(f"{name}.0")
+    position = ZERO
+    for variable, trips in counters:
+        position = position * trips + as_index(variable)
+    share = max(1, panel_elements // steps)
+    (panel_loop, _), *_ = lanes.loops
     found: list[TileStatement] = []
-    for load in dict.fromkeys(loads(group.root.expression)):
-        panel = panel_of(load)
-        if load.tensor not in schedule.launch.prefetch or panel is None:
-            continue
-        lanes = lowering.splits[panel[0]]
-        if not lanes.loops:
-            raise Illegal(
-                f"{load.tensor} is prefetched and has no next panel: {panel[1]} lanes are all of {panel[0]}",
-                where=f"prefetch of the kernel of {', '.join(group.names)}",
-                help="prefetch operands of several panels only",
-            )
-        counters = [loop for s in reduced for loop in s.loops]
-        names = {r.name for r in group.outer}
-        for name in (n for n in reversed(schedule.order) if n in names):
-            if name == panel[0]:
-                break
-            counters = [*lowering.splits[name].loops, *counters]
-        steps = prod(trips.constant for _, trips in counters)
-        panel_elements = panel[1] * prod(r.extent.constant for r in group.root.reduced)
-        place = lowering.place(load.index[-1]) - as_index(f"{panel[0]}.0")
-        position = ZERO
-        for variable, trips in counters:
-            position = position * trips + as_index(variable)
-        share = max(1, panel_elements // steps)
-        (panel_loop, _), *_ = lanes.loops
-        for line in range(0, min(share, MOST_LINES * LINE), LINE):
-            index = []
-            for i in load.index[:-1]:
-                placed = lowering.place(i)
-                if index_variables(i) & {r.name for r in group.root.reduced}:
-                    placed = ZERO
-                elif index_variables(placed) == {panel_loop}:
-                    placed = placed + 1
-                index.append(placed)
-            found.append(Prefetch(load.tensor, (*index, place + position * share + line)))
+    for line in range(0, min(share, MOST_LINES * LINE), LINE):
+        index = []
+        for i in load.index[:-1]:
+            placed = lowering.place(i)
+            if index_variables(i) & {r.name for r in group.root.reduced}:
+                placed = ZERO
+            elif index_variables(placed) == {panel_loop}:
+                placed = placed + 1
+            index.append(placed)
+        found.append(Prefetch(load.tensor, (*index, place + position * share + line)))
     return found

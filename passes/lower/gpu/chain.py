@@ -28,12 +28,12 @@ from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import Apply, Cast, Expr, Load, apply, as_index, constant
 from tcomp.ir.tile import Assign, Axis, Block, TileStatement
 from tcomp.ir.walk import loads, map_arguments, map_loads
-from tcomp.passes.bind.arguments import Bound, bound_part
+from tcomp.passes.bind.arguments import Bound
 from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
 from tcomp.passes.lower.maps import lower_maps
-from tcomp.passes.one_pass.derive import Running, find_one_pass
+from tcomp.passes.one_pass.derive import Running, read_one_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,11 @@ class _Chain:
     def __init__(self, lowering: Lowering) -> None:
         group = lowering.bound.group
         self.lowering = lowering
-        members = {e.name: e for e in group.members}
-        self.first, self.middle, self.last = (bound_part(part, members, group) for part in group.parts)
+        self.first, self.middle, self.last = group.parts
         (self.weights,) = self.middle.stored
         dtypes = {name: operand.memory.dtype for name, operand in lowering.bound.operands.items()}
         dtypes.update(target for e in group.members for target in e.targets)
-        forms = find_one_pass(self.middle, self.last.root, self.weights, dtypes)
-        assert forms is not None, "a chain is formed only where one pass is enough"
-        *self.running, self.tail = forms
+        *self.running, self.tail = read_one_pass(group, dtypes)
         lowering.cut(group.outer)
         self.walk = lowering.cut(self.middle.inner)
         lowering.cut(self.first.root.reduced)

@@ -23,7 +23,7 @@ from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Scan, TileStatement
 from tcomp.ir.walk import loads, substitute
 from tcomp.passes.groups.iteration import step_slot
-from tcomp.passes.groups.prefix import Prefix, find_prefix
+from tcomp.passes.groups.prefix import Fold, prefix_of
 from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
 from tcomp.passes.lower.maps import count_uses
 from tcomp.passes.lower.scan import lower_scan
@@ -33,7 +33,7 @@ def lower_gpu_scan(lowering: Lowering) -> tuple[TileStatement, ...]:
     """Lower an iteration: tile by tile if it is a prefix fold and its rank has a tile, else step by step."""
     group = lowering.bound.group
     assert group.iterative is not None
-    prefix = find_prefix(group)
+    prefix = prefix_of(group)
     if prefix is None or not any(name == group.iterative.name for name, _ in lowering.schedule.tiles):
         return lower_scan(lowering)
     lowering.names.add(group.iterative.name)
@@ -46,7 +46,7 @@ def lower_gpu_scan(lowering: Lowering) -> tuple[TileStatement, ...]:
     return parallel_nest(lowering, [n for n in lowering.schedule.order if n in names], nested)
 
 
-def _lower_tiles(lowering: Lowering, prefix: Prefix, iterative: str) -> tuple[tuple[TileStatement, ...], tuple[TileStatement, ...]]:
+def _lower_tiles(lowering: Lowering, prefix: Fold, iterative: str) -> tuple[tuple[TileStatement, ...], tuple[TileStatement, ...]]:
     """What stands before the loop over tiles, and in it."""
     group, state = lowering.bound.group, prefix.state
     rows = lowering.axes(r.name for r in group.outer)

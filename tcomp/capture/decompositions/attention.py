@@ -50,7 +50,7 @@ def _differentiate(
     total = logsumexp.reshape(*logsumexp.shape[:2], -1, 1)[:, :, : query.shape[2]]
     total = total.masked_fill(total == -math.inf, 0.0)
     probabilities = (_score(query, keys, bias, is_causal, scale) - total).exp()
-    row = (grad_out.float() * out.float()).sum(-1, keepdim=True)
+    row = (widen(grad_out) * widen(out)).sum(-1, keepdim=True)
     grad_scores = probabilities * (_multiply(grad_out, values.mT) - row)
     narrow = (grad_scores * factor).to(query.dtype)
     grad_query = _multiply(narrow, keys)
@@ -66,7 +66,12 @@ def _score(query: Tensor, keys: Tensor, bias: Tensor | None, is_causal: bool, sc
         rows = torch.arange(query.shape[2], device=query.device)[:, None]
         columns = torch.arange(keys.shape[2], device=query.device)
         scores = scores.masked_fill(columns > rows, -math.inf)
-    return scores if bias is None else scores + bias.float()
+    return scores if bias is None else scores + widen(bias)
+
+
+def widen(x: Tensor) -> Tensor:
+    """In f32 at least: 16-bit floats are narrower than what attention is computed in, float64 is wider."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:

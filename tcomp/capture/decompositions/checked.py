@@ -30,6 +30,9 @@ def require(condition: Tensor, what: str) -> None:
 def _check_division(a: Tensor | float, b: Tensor | float, **_: Any) -> Any:
     """Require divisors of integers that are not 0; what divides is kept."""
     tensors = [x for x in (a, b) if isinstance(x, Tensor)]
+    if not tensors:
+        # Dynamo leaves torch.div of two numbers in its graphs.
+        return NotImplemented
     dtype, device = torch.result_type(a, b), tensors[0].device
     if dtype.is_floating_point or dtype.is_complex or device.type != "cpu" or any(_is_empty(x) for x in tensors):
         return NotImplemented

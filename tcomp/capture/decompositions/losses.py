@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._decomp.decompositions import multilabel_margin_loss_forward, nll_loss2d_forward, nll_loss_forward
 from torch._ops import OpOverload
+from torch.fx import GraphModule
 
 aten = torch.ops.aten
 
@@ -66,6 +68,32 @@ def _multilabel_margin_loss_forward(x: Tensor, target: Tensor, reduction: int) -
     loss, is_target = multilabel_margin_loss_forward(x, target, reduction)
     return loss.reshape(loss.shape[: x.dim() - 1] if reduction == NONE else ()), is_target
 
+
+def correct_losses(gm: GraphModule) -> None:
+    """Give losses in a graph of Dynamo's eager's shapes.
+
+    Where gradients are taken, PyTorch takes this loss apart before a table of decompositions is asked.
+    """
+    losses = [node for node in gm.graph.nodes if node.op == "call_function" and node.target in _MISSHAPEN]
+    for loss in losses:
+        x = loss.args[0] if loss.args else loss.kwargs.get("input", loss.kwargs.get("self"))
+        with gm.graph.inserting_after(loss):
+            shaped = gm.graph.call_function(_drop_dimension, (loss, x))
+        loss.replace_all_uses_with(shaped, delete_user_cb=lambda user, shaped=shaped: user is not shaped)
+    if losses:
+        gm.recompile()
+
+
+def _drop_dimension(loss: Tensor, x: Tensor) -> Tensor:
+    return loss.reshape(()) if x.dim() < 2 else loss
+
+
+_MISSHAPEN = (
+    F.multilabel_margin_loss,
+    torch._C._nn.multilabel_margin_loss,
+    aten.multilabel_margin_loss,
+    aten.multilabel_margin_loss.default,
+)
 
 LOSSES: Mapping[OpOverload, Callable[..., Any]] = {
     aten.multilabel_margin_loss_forward.default: _multilabel_margin_loss_forward,

@@ -20,9 +20,11 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
 
-from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS
+from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS, widen
 from tcomp.capture.decompositions.checked import checked
+from tcomp.capture.decompositions.layers import LAYERS
 from tcomp.capture.decompositions.losses import LOSSES
+from tcomp.capture.decompositions.special import SPECIAL
 from tcomp.capture.decompositions.typed import typed
 
 aten = torch.ops.aten
@@ -47,6 +49,8 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
     table.update(checked(table))
     table.update(typed(table))
     table.update(FUSED_ATTENTIONS)
+    table.update(LAYERS)
+    table.update(SPECIAL)
     return MappingProxyType(table)
 
 
@@ -173,26 +177,26 @@ def _attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spell the gradient of _attention: with P the probabilities, dS = P * (dO @ V.T - rowsum(dO * O))."""
     heads = query.shape[1]
-    grad, keys, values = grad_out.float(), _repeat(key, heads), _repeat(value, heads)
+    grad, keys, values = widen(grad_out), _repeat(key, heads), _repeat(value, heads)
     # A row with every score masked has the sum -inf and probabilities of 0.
     total = logsumexp.masked_fill(logsumexp == -math.inf, 0.0).unsqueeze(-1)
     probabilities = (_scores(query, keys, is_causal, attn_mask, scale) - total).exp()
-    row = (grad * out.float()).sum(-1, keepdim=True)
+    row = (grad * widen(out)).sum(-1, keepdim=True)
     factor = _scale(query, scale)
-    grad_scores = probabilities * (grad @ values.float().transpose(-1, -2) - row) * factor
-    grad_query = grad_scores @ keys.float()
-    grad_key = _sum_repeats(grad_scores.transpose(-1, -2) @ query.float(), key)
+    grad_scores = probabilities * (grad @ widen(values).transpose(-1, -2) - row) * factor
+    grad_query = grad_scores @ widen(keys)
+    grad_key = _sum_repeats(grad_scores.transpose(-1, -2) @ widen(query), key)
     grad_value = _sum_repeats(probabilities.transpose(-1, -2) @ grad, value)
     return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value.to(value.dtype)
 
 
 def _scores(query: Tensor, key: Tensor, is_causal: bool, mask: Tensor | None, scale: float | None) -> Tensor:
-    scores = (query.float() @ key.float().transpose(-1, -2)) * _scale(query, scale)
+    scores = (widen(query) @ widen(key).transpose(-1, -2)) * _scale(query, scale)
     if is_causal:
         rows = torch.arange(query.shape[2], device=query.device)[:, None]
         columns = torch.arange(key.shape[2], device=query.device)
         scores = scores.masked_fill(columns > rows, -math.inf)
-    return scores if mask is None else scores + mask.float()
+    return scores if mask is None else scores + widen(mask)
 
 
 def _scale(query: Tensor, scale: float | None) -> float:

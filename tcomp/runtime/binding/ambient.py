@@ -63,10 +63,20 @@ def find_default_device() -> str | None:
     return None if device.type == "cpu" else str(device)
 
 
+ENCLOSED = ""
+
+
 def find_watcher() -> str | None:
-    """Who watches the operators of this thread, in words; None if nobody does, or only who says that it `only_measures`."""
-    if _count_dispatch_modes() and not all(getattr(mode, "only_measures", False) for mode in _get_current_dispatch_mode_stack()):
-        return "a mode intercepts operators (a tracer, a counter, fake tensors)"
+    """Who watches the operators of this thread, in words; None if nobody does, or only who says that it `only_measures`.
+
+    Of who `compiles_inner` modules as part of the enclosing one, nobody needs to be told: ENCLOSED.
+    """
+    if _count_dispatch_modes():
+        modes = _get_current_dispatch_mode_stack()
+        if any(getattr(mode, "compiles_inner", False) for mode in modes):
+            return ENCLOSED
+        if not all(getattr(mode, "only_measures", False) for mode in modes):
+            return "a mode intercepts operators (a tracer, a counter, fake tensors)"
     if _find_jit_tracer() is not None:
         return "torch.jit.trace is tracing"
     if _find_transform() is not None:

@@ -7,8 +7,11 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.expressions import as_index, print_index
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import contiguous_strides
-from tcomp.passes.bind.arguments import Memory, bind_arguments, merge_ranks, stride_along
+from tcomp.passes.bind.arguments import Memory, bind_arguments, bind_group, merge_ranks, stride_along
+from tcomp.passes.einsums.group import Product
+from tcomp.passes.groups.check import check_fact
 from tcomp.passes.guess.fuse import fuse
+from tests.gpu_groups import place_tensors
 
 INPUTS = "X: f32[4, 6, 8], H: f32[10, 8], V: f32[8], I: i64[4]"
 
@@ -167,3 +170,27 @@ def test_stride_along(body, variable, stride):
     bound = bind(body)
     load = bound.group.members[0].expression.arguments[0]
     assert stride_along(bound.operands["x0"], load.index, variable) == stride
+
+
+def test_lanes_that_become_part_of_another_rank_have_its_name():
+    cascade = parse_cascade("""cascade c(X: f32[9, 5], W: f32[5, 4, 8]) -> (Y) {
+      Y: f32[i:9, p:4, q:8] = sum(k:5) X[i, k] * W[k, p, q]
+    }""")
+    (group,) = fuse(cascade)
+    assert group.fact == Product(1, "q")
+    merged = merge_ranks(bind_arguments(group, place_tensors(cascade)))
+    assert members(merged) == ["Y: f32[i:9, p:32] = sum(k:5) x0[i, k] * x1[k, p]"]
+    assert merged.group.fact == Product(1, "p")
+    check_fact(merged.group)
+
+
+def test_lanes_are_those_of_the_operand_whose_ranks_became_one():
+    cascade = parse_cascade("""cascade c(X: f32[2, 5, 2], W: f32[5, 2]) -> (P) {
+      P: f32[b:5, c:2, i:5] = sum(j:2) X[j, b, c] * W[i, j]
+    }""")
+    (group,) = fuse(cascade)
+    assert group.fact == Product(1, "i")
+    bound = bind_group(group, place_tensors(cascade))
+    assert members(bound) == ["P: f32[b:10, i:5] = sum(j:2) x0[j, b] * x1[i, j]"]
+    assert bound.group.fact == Product(0, "b")
+    check_fact(bound.group)

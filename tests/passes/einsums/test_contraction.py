@@ -4,7 +4,17 @@ import pytest
 
 from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.parse.cascade import parse_cascade, parse_expression
-from tcomp.passes.einsums.contraction import find_contraction, lane_position, panel_of
+from tcomp.passes.einsums.contraction import (
+    contraction_along,
+    contraction_of,
+    find_contraction,
+    is_contraction,
+    lane_position,
+    panel_of,
+    read_contraction,
+    turn_lanes,
+)
+from tcomp.passes.einsums.group import Group, Product
 
 INPUTS = """A: f32[4, 16, 8], B: f32[4, 8, 32], W: f32[32, 8], K: f32[8, 32], X: f32[2, 8, 34], F: f32[16, 8, 3], H: bf16[16, 8],
 G: bf16[32, 8], D: f32[8, 3], P: f32[2, 8, 16], I: i64[8]"""
@@ -14,9 +24,12 @@ def contraction(statement, static=(), lanes=None):
     parsed = parse_cascade(f"cascade c({INPUTS}) -> (Y) {{ {statement} }}")
     check_cascade(parsed)
     (einsum,) = parsed.statements
-    found = find_contraction(einsum, {name: name in static for name in parsed.tensors()}, lanes)
+    weights = {name: name in static for name in parsed.tensors()}
+    found = find_contraction(einsum, weights) if lanes is None else contraction_along(einsum, lanes)
+    assert is_contraction(einsum) or found is None
     if found is None:
         return None
+    assert read_contraction(einsum, found.fact) == found
     names = [" ".join(rank.name for rank in ranks) for ranks in (found.rows, (found.lanes,), found.shared)]
     return (found.left.tensor, found.right.tensor, *names)
 
@@ -110,3 +123,40 @@ def test_a_rank_that_slides_with_a_reduced_one_is_no_lane():
 )
 def test_panels(load, panel):
     assert panel_of(parse_expression(load)) == panel
+
+
+def read(statement):
+    (einsum,) = parse_cascade(f"cascade c({INPUTS}) -> (Y) {{ {statement} }}").statements
+    return einsum
+
+
+@pytest.mark.parametrize(
+    ("statement", "fact"),
+    [
+        ("Y: f32[b:4, m:16, n:32] = sum(k:8) A[b, m, k] * B[b, k, n]", Product(1, "n")),
+        ("Y: f32[b:4, m:16, n:32] = sum(k:8) f32(B[b, k, n]) * A[b, m, k]", Product(0, "n")),
+        ("Y: f32[m:16, n:32] = sum(k:8) A[0, m, k] * P[n // 16, k, n % 16]", Product(1, "n", 16)),
+    ],
+)
+def test_what_is_found_names_a_factor_and_a_rank(statement, fact):
+    assert find_contraction(read(statement), {}).fact == fact
+    assert turn_lanes(read(statement), fact) == fact
+
+
+def test_lanes_turn_where_the_other_operand_has_neighbours_or_longer_ones():
+    neighbours = read("Y: f32[m:16, n:32] = sum(k:8) W[n, k] * K[k, m]")
+    assert turn_lanes(neighbours, Product(0, "n")) == turn_lanes(neighbours, Product(1, "m")) == Product(1, "m")
+    longer = read("Y: f32[m:16, n:32] = sum(k:8) W[n, k] * A[0, m, k]")
+    assert turn_lanes(longer, Product(1, "m")) == turn_lanes(longer, Product(0, "n")) == Product(0, "n")
+    short = read("Y: f32[m:3, n:32] = sum(k:8) K[k, n] * D[k, m]")
+    assert turn_lanes(short, Product(1, "m")) == Product(0, "n")
+    alone = read("Y: f32[n:32] = sum(k:8) A[0, 0, k] * W[n, k]")
+    assert turn_lanes(alone, Product(1, "n")) == Product(1, "n")
+
+
+def test_a_contraction_is_read_off_the_group_that_holds_it():
+    einsum = read("Y: f32[m:16, n:32] = sum(k:8) A[0, m, k] * W[n, k]")
+    found = contraction_of(Group("contract", (einsum,), einsum.free, fact=Product(0, "m")))
+    assert (found.left.tensor, found.right.tensor, found.lanes, found.rows) == ("W", "A", einsum.free[0], einsum.free[1:])
+    with pytest.raises(AssertionError, match="the nest of Y is no contraction"):
+        contraction_of(Group("nest", (einsum,), einsum.free))

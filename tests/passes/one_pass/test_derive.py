@@ -3,8 +3,9 @@
 import pytest
 
 from tcomp.ir.expressions import print_expression
+from tcomp.passes.einsums.group import Form, Group, OnePass
 from tcomp.passes.guess.fuse import fuse
-from tcomp.passes.one_pass.derive import find_one_pass
+from tcomp.passes.one_pass.derive import find_one_pass, read_one_pass
 from tests.gpu_groups import read_cascade
 
 INPUTS = "S: f32[6, 8], M: f32[6, 8], B: f32[8], V: f32[8, 4], T: bf16[6, 8], U: bf16[8, 4]"
@@ -21,7 +22,10 @@ def find_forms(body, weights="P"):
     middle, last = fuse(cascade)
     assert (middle.kind, last.kind, middle.stored) == ("nest", "contract", (weights,))
     dtypes = {name: tensor.dtype for name, tensor in cascade.tensors().items()}
-    return find_one_pass(middle, last.root, weights, dtypes)
+    fact = find_one_pass(middle, last.root, weights, dtypes)
+    # What comes before the nest makes no difference.
+    chain = Group("chain", (), middle.outer, middle.inner, parts=(last, middle, last), fact=fact)
+    return None if fact is None else read_one_pass(chain, dtypes)
 
 
 def describe(running):
@@ -211,3 +215,10 @@ def test_the_type_of_every_read_has_to_be_known():
     cascade = read_cascade(SOFTMAX + TAIL, INPUTS)
     middle, last = fuse(cascade)
     assert find_one_pass(middle, last.root, "P", {}) is None
+
+
+def test_what_is_found_names_reductions_and_counts_factors():
+    cascade = read_cascade(SAFE.replace("E[p, m] / D[p]", "2.0 * E[p, m] / D[p]") + TAIL, INPUTS)
+    middle, last = fuse(cascade)
+    found = find_one_pass(middle, last.root, "P", {name: tensor.dtype for name, tensor in cascade.tensors().items()})
+    assert found == OnePass((Form("G"), Form("D", "G"), Form("Z", "G", (0, 2), is_guarded=True)))

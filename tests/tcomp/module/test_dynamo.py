@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 
 class Recording:
-    """Stands in for tcomp.module.compiler.compile_graph: keeps the graphs and runs them with eager operators."""
+    """Stands in for tcomp.module.graphs.compile_graph: keeps the graphs and runs them with eager operators."""
 
     def __init__(self):
         self.graphs = []
@@ -112,6 +112,14 @@ class Attention(nn.Module):
 def test_attention_trains_without_fused_operators(options):
     recording = check_training(Attention(**options), torch.randn(2, 6, 16))
     assert not any("attention" in str(target) for target in recording.targets())
+
+
+def test_gradients_of_attention_are_as_exact_as_float64():
+    torch.manual_seed(0)
+    module, x = Attention(is_masked=True).double(), torch.randn(2, 6, 16, dtype=torch.float64)
+    want = torch.autograd.grad(module(x).square().sum(), tuple(module.parameters()))
+    got = torch.autograd.grad(tcomp.compile(module, fallback="error")(x).square().sum(), tuple(module.parameters()))
+    torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
 
 
 def test_graphs_are_split_where_python_reads_values():

@@ -79,6 +79,16 @@ def test_a_bias_may_hide_rows_and_has_a_gradient(wanted):
             check_close(ours[keep], theirs.grad[keep])
 
 
+def test_the_gradient_stays_in_double_precision():
+    query, key, value = (x.detach().double().requires_grad_() for x in draw())
+    bias, grad = random(2, 4, 5, 7, seed=3).double().requires_grad_(), random(2, 4, 5, 8, seed=5).double()
+    scaled_dot_product_attention(query, key, value, attn_mask=bias).backward(grad)
+    out, logsumexp, *_ = spell(EFFICIENT, query, key, value, bias, True)
+    grads = spell(EFFICIENT_BACKWARD, grad, query, key, value, bias, out, logsumexp, None, None, 0.0, [True] * 4)
+    for ours, theirs in zip(grads, (query, key, value, bias)):
+        torch.testing.assert_close(ours, theirs.grad, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(("op", "bias"), [(FLASH, ()), (CUDNN, (None, True)), (EFFICIENT, (None, True))])
 @pytest.mark.parametrize("layout", [(0, 1, 2, 3), (0, 2, 1, 3)])
 def test_strides_are_those_that_pytorch_foresees(op, bias, layout):

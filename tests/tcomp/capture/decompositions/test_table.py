@@ -52,6 +52,20 @@ def test_spelling_agrees_with_the_operator(op, args, kwargs):
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_attention_and_its_gradient_stay_in_double_precision(is_masked):
+    forward = aten._scaled_dot_product_flash_attention_for_cpu.default
+    backward = aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+    inputs, _ = attention_arguments()
+    query, key, value = (x.double() for x in inputs)
+    options = {"attn_mask": random(2, 1, 8, 8).double() if is_masked else None}
+    out, logsumexp = forward(query, key, value, **options)
+    saved = (query - value, query, key, value, out, logsumexp, 0.0, False)
+    ours = (*decompositions()[forward](query, key, value, **options), *decompositions()[backward](*saved, **options))
+    for got, want in zip(ours, (out, logsumexp, *backward(*saved, **options)), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
 def test_strides_of_attention_follow_the_query():
     op = aten._scaled_dot_product_flash_attention_for_cpu.default
     (query, key, value), kwargs = attention_arguments()

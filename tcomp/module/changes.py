@@ -1,0 +1,132 @@
+"""What changed since the programs that a module has were compiled: sizes, which become symbols, and Python values among the inputs.
+
+An integer becomes a symbol with its second value; of anything else, and where the module does not allow that, each value has a program
+of its own, up to a limit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node, Proxy
+from torch.fx.node import map_aggregate
+from torch.utils._pytree import SequenceKey, tree_flatten_with_path
+
+from tcomp.capture.capture import capture
+from tcomp.capture.symbols import LARGEST
+from tcomp.capture.types import Captured
+from tcomp.ir.errors import Unsupported
+from tcomp.ir.expressions import Index
+from tcomp.program.program import Given, Program
+from tcomp.stages.partition import is_size
+from tcomp.torch_types import UnsupportedSize
+
+MOST_VALUES = 8
+"""Values of one argument for which a program each is compiled, as many as Dynamo's."""
+
+
+class TooManyValues(Unsupported):
+    """An argument keeps changing, and what it is decides what the module computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be symbols in the next program: sizes, and the flattened inputs `numbers`."""
+
+    sizes: bool
+    numbers: frozenset[int]
+
+
+def find_changes(programs: Sequence[Program], leaves: Sequence[Any]) -> Changes:
+    """Compare flattened inputs with those that programs for the same structure were compiled for."""
+    numbers: set[int] = set()
+    are_sizes = False
+    for program in programs:
+        changed = [i for i, (given, leaf) in enumerate(zip(program.inputs, leaves, strict=True)) if _is_changed(given, leaf)]
+        numbers.update(i for i in changed if _is_number(leaves[i]))
+        numbers.update(i for i, given in enumerate(program.inputs) if isinstance(given, Given) and isinstance(given.value, Index))
+        are_sizes = are_sizes or not changed
+    return Changes(are_sizes, frozenset(i for i in numbers if _is_number(leaves[i])))
+
+
+def check_count(
+    programs: Sequence[Program], leaves: Sequence[Any], module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Raise TooManyValues where an argument has had as many values as may have programs of their own."""
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            continue
+        given = [g.value for program in programs if isinstance(g := program.inputs[index], Given)]
+        values = {_tell(value) for value in given if not isinstance(value, Index)}
+        if len(values) >= MOST_VALUES and _tell(leaf) not in values:
+            raise TooManyValues(
+                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, each with a program: pass it as a tensor if only operators use it",
+            )
+
+
+def is_traced(leaves: Sequence[Any]) -> bool:
+    """Whether torch.fx traces a call: inputs stand for what they are in its graph."""
+    return any(isinstance(leaf, Proxy) for leaf in leaves)
+
+
+def capture_numbers(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], changes: Changes) -> Captured:
+    """Capture with symbols in place of numbers, and check that the module does the same as for the numbers themselves.
+
+    Raises UnsupportedSize where it does not: Python can tell a symbol from an int.
+    """
+    captured = capture(module, args, kwargs, dynamic=changes.sizes, numbers=changes.numbers)
+    plain = capture(module, args, kwargs, dynamic=changes.sizes)
+    if _list_operators(captured) != _list_operators(plain):
+        raise UnsupportedSize("the module does not take a symbol for a number", help="pass the number as a tensor")
+    return captured
+
+
+def _list_operators(captured: Captured) -> list[object]:
+    """The operators with their arguments: tensors by what made them, symbols by the values they stand for."""
+    numbers: dict[Node, int] = {}
+    found: list[object] = []
+
+    def tell(argument: Any) -> Any:
+        if isinstance(argument, Node):
+            value = argument.meta.get("val")
+            return _tell(value.node.hint) if isinstance(value, torch.SymInt) else numbers[argument]
+        return _tell(argument)
+
+    for node in captured.graph.graph.nodes:
+        if node.op == "output" or is_size(node):
+            continue
+        numbers[node] = len(numbers)
+        args, kwargs = map_aggregate((node.args, dict(node.kwargs)), tell)
+        found.append((node.op, node.target, args, kwargs))
+    return found
+
+
+def _is_changed(given: object, leaf: Any) -> bool:
+    if not isinstance(given, Given) or isinstance(given.value, Index):
+        return False
+    return isinstance(leaf, Tensor) or _tell(given.value) != _tell(leaf)
+
+
+def _tell(value: Any) -> tuple[type, str]:
+    return type(value), repr(value)
+
+
+def _is_number(leaf: Any) -> bool:
+    return type(leaf) is int and 0 <= leaf <= LARGEST
+
+
+def _name(index: int, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """What the user calls a flattened input."""
+    path, _ = tree_flatten_with_path((args, dict(kwargs)))[0][index]
+    root, first, *rest = path
+    name = str(getattr(first, "key", ""))
+    if isinstance(root, SequenceKey) and root.idx == 0:
+        names = list(inspect.signature(module.forward).parameters)
+        position = first.idx if isinstance(first, SequenceKey) else 0
+        name = names[position] if position < len(names) else f"number {position}"
+    return f"the argument {name}{''.join(map(str, rest))}"
