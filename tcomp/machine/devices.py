@@ -42,9 +42,14 @@ def is_number(tensor: Tensor) -> bool:
     return tensor.dim() == 0 and tensor.device.type == "cpu"
 
 
+def shows_memory(tensor: Tensor) -> bool:
+    """Whether the values of a tensor are what is in its memory: not negated or conjugated when read, nor zeros without memory."""
+    return not (tensor.is_neg() or tensor.is_conj() or tensor._is_zerotensor())
+
+
 def place_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor itself if it is on the device and its memory holds its values, else a copy for which that holds, with its strides."""
-    if tensor.device == device and not (tensor.is_neg() or tensor.is_conj() or tensor._is_zerotensor()):
+    if tensor.device == device and shows_memory(tensor):
         return tensor
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device).copy_(tensor.detach())
 

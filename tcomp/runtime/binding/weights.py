@@ -21,7 +21,7 @@ from torch.nn.parameter import is_lazy
 
 from tcomp.codegen.c.build import Fingerprint, make_fingerprint
 from tcomp.ir.errors import InvalidData, Unsupported
-from tcomp.machine.devices import CPU, place_tensor
+from tcomp.machine.devices import CPU, place_tensor, shows_memory
 from tcomp.overlap import span_of
 from tcomp.program.kernels import AnyLibrary, Library
 from tcomp.program.program import CompiledStage, Constant, Program
@@ -52,7 +52,7 @@ class Snapshot:
     ) -> None:
         self.tensors = dict(tensors)
         self.placed = placed
-        """The tensors as kernels read them: copies of those somewhere else, negated when they are read, or zero without memory."""
+        """The tensors as kernels read them: copies of those somewhere else, or whose values are not what is in their memory."""
         self.folded = folded
         self._all = list(tensors.values())
         self._versioned = [tensor for name, tensor in tensors.items() if name in versioned]
@@ -137,14 +137,14 @@ class Weights:
                 raise Stale(name)
         tensors = {name: tensors[name] for name in self._program.constants}
         while True:
-            # Kernels read memory as it is: of a tensor that is negated or conjugated when it is read, or zero without memory, they get a copy.
-            negated = {name for name, tensor in tensors.items() if tensor.is_neg() or tensor.is_conj() or tensor._is_zerotensor()}
-            is_placed = not (self._program.moved or negated)
+            # Kernels read memory as it is.
+            hidden = {name for name, tensor in tensors.items() if not shows_memory(tensor)}
+            is_placed = not (self._program.moved or hidden)
             placed = tensors if is_placed else {name: place_tensor(tensor, device) for name, tensor in tensors.items()}
             folded = tuple(
                 {name: torch.empty(size, dtype=torch.uint8, device=device) for name, size in stage.folded.items()} for stage in self._stages
             )
-            snapshot = Snapshot(tensors, placed, self._versioned | negated, folded, self._library)
+            snapshot = Snapshot(tensors, placed, self._versioned | hidden, folded, self._library)
             for stage, buffers in zip(self._stages, folded):
                 if stage.prelude is not None:
                     self._fold(stage.prelude, {**find_constants(stage, placed), **buffers})
