@@ -23,12 +23,12 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
-from tcomp.capture.effects import Effects
 from tcomp.capture.indexing import SymbolicIndexing
 from tcomp.capture.reads import ReadTracker
 from tcomp.capture.record import PLAIN_TENSORS, Recorder
 from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.source import SourceTracker, run_module
+from tcomp.capture.state import State
 from tcomp.capture.symbols import SizeNodes, find_guards, make_number, make_symbolic
 from tcomp.capture.types import (
     AliasOutput,
@@ -121,7 +121,7 @@ def _run(
     reads: ReadTracker,
 ) -> Any:
     with tracker.following():
-        effects = Effects(module)
+        state = State(module)
         try:
             with reads.following(), recorder:
                 result = run_module(module, args, kwargs)
@@ -131,10 +131,10 @@ def _run(
             source = tracker.find_failed(error)
             raise _explain(error, str(source)) from error
         finally:
-            changed = effects.undo()
+            changed = state.restore()
     if changed:
         raise ChangesState(
-            f"the module assigns to {', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} while it runs",
+            f"the module assigns {', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} while it runs",
             where=type(module).__name__,
             help="keep what changes in buffers that are written in place, or use torch.compile(module, backend='tcomp')",
         )

@@ -16,12 +16,13 @@ from typing import Any
 
 from torch import nn
 
+from tcomp.capture.state import is_users, list_names
+
 ALL = "__dict__"
 """Stands for all attributes, of modules that look at their dictionary."""
 _OWN = (frozenset(vars(nn.Module)) | frozenset(vars(nn.Module()))) - {"forward", ALL}
 """What every module has: its tree, hooks and modes, which are watched in other ways."""
 _MACHINERY = nn.Module.__getattr__.__code__.co_filename
-_LIBRARIES = ("torch.", "tcomp.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +88,12 @@ def _find_globals(value: Any, found: dict[tuple[int, str], tuple[dict[str, Any],
         value = value.__func__
     elif isinstance(value, property):
         value = value.fget
-    if not isinstance(value, FunctionType) or value.__code__ in seen or f"{value.__module__}.".startswith(_LIBRARIES):
+    if not isinstance(value, FunctionType) or value.__code__ in seen or not is_users(value.__module__):
         return
     seen.add(value.__code__)
     space = value.__globals__
-    for name in _list_names(value.__code__):
+    for name in list_names(value.__code__):
         if name in space and not isinstance(space[name], (type, ModuleType)):
             if isinstance(space[name], FunctionType):
                 _find_globals(space[name], found, seen)
             found.setdefault((id(space), name), (space, name))
-
-
-def _list_names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            yield from _list_names(part)

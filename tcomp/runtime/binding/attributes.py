@@ -9,7 +9,7 @@ modules) by being the same object. What the C code of an extension keeps to itse
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from enum import Enum
 from typing import Any, TypeAlias
@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from tcomp.capture.effects import holds_attributes
 from tcomp.capture.reads import ALL, Reads, find_attribute
+from tcomp.capture.state import CONTAINERS, is_followed, is_users
 from tcomp.runtime.binding.watch import Watch
 
 MOST = 10_000
@@ -111,7 +111,7 @@ class _Look:
                 return self.hold(table, name)
             self.watch.add_container(table)
         for kind in type(module).__mro__:
-            if name in vars(kind) and not kind.__module__.startswith("torch."):
+            if name in vars(kind) and is_users(kind.__module__):
                 return self.hold(vars(kind), name)
         return _Same(find_attribute(module, name))
 
@@ -140,17 +140,16 @@ class _Look:
     def _describe_container(self, value: Any) -> Hashable:
         if isinstance(value, (tuple, frozenset)) and len(value) <= MOST:
             return type(value), tuple(map(self._describe, value))
-        if isinstance(value, (dict, list, set, deque)):
+        if type(value) in CONTAINERS:
             self.watch.add_container(value)
-            if len(value) > MOST:
+            # To look up what a defaultdict lacks would add it.
+            if len(value) > MOST or isinstance(value, defaultdict):
                 return _Same(value), len(value)
             if isinstance(value, dict):
                 return type(value), tuple((self._describe(key), self.hold(value, key)) for key in value)
             if isinstance(value, set):
                 return type(value), frozenset(map(self._describe, value))
             return type(value), tuple(self.hold(value, index) for index in range(len(value)))
-        if holds_attributes(value) and not isinstance(value, nn.Module):
+        if is_followed(value) and not isinstance(value, nn.Module):
             return type(value), self._describe(vars(value))
         return _Same(value)
-
-

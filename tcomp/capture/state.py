@@ -1,0 +1,207 @@
+"""The Python state that a module's forward can reach, as it was before a recording: seen to change, and put back.
+
+A recording runs forward on fake tensors, so whatever forward assigns would leave fakes, or a count too many, in the user's objects.
+Looked through: attributes of modules and of plain objects, lists, dictionaries, sets and deques in each other, variables of closures, and
+the globals that the Python of the modules names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CellType, CodeType, FunctionType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
+"""Types of values that are what they say, whichever object holds them."""
+CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+"""Types of containers that are looked through; their subclasses may do anything when they are read."""
+_MISSING = object()
+_UNFOLLOWED = frozenset({*sys.stdlib_module_names, "torch", "numpy", "tcomp"})
+
+
+@dataclass(frozen=True, slots=True)
+class _TensorState:
+    name: str
+    tensor: Tensor
+    memory: Tensor
+    requires_grad: bool
+    grad: Tensor | None
+
+    def restore(self) -> bool:
+        """Whether the tensor had changed."""
+        tensor, memory = self.tensor, self.memory
+        is_moved = (
+            tensor.device != memory.device
+            or tensor.untyped_storage()._cdata != memory.untyped_storage()._cdata
+            or (tensor.shape, tensor.stride(), tensor.storage_offset()) != (memory.shape, memory.stride(), memory.storage_offset())
+        )
+        if is_moved:
+            tensor.data = memory
+        is_asked = tensor.is_leaf and tensor.requires_grad != self.requires_grad
+        if is_asked:
+            tensor.requires_grad_(self.requires_grad)
+        has_other = tensor.is_leaf and tensor.grad is not self.grad
+        if has_other:
+            tensor.grad = self.grad
+        return is_moved or is_asked or has_other
+
+
+class State:
+    """All that a module can reach, at one moment."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._seen: dict[int, object] = {}
+        self._containers: list[tuple[str, Any, Any]] = []
+        self._globals: list[tuple[str, dict[str, Any], Any]] = []
+        self._cells: list[tuple[str, CellType, Any]] = []
+        self._tensors: list[_TensorState] = []
+        waiting: list[tuple[str, Any]] = [("self", module)]
+        while waiting:
+            name, value = waiting.pop()
+            if id(value) not in self._seen and not isinstance(value, PLAIN):
+                self._seen[id(value)] = value
+                waiting.extend(self._take(name, value))
+
+    def restore(self) -> tuple[str, ...]:
+        """Put everything back; returns what had changed."""
+        changed = [state.name for state in self._tensors if state.restore()]
+        for name, container, before in self._containers:
+            key = _find_change(container, before)
+            if key is not _MISSING:
+                _refill(container, before)
+                changed.append(name if key is None else f"{name}.{key}" if isinstance(container, _Attributes) else _name_item(name, key))
+        for name, scope, value in self._globals:
+            if not is_same(scope.get(name, _MISSING), value):
+                scope[name] = value
+                changed.append(f"the global {name}")
+        for name, cell, value in self._cells:
+            if not is_same(cell.cell_contents, value):
+                cell.cell_contents = value
+                changed.append(f"the variable {name}")
+        return tuple(dict.fromkeys(changed))
+
+    def _take(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        match value:
+            case Tensor():
+                if type(value) in (Tensor, nn.Parameter, nn.Buffer) and value.layout is torch.strided:
+                    grad = value.grad if value.is_leaf else None
+                    self._tensors.append(_TensorState(name, value, value.detach(), value.requires_grad, grad))
+            case _ if type(value) in CONTAINERS:
+                self._containers.append((name, value, _copy(value)))
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                yield from ((_name_item(name, key), item) for key, item in items)
+            case tuple():
+                yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
+            case FunctionType():
+                yield from self._take_function(value)
+            case _ if is_followed(value):
+                scope = value.__dict__
+                self._containers.append((name, _Attributes(scope), dict(scope)))
+                yield from ((f"{name}.{key}", item) for key, item in scope.items() if key not in _TABLES)
+                for table in _TABLES & scope.keys() if isinstance(value, nn.Module) else ():
+                    self._containers.append((name, _Attributes(scope[table]), dict(scope[table])))
+                    yield from ((f"{name}.{key}", item) for key, item in scope[table].items())
+                for kind in type(value).__mro__:
+                    if is_users(kind.__module__):
+                        yield from ((name, function) for function in vars(kind).values() if isinstance(function, FunctionType))
+
+    def _take_function(self, function: FunctionType) -> Iterator[tuple[str, Any]]:
+        if not is_users(function.__module__):
+            return
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            if name != "__class__" and _is_filled(cell):
+                self._cells.append((name, cell, cell.cell_contents))
+                yield name, cell.cell_contents
+        for name, value in find_globals(function):
+            self._globals.append((name, function.__globals__, value))
+            yield f"the global {name}", value
+
+
+_TABLES = {"_parameters", "_buffers", "_modules"}
+
+
+class _Attributes:
+    """A dictionary whose items are attributes."""
+
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self.scope = scope
+
+
+def is_users(package: str | None) -> bool:
+    """Whether a module of Python is neither PyTorch's, numpy's, ours nor of the standard library."""
+    return package is not None and package.partition(".")[0] not in _UNFOLLOWED
+
+
+def is_followed(value: object) -> bool:
+    """Whether an object's attributes are looked at: those of modules and of the user's own plain objects."""
+    kind = type(value)
+    return isinstance(value, (nn.Module, SimpleNamespace)) or (is_users(kind.__module__) and type(getattr(value, "__dict__", None)) is dict)
+
+
+def find_globals(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The globals that a function names and that may be state: plain values, containers, tensors, and functions of the user's."""
+    scope = function.__globals__
+    for name in list_names(function.__code__):
+        value = scope.get(name, _MISSING)
+        if isinstance(value, (*PLAIN, Tensor, dict, list, tuple, set, deque)) or (
+            isinstance(value, FunctionType) and is_users(value.__module__)
+        ):
+            yield name, value
+
+
+def is_same(now: object, before: object) -> bool:
+    """Whether two values are one object, or plain values that say the same."""
+    if now is before:
+        return True
+    if isinstance(now, tuple) and isinstance(before, tuple):
+        return len(now) == len(before) and all(map(is_same, now, before))
+    return type(now) is type(before) and isinstance(now, PLAIN) and repr(now) == repr(before)
+
+
+def list_names(code: CodeType) -> Iterator[str]:
+    """The names of globals and attributes in code, and in the functions within."""
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from list_names(part)
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (empty ones raise)
+    except ValueError:
+        return False
+    return True
+
+
+def _copy(value: Any) -> Any:
+    return dict(value) if isinstance(value, dict) else set(value) if isinstance(value, set) else list(value)
+
+
+def _find_change(container: Any, before: Any) -> object:
+    """What differs first: a key, None for the container itself, _MISSING for nothing."""
+    now = container.scope if isinstance(container, _Attributes) else container
+    if isinstance(before, dict):
+        for key, value in now.items():
+            if not is_same(value, before.get(key, _MISSING)):
+                return key
+        return next((key for key in before if key not in now), _MISSING)
+    if isinstance(before, set):
+        return _MISSING if now == before else None
+    return _MISSING if len(now) == len(before) and all(map(is_same, now, before)) else None
+
+
+def _refill(container: Any, before: Any) -> None:
+    target = container.scope if isinstance(container, _Attributes) else container
+    target.clear()
+    target.extend(before) if isinstance(target, (list, deque)) else target.update(before)
+
+
+def _name_item(name: str, key: object) -> str:
+    return f"{name}[{key!r}]"
