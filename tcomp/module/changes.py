@@ -65,8 +65,7 @@ def check_count(
         values = {_tell(value) for value in given if not isinstance(value, Index)}
         if len(values) >= MOST_VALUES and _tell(leaf) not in values:
             raise TooManyValues(
-                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, each with a program: "
-                "pass it as a tensor if only operators use it",
+                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, each with a program (pass it as a tensor if you can)",
             )
 
 
