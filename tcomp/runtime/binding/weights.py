@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tcomp.codegen.c.build import Fingerprint, make_fingerprint
+from tcomp.ir.errors import TcompError
 from tcomp.machine.devices import CPU, place_tensor
 from tcomp.overlap import span_of
 from tcomp.program.kernels import AnyLibrary, Library
@@ -130,6 +131,10 @@ class Weights:
             found = tensors.get(name)
             if found is None or found.device != (CPU if name in self._program.moved else device) or not has_spec(found, spec):
                 raise Stale(name)
+            if found.numel() and not found.data_ptr():
+                raise TcompError(
+                    f"the weight {name} has no memory", where="its storage was freed, as FSDP does", help="bring it back before the call"
+                )
         tensors = {name: tensors[name] for name in self._program.constants}
         while True:
             # Kernels read memory as it is: of a tensor that is negated when it is read they get a copy.
