@@ -142,8 +142,9 @@ def test_a_compiler_that_is_none_is_one_error(tmp_path, script, what):
 
 @pytest.mark.parametrize(
     ("script", "what"),
-    [("exit 0", r"wrote no a\.o"), ("sleep 100", "did not end within 1 s"), ("kill -KILL $$", "Killed"), ("printf '\\377' >&2; exit 1", "status 1")],
-)
+    [("exit 0", r"wrote no a\.o"), ("sleep 100", "did not end within 1 s"),
+     ("kill -KILL $$", "Killed"), ("printf '\\377' >&2; exit 1", "status 1")],
+)  # fmt: skip
 def test_a_compiler_that_breaks_later_is_one_error(tmp_path, toolchain, script, what):
     broken = replace(toolchain, command=(write_compiler(tmp_path, script),), limit=1.0)
     (tmp_path / "a.c").write_text("int a;")
