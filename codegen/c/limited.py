@@ -9,7 +9,6 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 MOST_OUTPUT = 1 << 24
@@ -30,18 +29,16 @@ class Ended:
     errors: str
 
 
-def run_limited(command: Sequence[str], limit: float, folder: Path | None = None) -> Ended:
+def run_limited(command: Sequence[str], limit: float) -> Ended:
     """Run a command with an empty input for so many seconds at most, and end with it whatever it has started.
 
-    `folder` is where its temporary files go. Raises OSError if it cannot be started.
+    Raises OSError if it cannot be started.
     """
-    environment = None if folder is None else {**os.environ, "TMPDIR": str(folder)}
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
         start_new_session=True,
     )
     kept: tuple[list[bytes], list[bytes]] = ([], [])

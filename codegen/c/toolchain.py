@@ -160,7 +160,7 @@ def _has_openmp(command: tuple[str, ...], limit: float) -> bool:
         source, program = folder / "probe.c", folder / "probe"
         source.write_text("extern void GOMP_barrier(void);\nint main(void) { GOMP_barrier(); }\n")
         try:
-            _run((*command, OPENMP, str(source), "-o", str(program)), "the C compiler does not work", limit, folder)
+            _run((*command, OPENMP, str(source), "-o", str(program)), "the C compiler does not work", limit)
         except BrokenCompiler:
             raise
         except ToolchainError:
@@ -239,18 +239,15 @@ def count_processors() -> int:
 
 
 def _build(command: tuple[str, ...], failure: str, limit: float, target: Path) -> None:
-    said = _run(command, failure, limit, target.parent)
+    said = _run(command, failure, limit)
     if not target.is_file() or not target.stat().st_size:
         raise BrokenCompiler(f"{failure}: it wrote no {target.name}", where="\n".join([" ".join(command), *_show(said)]), help=HELP)
 
 
-def _run(command: tuple[str, ...], failure: str, limit: float, folder: Path | None = None) -> str:
-    """Run the compiler with an empty input; its standard output, or a ToolchainError with what it said.
-
-    Its own temporary files go into `folder`, so that what kills it leaves them where they are deleted.
-    """
+def _run(command: tuple[str, ...], failure: str, limit: float) -> str:
+    """Run the compiler with an empty input; its standard output, or a ToolchainError with what it said."""
     try:
-        done = run_limited(command, limit, folder)
+        done = run_limited(command, limit)
     except OSError as error:
         raise ToolchainError(f"{failure}: it cannot be run", where=f"{' '.join(command)}\n{error}", help=HELP) from error
     if done.status == 0:
