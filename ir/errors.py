@@ -6,6 +6,7 @@ TcompError
   Illegal         a schedule or transformation that cannot apply
   Unsupported     an operator, element type or device tcomp does not serve
   ToolchainError  the C compiler or a library it needs failed
+  BrokenCompiler  the C compiler hung, crashed, built nothing or what cannot be loaded; a ToolchainError as well
   KernelFault     a compiled kernel that failed a check, in a program that was built to check its kernels, or that crashed or did not
                   end, in a process of its own
   CacheError      the folder of compiled programs cannot be used; a ToolchainError as well
@@ -69,6 +70,10 @@ class Unsupported(TcompError):  # noqa: N818 (reads as the answer to "can you co
 
 class ToolchainError(TcompError):
     """The C compiler is missing, failed, or built something that cannot be loaded."""
+
+
+class BrokenCompiler(ToolchainError):  # noqa: N818 (what it is about is broken, and the user's to mend)
+    """The C compiler did not end in time, was killed, says nothing when asked what it is, or built what is none or cannot be loaded."""
 
 
 class KernelFault(TcompError):  # noqa: N818 (what it is about is a fault, ours or the compiler's)

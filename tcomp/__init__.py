@@ -50,6 +50,9 @@ def compile(module: "nn.Module", example_inputs: Any = None, **options: Any) -> 
 def load(path: str | Path, module: "nn.Module") -> "CompiledModule":
     """Load what `CompiledModule.save` wrote, for a module of the same kind, without compiling.
 
+    A saved program is code, which loading runs: load only what you would run. Nothing in it is unpickled. The module has to have the same
+    classes, code and attributes as the one it was made from, and PyTorch and Python the same versions.
+
     Raises RecordError for a file that is damaged, of another version or machine, or made for another kind of module.
     """
     from tcomp.module.compiler import load_module  # noqa: PLC0415 (imports torch)

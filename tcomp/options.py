@@ -1,5 +1,6 @@
 """How a module is to be compiled: the keyword arguments of `tcomp.compile` as one frozen value."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -70,6 +71,12 @@ class Options:
         _check_choice("cache", self.cache, (True, False))
         _check_positive("memory_budget", self.memory_budget, "a number of bytes")
         _check_positive("threads", self.threads, "a number of threads")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise TcompError(
+                f"threads must be at most {MOST_THREADS}, not {self.threads}",
+                where=_WHERE,
+                help="more threads than processors make each wait for the others; leave threads out for as many as torch uses",
+            )
         _check_architecture(self.target)
         for name in ("interpret", "target"):
             if getattr(self, name) and self.backend != "triton":
@@ -98,6 +105,9 @@ def make_options(arguments: Mapping[str, object]) -> Options:
 
 
 _WHERE = "options of tcomp.compile"
+
+MOST_THREADS = max(1024, os.cpu_count() or 1)
+"""OpenMP ends a process for which it cannot start as many threads as it is asked for."""
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -5,6 +5,7 @@ TCOMP_DEBUG      a folder into which every stage of a compilation is written
 TCOMP_CHECK_KERNELS  1: programs of C check every kernel whenever it runs, on one thread and on two
 TCOMP_SANITIZE   the sanitizers that C is compiled with, separated by commas, as in address,undefined
 CC               the C compiler and its leading arguments
+TCOMP_COMPILER_SECONDS  how long the C compiler may take for one file (default: 300)
 
 For those who work on tcomp itself:
 
@@ -15,9 +16,11 @@ TCOMP_RAISE_FAULTS  1: an error inside tcomp is raised, where otherwise the stag
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from tcomp.ir.errors import TcompError, ToolchainError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Settings:
     """Where every stage of a compilation is written, or None."""
     compiler: tuple[str, ...]
     """The C compiler as a command with arguments; empty when the environment names none."""
+    compiler_seconds: float
+    """How many seconds the C compiler may take for one file before it is ended."""
     checks_kernels: bool
     """Whether programs of C check their kernels as they run."""
     sanitizers: tuple[str, ...]
@@ -47,7 +52,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         cache_dir=_find_cache_dir(variables),
         debug_dir=_absolute(debug) if debug else None,
-        compiler=tuple(shlex.split(variables.get("CC", ""))),
+        compiler=_split_command(variables.get("CC", "")),
+        compiler_seconds=_read_seconds(variables.get("TCOMP_COMPILER_SECONDS", "")),
         checks_kernels=variables.get("TCOMP_CHECK_KERNELS", "") not in ("", "0"),
         sanitizers=tuple(filter(None, variables.get("TCOMP_SANITIZE", "").split(","))),
         target=variables.get("TCOMP_TARGET", ""),
@@ -77,8 +83,31 @@ def _find_cache_dir(variables: Mapping[str, str]) -> Path:
     # The XDG specification says that a relative path is to be ignored.
     if base and Path(base).is_absolute():
         return Path(base) / "tcomp"
-    return Path.home() / ".cache" / "tcomp"
+    return _absolute("~/.cache/tcomp")
 
 
 def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
+    found = Path(path)
+    # Of a home that cannot be found the path stays as it is: not absolute, which whoever uses it refuses.
+    with suppress(RuntimeError):
+        found = found.expanduser()
+    return found if path.startswith("~") else found.absolute()
+
+
+def _split_command(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ToolchainError(f"CC is no command: {error}", where=f"CC={text}", help="quote it as in a shell") from error
+
+
+def _read_seconds(text: str) -> float:
+    if not text:
+        return 300.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise TcompError("the time limit of the compiler is no number of seconds", where=f"TCOMP_COMPILER_SECONDS={text}", help="try 300")
+    return seconds

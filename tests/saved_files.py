@@ -4,6 +4,7 @@ import json
 import zipfile
 
 from tcomp.module import dispatch
+from tcomp.saved.seal import SUMS, sum_files
 
 
 def forbid_compiling(monkeypatch):
@@ -20,6 +21,8 @@ def rewrite(path, change):
     manifest = json.loads(files["manifest.json"])
     change(manifest, files)
     files["manifest.json"] = json.dumps(manifest).encode()
+    del files[SUMS]
+    files[SUMS] = sum_files(files)
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache as cache_once
@@ -20,11 +21,13 @@ from tcomp.codegen.c.toolchain import (
     SUPPORT,
     Compilation,
     Toolchain,
+    UnusableLibrary,
+    check_library,
     compile_objects,
     link_library,
 )
 from tcomp.codegen.cache import BuildCache, hash_parts
-from tcomp.ir.errors import KernelFault, ToolchainError
+from tcomp.ir.errors import BrokenCompiler, KernelFault, ToolchainError
 from tcomp.ir.plan import Plan
 from tcomp.ir.tile import Kernel
 
@@ -86,27 +89,62 @@ def build_program(
     if found is not None:
         return found
     units = _units(plan, kernels, toolchain, options, checked=checked)
-    with cache.workspace() as folder:
-        objects = {unit.key: cache.find(unit.key, ".o") for unit in units}
-        missing = [unit for unit in units if objects[unit.key] is None]
-        compilations: list[Compilation] = []
-        for unit in missing:
-            source = folder / f"{unit.name}.c"
-            source.write_text(unit.source)
-            compilations.append(Compilation(source, source.with_suffix(".o"), unit.flags))
-        compile_objects(toolchain, compilations, jobs)
-        for unit, compilation in zip(missing, compilations):
-            objects[unit.key] = cache.add(unit.key, ".o", compilation.target)
-        library = folder / "program.so"
-        link_library(toolchain, [path for path in objects.values() if path is not None], library)
-        built = cache.add(key, ".so", library)
+    try:
+        built = _build(units, key, toolchain, cache, jobs)
+    except BrokenCompiler:
+        raise
+    except ToolchainError:
+        # What a full disk does to a compiler has many forms.
+        if not cache.is_full():
+            raise
+        built = _build(units, key, toolchain, cache, jobs)
     cache.evict()
     return built
 
 
+def _build(units: Sequence[_Unit], key: str, toolchain: Toolchain, cache: BuildCache, jobs: int | None) -> Path:
+    """Compile what the cache lacks, link it, and keep it all once the library has been loaded in another process."""
+    with cache.workspace() as folder:
+        kept = {unit.key: path for unit in units if (path := cache.find(unit.key, ".o")) is not None}
+        library = folder / "program.so"
+        try:
+            made = _compile_and_link(units, kept, toolchain, folder, jobs)
+            check_library(toolchain, library)
+        except ToolchainError as error:
+            if not kept and not isinstance(error, UnusableLibrary):
+                raise
+            # An object that was kept may be as bad as its bytes were from the start; a linker may have been cut off.
+            for unit in units:
+                cache.discard(unit.key, ".o")
+            made = _compile_and_link(units, {}, toolchain, folder, jobs)
+            check_library(toolchain, library)
+        for unit, path in made:
+            cache.add(unit.key, ".o", path)
+        return cache.add(key, ".so", library)
+
+
+def _compile_and_link(
+    units: Sequence[_Unit], kept: Mapping[str, Path], toolchain: Toolchain, folder: Path, jobs: int | None
+) -> list[tuple[_Unit, Path]]:
+    """Make `program.so` in a folder; returns what was compiled for it."""
+    missing = [unit for unit in units if unit.key not in kept]
+    compilations: list[Compilation] = []
+    for unit in missing:
+        source = folder / f"{unit.name}.c"
+        source.write_text(unit.source)
+        compilations.append(Compilation(source, source.with_suffix(".o"), unit.flags))
+    compile_objects(toolchain, compilations, jobs)
+    made = list(zip(missing, (compilation.target for compilation in compilations)))
+    objects = {**kept, **{unit.key: path for unit, path in made}}
+    link_library(toolchain, [objects[unit.key] for unit in units], folder / "program.so")
+    return made
+
+
 def _context(toolchain: Toolchain) -> str:
     """A hash of what every object depends on beside its source."""
-    return hash_parts(toolchain.identity, *toolchain.command, *toolchain.flags, hash_support())
+    # A folder may serve several machines, whose C libraries differ.
+    system = (platform.machine(), *platform.libc_ver())
+    return hash_parts(toolchain.identity, *toolchain.command, *toolchain.flags, hash_support(), *system)
 
 
 def _units(

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,10 @@ import torch
 
 from tcomp.cli.doctor_check import Check
 from tcomp.cli.doctor_gpu import check_gpu_parts
+from tcomp.codegen.c.limited import run_limited
+from tcomp.codegen.cache import BuildCache
+from tcomp.codegen.temporary import hold_folder
+from tcomp.ir.errors import CacheError
 from tcomp.settings import Settings, read_settings
 
 
@@ -64,8 +67,8 @@ def check_compiler(command: tuple[str, ...]) -> Check:
     if not command:
         return Check("compiler", "broken", "no cc, gcc or clang on PATH", install)
     spelled = " ".join(command)
-    with tempfile.TemporaryDirectory(prefix="tcomp-doctor-") as folder:
-        source, library = Path(folder, "probe.c"), Path(folder, "probe.so")
+    with hold_folder(Path(tempfile.gettempdir()), "tcomp-probe-") as folder:
+        source, library = folder / "probe.c", folder / "probe.so"
         source.write_text(_PROBE)
         try:
             version = _run([*command, "--version"]).splitlines()[0]
@@ -155,18 +158,13 @@ def check_openmp(loaded: tuple[str, ...]) -> Check:
 
 
 def check_cache(folder: Path) -> Check:
-    """The cache directory can be made and written, and nobody else can write there."""
-    fix = "set TCOMP_CACHE_DIR to a folder of yours"
+    """The cache directory can be made and written, and nobody else can write there, in its folders or above them."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder) as probe:
-            probe.write(b"probe")
-            probe.flush()
-    except OSError as error:
-        return Check("cache", "broken", f"{folder} cannot be written: {error.strerror}", fix)
-    status = folder.stat()
-    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return Check("cache", "warning", f"{folder} can be written by others", f"chmod go-w {folder}, or {fix}")
+        for part in (folder, folder / "kernels"):
+            BuildCache(part).check()
+    except CacheError as error:
+        found = f"{error.what}: {error.where}; programs are compiled again in each process"
+        return Check("cache", "warning", found, error.help)
     return Check("cache", "ok", str(folder))
 
 
@@ -182,7 +180,12 @@ def check_extras() -> Check:
 
 
 def _run(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    done = run_limited(command, _LIMIT)
+    if done.status is None:
+        raise subprocess.TimeoutExpired(command, _LIMIT, done.output, done.errors)
+    if done.status:
+        raise subprocess.CalledProcessError(done.status, command, done.output, done.errors)
+    return done.output
 
 
 def _call_probe(library: Path) -> bool:
@@ -191,6 +194,9 @@ def _call_probe(library: Path) -> bool:
     ctypes.CDLL(str(library)).tcomp_probe(values, count // 8)
     return list(values) == [2 * index + 1 for index in range(count)]
 
+
+_LIMIT = 60.0
+"""Seconds that the compiler may take for each question."""
 
 _FLAGS = ("-O2", "-march=native", "-fopenmp", "-shared", "-fPIC")
 

@@ -24,7 +24,7 @@ from tcomp.ir.errors import TcompError
 from tcomp.machine.devices import SERVED
 from tcomp.machine.gpus import DEFAULT, DESCRIBED
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.options import Backend, Precision, Scatter
+from tcomp.options import MOST_THREADS, Backend, Precision, Scatter
 from tcomp.progress import watch_progress
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 
@@ -127,7 +127,7 @@ def _take_compile_options(command: Callable[..., None]) -> Callable[..., None]:
             help="What to do about operators that are left to PyTorch.",
         ),
         click.option("--cache/--no-cache", default=True, help="Whether compiled kernels are kept and reused."),
-        click.option("--threads", type=click.IntRange(min=1), help="Threads of the kernels, and of PyTorch."),
+        click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of the kernels, and of PyTorch."),
     )
     for decorate in reversed(decorators):
         command = decorate(command)

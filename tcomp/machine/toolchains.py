@@ -6,7 +6,7 @@ import functools
 from dataclasses import replace
 
 from tcomp.codegen.c.machine import detect_target
-from tcomp.codegen.c.toolchain import Toolchain, find_toolchain
+from tcomp.codegen.c.toolchain import LIMIT, Toolchain, find_toolchain
 from tcomp.ir.errors import TcompError
 from tcomp.ir.parse.target import parse_target
 from tcomp.ir.target import Cpu
@@ -17,14 +17,16 @@ LANES = (4, 8, 16)
 
 @functools.cache
 def find_machine(
-    compiler: tuple[str, ...], sanitizers: tuple[str, ...] = (), description: str = ""
+    compiler: tuple[str, ...], sanitizers: tuple[str, ...] = (), description: str = "", limit: float = LIMIT
 ) -> tuple[Toolchain, Cpu]:
     """The C compiler, and the machine to make kernels for: the one it compiles for, or the one described by the text of a CPU.
+
+    The compiler may take `limit` seconds for a file.
 
     Kernels for a described machine run here: its vectors may be narrower than ours, and its cores only shape schedules. Raises
     ToolchainError if there is no compiler, ParseError for a text that is no target, TcompError for vectors that cannot run here.
     """
-    toolchain = find_toolchain(compiler, sanitizers)
+    toolchain = find_toolchain(compiler, sanitizers, limit)
     if not description:
         target = detect_target(f"{toolchain.command[0]} {toolchain.version}")
         # A compiler that does not know the widest vectors cannot use them.

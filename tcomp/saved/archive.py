@@ -1,9 +1,10 @@
 """Compiled programs in a file: a zip archive of `manifest.json`, `report.json`, the libraries and lifted tensors.
 
-    manifest   format, versions, the machine's instruction sets, the module's structure, options, programs
+    manifest   format, versions, the machine's instruction sets, the module (see identity.py), options, programs
     report     cascades, schedules and C sources, for people
     *.so *.py  the libraries, and the modules of Triton kernels, named by their hash
     *.tensor   tensors that the module made and no name in it reaches, as raw bytes
+    sums       sizes and hashes of all of them
 
 Loading traces and lowers nothing: it checks that machine and module are of the kind the file was made for, puts the libraries
 into the cache and folds the weights. There is no pickle, and nothing in the JSON is executed; the libraries are code, so a file is
@@ -15,7 +16,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-import tempfile
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from tcomp.codegen.c.machine import detect_target
+from tcomp.codegen.temporary import hold_file
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Cpu
 from tcomp.machine.devices import CPU, find_device, list_tensors
@@ -36,12 +38,17 @@ from tcomp.program.program import CompiledStage, Program, list_fallbacks
 from tcomp.program.reports import KernelReport, StageReport
 from tcomp.program.sizes import TensorSpec, make_evaluator
 from tcomp.runtime.binding.weights import has_spec
+from tcomp.saved.identity import describe_module
 from tcomp.saved.libraries import LibraryReader, LibraryWriter
+from tcomp.saved.seal import DAMAGE, SUMS, check_archive, sum_files
 from tcomp.saved.values import Json, read_program, read_value, write_program, write_value
 from tcomp.settings import read_settings
 from tcomp.version import __version__
 
-FORMAT = 5
+FORMAT = 6
+
+UNFINISHED = ".tcomp-part"
+"""What names of files end with that are being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ def save_programs(saved: Sequence[SavedProgram], module: nn.Module, options: Opt
     manifest = {
         "format": FORMAT,
         "tcomp": __version__,
+        "runtime": _describe_runtime(),
         "isa": detect_target().isa if any(name.endswith(".so") for name in files) else "",
         "module": describe_module(module),
         "options": asdict(options),
@@ -96,9 +104,14 @@ def load_programs(path: Path, module: nn.Module) -> tuple[Options, list[SavedPro
     Raises RecordError for a file that is damaged, of another version, for another machine or another module.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path)
             return _read_archive(path, archive, module)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, ParseError) as error:
+    except RecordError:
+        raise
+    except (*DAMAGE, ParseError) as error:
         raise RecordError(
             "the file does not hold a compiled program that can be read",
             where=f"{path}: {type(error).__name__}: {error}",
@@ -134,6 +147,12 @@ def _check_fits(manifest: Json, module: nn.Module, path: Path) -> None:
             where=str(path),
             help="compile and save it again",
         )
+    if manifest["runtime"] != _describe_runtime():
+        raise RecordError(
+            f"the program was compiled under {manifest['runtime']}, this is {_describe_runtime()}, whose operators may differ",
+            where=str(path),
+            help="compile and save it again, or load it under the versions it was compiled under",
+        )
     here: Cpu = detect_target()
     missing = [feature for feature in manifest["isa"].split() if not here.has(feature)]
     if missing:
@@ -150,6 +169,10 @@ def _check_fits(manifest: Json, module: nn.Module, path: Path) -> None:
             where=str(path),
             help="load it with a module built the same way",
         )
+
+
+def _describe_runtime() -> str:
+    return f"PyTorch {torch.__version__} on Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _find_device(kind: str, module: nn.Module, path: Path) -> torch.device:
@@ -196,11 +219,6 @@ def _check_constants(program: Program, module: nn.Module, lifted: Json, path: Pa
             )
 
 
-def describe_module(module: nn.Module) -> list[str]:
-    """The structure of a module: one line for each submodule, of its name and class."""
-    return [f"{name or 'the module'}: {type(part).__module__}.{type(part).__qualname__}" for name, part in module.named_modules()]
-
-
 def find_lifted(module: nn.Module, program: Program) -> list[str]:
     """The constants of a program that no name in the module reaches."""
     named = {name for name, _ in module.named_parameters(remove_duplicate=False)}
@@ -230,16 +248,12 @@ def _from_bytes(data: bytes, spec: TensorSpec, device: torch.device) -> Tensor:
 
 def _write(path: Path, files: dict[str, bytes]) -> None:
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                for member, data in files.items():
+        with hold_file(path.parent, f".{path.name}.", UNFINISHED) as (unfinished, handle):
+            with os.fdopen(os.dup(handle), "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                for member, data in (*files.items(), (SUMS, sum_files(files))):
                     archive.writestr(member, data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+            os.fsync(handle)
+            os.chmod(unfinished, 0o644)
+            os.replace(unfinished, path)
     except OSError as error:
         raise TcompError(f"the program cannot be written: {error.strerror}", where=str(path), help="choose another folder") from error
-

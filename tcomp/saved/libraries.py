@@ -9,6 +9,7 @@ Both are code that loading runs, so a file is as trustworthy as its author.
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, assert_never
@@ -106,6 +107,8 @@ class LibraryReader:
         return TritonKernel(tuple(data["names"]), unit, keep_module(self._open(data["file"]).decode(), self._folder))
 
     def _place(self, name: str) -> Path:
+        if re.fullmatch(r"[0-9a-f]{64}\.so", name) is None:
+            raise ValueError(f"{name!r} is no name of a library")
         cache = BuildCache(self._folder)
         key, suffix = Path(name).stem, Path(name).suffix
         path = cache.find(key, suffix)

@@ -248,7 +248,9 @@ def read_value(data: Json) -> Any:
             return read_size(content)
         case "operator":
             namespace, name, overload = content
-            return getattr(getattr(getattr(torch.ops, namespace), name), overload)
+            found = getattr(getattr(getattr(torch.ops, namespace), name), overload)
+            if isinstance(found, OpOverload):
+                return found
         case "list" | "tuple":
             parts = map(read_value, content)
             return tuple(parts) if tag == "tuple" else list(parts)

@@ -16,14 +16,14 @@ from typing import TypeVar
 import torch
 from torch.fx import Node
 
-from tcomp.ir.errors import BudgetError, CacheError, RecordError, TcompError, ToolchainError
+from tcomp.ir.errors import BrokenCompiler, BudgetError, CacheError, RecordError, TcompError, ToolchainError
 from tcomp.options import Options
 from tcomp.settings import Settings
 from tcomp.stages.partition import is_part_of_result
 
 T = TypeVar("T")
 
-USERS: tuple[type[BaseException], ...] = (BudgetError, CacheError, RecordError, MemoryError, torch.OutOfMemoryError)
+USERS: tuple[type[BaseException], ...] = (BrokenCompiler, BudgetError, CacheError, RecordError, MemoryError, torch.OutOfMemoryError)
 """Errors that are the user's to know of; so is a plain TcompError, and what has no lowering."""
 
 SHOWN = 3

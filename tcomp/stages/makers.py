@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
-import threading
 from pathlib import Path
 
 import torch
@@ -15,6 +13,7 @@ from tcomp.codegen.c.measure import Measurer
 from tcomp.codegen.c.program import kernel_unit
 from tcomp.codegen.c.toolchain import Toolchain
 from tcomp.codegen.launch import instances
+from tcomp.codegen.temporary import private_folder
 from tcomp.codegen.triton.kernel import TritonOptions, triton_unit
 from tcomp.ir.target import Gpu, Target
 from tcomp.ir.tile import Kernel
@@ -38,7 +37,9 @@ class CMaker:
     suffix = ".c"
 
     def __init__(self, options: Options, settings: Settings) -> None:
-        self._toolchain, target = find_machine(settings.compiler, settings.sanitizers, settings.target)
+        self._toolchain, target = find_machine(
+            settings.compiler, settings.sanitizers, settings.target, settings.compiler_seconds
+        )
         self.target: Target = target
         self._options = options
         self._settings = settings
@@ -114,17 +115,6 @@ def _find_folder(options: Options, settings: Settings) -> Path:
     return settings.cache_dir / "kernels" if options.cache else _private_folder()
 
 
-_FIRST_USE = threading.Lock()
-
-
-@functools.cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tcomp-")
-
-
 def _private_folder() -> Path:
     """A folder of this process alone, for programs that are not to be kept; removed at its end."""
-    # Two threads that both find nothing cached would make two folders, and the one that is dropped would be deleted in use.
-    with _FIRST_USE:
-        folder = _temporary()
-    return Path(tempfile.mkdtemp(dir=folder.name))
+    return Path(tempfile.mkdtemp(dir=private_folder()))

@@ -2,11 +2,21 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from tcomp.codegen.c.toolchain import FLAGS, KNOWN_FLAGS, Compilation, compile_objects, find_toolchain, link_library
-from tcomp.ir.errors import ToolchainError
+from tcomp.codegen.c.toolchain import (
+    FLAGS,
+    KNOWN_FLAGS,
+    Compilation,
+    UnusableLibrary,
+    check_library,
+    compile_objects,
+    find_toolchain,
+    link_library,
+)
+from tcomp.ir.errors import BrokenCompiler, ToolchainError
 
 
 @pytest.fixture
@@ -112,3 +122,52 @@ def test_objects_that_do_not_link(tmp_path, toolchain):
     broken.write_bytes(b"not an object")
     with pytest.raises(ToolchainError, match="the linker failed"):
         link_library(toolchain, [broken], tmp_path / "out.so")
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ("exit 0", "does not say which macros"),
+        ("head -c 4000 /dev/urandom", "does not say which macros"),
+        ("sleep 100 & sleep 100", "did not end within"),
+        ("yes garbage", "did not end within"),
+        ("kill -SEGV $$", "ended by a signal"),
+    ],
+)
+def test_a_compiler_that_is_none_is_one_error(tmp_path, script, what):
+    with pytest.raises(BrokenCompiler, match=what) as caught:
+        find_toolchain((write_compiler(tmp_path, script),), limit=60.0)
+    assert "fakecc" in caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [("exit 0", r"wrote no a\.o"), ("sleep 100", "did not end within 1 s"),
+     ("kill -KILL $$", "Killed"), ("printf '\\377' >&2; exit 1", "status 1")],
+)  # fmt: skip
+def test_a_compiler_that_breaks_later_is_one_error(tmp_path, toolchain, script, what):
+    broken = replace(toolchain, command=(write_compiler(tmp_path, script),), limit=1.0)
+    (tmp_path / "a.c").write_text("int a;")
+    with pytest.raises(ToolchainError, match=what):
+        compile_objects(broken, [Compilation(tmp_path / "a.c", tmp_path / "a.o")])
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:3000], lambda data: b"garbage" * 100, lambda data: data[:18] + b"\xb7" + data[19:]])
+def test_a_library_that_does_not_load_is_an_error_and_no_crash(tmp_path, toolchain, damage):
+    (tmp_path / "a.c").write_text('__attribute__((visibility("default"))) int tcomp_run(void) { return 0; }')
+    compile_objects(toolchain, [Compilation(tmp_path / "a.c", tmp_path / "a.o")])
+    library = tmp_path / "a.so"
+    link_library(toolchain, [tmp_path / "a.o"], library)
+    check_library(toolchain, library)
+    library.write_bytes(damage(library.read_bytes()))
+    with pytest.raises(UnusableLibrary, match="cannot be loaded"):
+        check_library(toolchain, library)
+
+
+def test_a_library_without_its_function_is_an_error(tmp_path, toolchain):
+    (tmp_path / "a.c").write_text("int other;")
+    compile_objects(toolchain, [Compilation(tmp_path / "a.c", tmp_path / "a.o")])
+    link_library(toolchain, [tmp_path / "a.o"], tmp_path / "a.so")
+    with pytest.raises(UnusableLibrary) as caught:
+        check_library(toolchain, tmp_path / "a.so")
+    assert "tcomp_run" in caught.value.where

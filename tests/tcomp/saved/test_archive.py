@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy
 import pytest
 import torch
 from compiled import Function, check, check_same, make_linear, random
@@ -89,7 +90,7 @@ def test_modules_of_another_kind_are_refused(path):
     for module, what in (
         (nn.Sequential(nn.Linear(8, 8), nn.Tanh()), "another module"),
         (nn.Sequential(nn.Linear(8, 8)), "another module"),
-        (nn.Sequential(nn.Linear(8, 9), nn.ReLU()), "expects"),
+        (nn.Sequential(nn.Linear(8, 9), nn.ReLU()), "out_features = 9"),
         (make_linear().double(), "expects"),
     ):
         with pytest.raises(tcomp.RecordError, match=what) as caught:
@@ -99,6 +100,14 @@ def test_modules_of_another_kind_are_refused(path):
 
 def set_version(manifest, files):
     manifest["tcomp"] = "0.0.0"
+
+
+def set_torch(manifest, files):
+    manifest["runtime"] = "PyTorch 1.0 on Python 3.1"
+
+
+def leave_folder(manifest, files):
+    manifest["programs"][0]["stages"][0]["main"]["file"] = "../../evil.so"
 
 
 def set_isa(manifest, files):
@@ -121,8 +130,9 @@ def spoil_size(manifest, files):
 
 @pytest.mark.parametrize(
     ("change", "what"),
-    [(set_version, "0.0.0"), (set_isa, "sve9"), (drop_slots, "can be read"), (spoil_library, "can be read"), (spoil_size, "can be read")],
-)
+    [(set_version, "0.0.0"), (set_torch, "PyTorch 1.0"), (leave_folder, "can be read"),
+     (set_isa, "sve9"), (drop_slots, "can be read"), (spoil_library, "can be read"), (spoil_size, "can be read")],
+)  # fmt: skip
 def test_files_that_do_not_fit_are_refused(change, what, path, monkeypatch, tmp_path):
     save(make_linear(), path, random(4, 8))
     monkeypatch.setenv("TCOMP_CACHE_DIR", str(tmp_path / "empty"))
@@ -131,6 +141,52 @@ def test_files_that_do_not_fit_are_refused(change, what, path, monkeypatch, tmp_
         tcomp.load(path, make_linear())
     assert str(path) in caught.value.where
     assert caught.value.help
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor, twice=False):
+        super().__init__()
+        self.settings = {"factor": factor}
+        self.step = (lambda x: x * 2) if twice else (lambda x: x * 3)
+
+    def forward(self, x):
+        return self.step(x * self.settings["factor"])
+
+
+@pytest.mark.parametrize(
+    ("module", "other"),
+    [
+        (nn.LayerNorm(8), nn.LayerNorm(8, eps=1.0)),
+        (nn.Softmax(0), nn.Softmax(1)),
+        (nn.LeakyReLU(0.1), nn.LeakyReLU(0.9)),
+        (Scaled(2.0), Scaled(3.0)),
+        (Scaled(2.0), Scaled(2.0, twice=True)),
+        (Function(lambda x: x + 1.0), Function(lambda x: x + 2.0)),
+    ],
+)
+def test_a_module_that_computes_something_else_is_refused(module, other, path):
+    save(module.requires_grad_(False), path, random(4, 8))
+    tcomp.load(path, copy.deepcopy(module))
+    with pytest.raises(tcomp.RecordError, match="another module"):
+        tcomp.load(path, other)
+
+
+def test_random_damage_is_refused(path):
+    save(make_linear(), path, random(4, 8))
+    whole, draw = path.read_bytes(), numpy.random.default_rng(0)
+    for _ in range(60):
+        data = bytearray(whole)
+        if draw.random() < 0.3:
+            data = data[: draw.integers(len(data))]
+        for place in draw.integers(len(data), size=3) if data else ():
+            data[place] ^= 1 << draw.integers(8)
+        path.write_bytes(data)
+        try:
+            loaded = tcomp.load(path, make_linear())
+        except tcomp.RecordError:
+            continue
+        # Dates and the like in the archive's own headers mean nothing.
+        check(make_linear(), random(4, 8), compiled=loaded)
 
 
 def test_truncated_and_missing_files_are_refused(path):
