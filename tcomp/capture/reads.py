@@ -33,9 +33,6 @@ class Reads:
     globals: tuple[tuple[dict[str, Any], str], ...] = ()
 
 
-NOTHING = Reads()
-
-
 class ReadTracker:
     """Notes what this thread reads of modules."""
 
@@ -60,14 +57,18 @@ class ReadTracker:
 
     def find(self) -> Reads:
         """What has been read, in the order of the first reads."""
-        attributes = {module: tuple(names) for module, names in self._names.items()}
-        found: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
-        seen: set[CodeType] = set()
-        for module, names in attributes.items():
-            for name in names:
-                if name != ALL:
-                    _find_globals(find_attribute(module, name), found, seen)
-        return Reads(attributes, tuple(found.values()))
+        return make_reads({module: tuple(names) for module, names in self._names.items()})
+
+
+def make_reads(attributes: Mapping[nn.Module, tuple[str, ...]]) -> Reads:
+    """Reads of attributes, and of the globals that the functions among them name."""
+    found: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
+    seen: set[CodeType] = set()
+    for module, names in attributes.items():
+        for name in names:
+            if name != ALL:
+                _find_globals(find_attribute(module, name), found, seen)
+    return Reads(attributes, tuple(found.values()))
 
 
 def find_attribute(module: nn.Module, name: str) -> Any:

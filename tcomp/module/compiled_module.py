@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from tcomp.capture.reads import Reads
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.machine.gpus import find_triton_version
 from tcomp.module.dispatch import Memory, Mode, Programs, Variant
@@ -97,9 +98,9 @@ class CompiledModule(nn.Module):
         """The programs with what they were compiled for."""
         return tuple(self._tcomp.variants)
 
-    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> None:
+    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads) -> None:
         """Take in a program compiled for a module like this one."""
-        self._tcomp.add(program, lifted, mode, is_dynamic=is_dynamic)
+        self._tcomp.add(program, lifted, mode, is_dynamic=is_dynamic, reads=reads)
 
     @property
     def reports(self) -> tuple[StageReport, ...]:
@@ -181,7 +182,7 @@ class CompiledModule(nn.Module):
         for variant in self.variants:
             tensors = variant.execution.weights.tensors()
             lifted = {name: tensors[name] for name in find_lifted(self.original, variant.program)}
-            saved.append(SavedProgram(variant.program, lifted, variant.mode, variant.is_dynamic))
+            saved.append(SavedProgram(variant.program, lifted, variant.mode, variant.is_dynamic, variant.reads))
         save_programs(saved, self.original, self.options, Path(path))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:

@@ -74,7 +74,7 @@ def load_module(path: Path, module: nn.Module) -> CompiledModule:
     compiled = CompiledModule(module, options)
     for saved in programs:
         try:
-            compiled.add(saved.program, saved.lifted, saved.mode, is_dynamic=saved.is_dynamic)
+            compiled.add(saved.program, saved.lifted, saved.mode, is_dynamic=saved.is_dynamic, reads=saved.reads)
         except Stale as error:
             raise RecordError(f"the weight {error} does not fit the program", where=str(path)) from error
     return compiled

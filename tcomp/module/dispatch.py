@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from tcomp.capture.capture import BURNT_IN, ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
-from tcomp.capture.reads import NOTHING, Reads
+from tcomp.capture.reads import Reads
 from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
@@ -72,8 +72,10 @@ class Variant:
     """Whether the result is one leaf, which needs no unflattening."""
     is_writing: bool
     """Whether the program writes to inputs or constants."""
-    values: Values
+    reads: Reads
     """The Python that the module read when it was recorded."""
+    values: Values
+    """What that was."""
 
 
 class Programs:
@@ -205,7 +207,7 @@ class Programs:
         return max(estimate_eager_extra(self.module, variant.program, variant.mode[1]) for variant in variants)
 
     def add(
-        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads = NOTHING
+        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads
     ) -> Variant:
         """Take a program in, bound to the module's present weights."""
         state = self._state
@@ -213,7 +215,7 @@ class Programs:
         assert program.out_spec is not None
         values, is_single = self._attributes.watch(reads), program.out_spec.is_leaf()
         self._is_current = self._state.present.joined(self._attributes.present).make_check()
-        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), values)
+        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), reads, values)
         self.variants.append(variant)
         return variant
 

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tcomp.capture.reads import Reads, make_reads
 from tcomp.codegen.c.machine import detect_target
 from tcomp.codegen.temporary import hold_file
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
@@ -45,7 +46,7 @@ from tcomp.saved.values import Json, read_program, read_value, write_program, wr
 from tcomp.settings import read_settings
 from tcomp.version import __version__
 
-FORMAT = 6
+FORMAT = 7
 
 UNFINISHED = ".tcomp-part"
 """What names of files end with that are being written."""
@@ -59,6 +60,8 @@ class SavedProgram:
     lifted: Mapping[str, Tensor]
     mode: Any
     is_dynamic: bool
+    reads: Reads
+    """The Python that it depends on."""
 
 
 def save_programs(saved: Sequence[SavedProgram], module: nn.Module, options: Options, path: Path) -> None:
@@ -79,12 +82,15 @@ def save_programs(saved: Sequence[SavedProgram], module: nn.Module, options: Opt
             )
     libraries = LibraryWriter()
     files = libraries.files
+    paths = {part: name for name, part in module.named_modules()}
     programs, reports = [], []
     for number, each in enumerate(saved):
         lifted = {name: f"{number}.{name}.tensor" for name in each.lifted}
         files.update((file, _to_bytes(each.lifted[name])) for name, file in lifted.items())
         entry = write_program(each.program, libraries.write)
-        programs.append({**entry, "mode": write_value(each.mode), "dynamic": each.is_dynamic, "lifted": lifted})
+        # Modules that are not in the tree, and globals that they name, are compared when the program is loaded, and not watched later.
+        reads = {paths[part]: names for part, names in each.reads.attributes.items() if part in paths}
+        programs.append({**entry, "mode": write_value(each.mode), "dynamic": each.is_dynamic, "lifted": lifted, "reads": reads})
         reports.append([asdict(stage.report()) for stage in each.program.stages if isinstance(stage, CompiledStage)])
     manifest = {
         "format": FORMAT,
@@ -135,7 +141,8 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, module: nn.Module) -> tu
         _check_constants(program, module, data["lifted"], path)
         places = {name: CPU if name in program.moved else program.device for name in data["lifted"]}
         lifted = {name: _from_bytes(archive.read(file), program.constants[name], places[name]) for name, file in data["lifted"].items()}
-        programs.append(SavedProgram(program, lifted, read_value(data["mode"]), data["dynamic"]))
+        reads = make_reads({module.get_submodule(name): tuple(names) for name, names in data["reads"].items()})
+        programs.append(SavedProgram(program, lifted, read_value(data["mode"]), data["dynamic"], reads))
     return options, programs
 
 

@@ -167,8 +167,7 @@ def test_gradients_asked_for_within_forward_are_put_back():
 def test_a_cache_is_compiled_once_it_is_full():
     module = Stateful(fill_cache)
     compiled = tcomp.compile(module)
-    with pytest.warns(UserWarning, match=r"assigns self\.mask"):
-        compiled(random(3, 4))
+    compiled(random(3, 4))
     compiled(random(3, 4))
     assert len(compiled.programs) == 1
     assert not isinstance(module.mask, FakeTensor)
@@ -281,7 +280,7 @@ def test_what_changes_all_the_time_goes_through_torch_compile_with_one_warning()
         for step in range(14):
             module.scale = float(step)
             torch.testing.assert_close(compiled(x), x * step)
-    assert sum("has changed more than" in str(warning.message) for warning in said) == 1
+    assert sum("has had 8 values" in str(warning.message) for warning in said) == 1
     tcomp.refresh(compiled)
     compiled(x)
     assert len(compiled.programs) == 1
@@ -302,7 +301,7 @@ def test_refresh_takes_nothing_for_granted():
     holder.scale = 3.0
     tcomp.refresh(compiled)
     torch.testing.assert_close(compiled(x), x * 3)
-    with pytest.raises(tcomp.TcompError, match="only a compiled module can be refreshed"):
+    with pytest.raises(tcomp.TcompError, match="has no programs to forget"):
         tcomp.refresh(module)
 
 
@@ -330,11 +329,11 @@ def test_memory_that_was_freed_is_an_error():
     compiled(x)
     freed = x.clone()
     freed.untyped_storage().resize_(0)
-    with pytest.raises(tcomp.Unsupported, match="memory has been freed"):
+    with pytest.raises(tcomp.TcompError, match="memory was freed"):
         compiled(freed)
     compiled(x)
     module[0].weight.untyped_storage().resize_(0)
-    with pytest.raises(tcomp.Unsupported, match="memory has been freed"):
+    with pytest.raises(tcomp.TcompError, match="memory was freed"):
         compiled(x)
 
 
