@@ -54,7 +54,8 @@ def find_folder(name: str) -> str | None:
 
 
 def find_import_faults(path: str, source: str) -> list[str]:
-    folder = "tcomp/cli" if path.startswith("tcomp/cli/") else path.split("/")[0]
+    # What `python -m tcomp` runs is the command line.
+    folder = "tcomp/cli" if path.startswith("tcomp/cli/") or path == "tcomp/__main__.py" else path.split("/")[0]
     faults = []
     for name in sorted(find_imports(source)):
         target = find_folder(name)

@@ -16,7 +16,7 @@ from tcomp.capture.specialise import Signed, Specialised, find_signed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, RecordError, TcompError
 from tcomp.ir.parse.schedule import parse_schedules
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.options import Options, make_options
+from tcomp.options import Options
 from tcomp.runtime.binding.weights import Stale
 from tcomp.runtime.execution import Execution
 from tcomp.saved.archive import load_programs
@@ -27,13 +27,14 @@ from tcomp.stages.schedules import guess_instead
 from tcomp.torch_types import UnsupportedSize
 
 
-def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Mapping[str, object] | None = None) -> CompiledModule:
+def compile_module(module: nn.Module, example_inputs: Any, options: Options) -> CompiledModule:
     """Compile a module, at once for `example_inputs` if they are given; this is `tcomp.compile`.
 
     `example_inputs` are the positional arguments as a tuple or list, one tensor, or keyword arguments as a dictionary.
-    Raises TcompError (see its subclasses) for what cannot be compiled.
+    Raises TcompError (see its subclasses) for what cannot be compiled, ParseError for a schedule that is none.
     """
-    options = read_options(arguments or {})
+    if options.schedule is not None:
+        parse_schedules(options.schedule)
     if isinstance(module, CompiledModule):
         module = module.original
     if not isinstance(module, nn.Module):
@@ -76,14 +77,6 @@ def load_module(path: Path, module: nn.Module) -> CompiledModule:
         except Stale as error:
             raise RecordError(f"the weight {error} does not fit the program", where=str(path)) from error
     return compiled
-
-
-def read_options(arguments: Mapping[str, object]) -> Options:
-    """Make Options; raises ParseError for a schedule that is none."""
-    options = make_options(arguments)
-    if options.schedule is not None:
-        parse_schedules(options.schedule)
-    return options
 
 
 def compile_graph(gm: GraphModule, example_inputs: Sequence[Any], *, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
