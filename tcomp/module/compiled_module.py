@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.machine.gpus import find_triton_version
 from tcomp.module.dispatch import Memory, Mode, Programs, Variant
+from tcomp.module.summary import summarise
 from tcomp.options import Options
 from tcomp.program.kernels import LibraryStep, TritonLibrary
 from tcomp.program.program import CompiledStage, Fallback, Program, list_fallbacks
@@ -147,6 +148,15 @@ class CompiledModule(nn.Module):
     def fallbacks(self) -> tuple[Fallback, ...]:
         """The operators left to PyTorch."""
         return tuple(fallback for program in self.programs for fallback in list_fallbacks(program))
+
+    @property
+    def detours(self) -> tuple[str, ...]:
+        """Why calls take other ways than a program, and which."""
+        return self._tcomp.list_detours()
+
+    def __repr__(self) -> str:
+        """What was compiled, in a few lines; the modules are those of `original`."""
+        return summarise(type(self.original).__name__, self.programs, self.detours, self.memory)
 
     def save(self, path: str | Path) -> None:
         """Write the compiled programs to a file, for `tcomp.load(path, module)`.

@@ -176,6 +176,11 @@ class Programs:
             ]
         return Memory(*(max(column) for column in zip(*needs))) if needs else Memory(0, 0, 0)
 
+    def list_detours(self) -> tuple[str, ...]:
+        """Why calls of some kinds of inputs go elsewhere."""
+        with self._lock:
+            return tuple(dict.fromkeys(found.reason for found in self._known.values() if isinstance(found, Detour)))
+
     def estimate_eager_memory(self) -> int:
         """Bytes that eager takes at its peak beyond inputs, weights and results: the most among the programs. Raises Unsupported."""
         with self._lock:

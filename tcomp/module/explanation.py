@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.module.compiled_module import CompiledModule
+from tcomp.module.summary import count_calls, describe_inputs, format_bytes
 from tcomp.program.kernels import LibraryStep
-from tcomp.program.program import CompiledStage, Fallback, Program
+from tcomp.program.program import CompiledStage, Fallback
 from tcomp.program.reports import KernelReport, KernelUse
-from tcomp.program.sizes import TensorSpec
 
 MOST_SOURCES = 5
 """Places that are listed for an operator left to PyTorch."""
@@ -53,7 +53,7 @@ def _summarise(compiled: CompiledModule) -> Iterator[str]:
     always, prelude = ([k for k in compiled.kernels if k.is_prelude is wanted] for wanted in (False, True))
     memory = compiled.memory
     yield f"einsums   {captured} captured, {left} after the passes"
-    yield f"kernels   {_count_calls(always)}" + (f"; {_count_calls(prelude)} when weights change" if prelude else "")
+    yield f"kernels   {count_calls(always)}" + (f"; {count_calls(prelude)} when weights change" if prelude else "")
     yield f"arena     {format_bytes(memory.arena)} at its peak, reused by intermediate tensors"
     yield f"weights   {format_bytes(memory.weights)}, packed or folded from them {format_bytes(memory.folded)}"
     yield f"extra     {format_bytes(memory.extra)} at its peak beyond inputs, weights and results; eager {_describe_eager(compiled)}"
@@ -65,22 +65,6 @@ def _describe_eager(compiled: CompiledModule) -> str:
         return format_bytes(compiled.estimate_eager_memory())
     except Unsupported as error:
         return f"unknown, since {error.what}"
-
-
-def _count_calls(kernels: Sequence[KernelReport]) -> str:
-    calls = sum(kernel.calls for kernel in kernels)
-    return f"{calls} call{'s' * (calls != 1)} of {len(kernels)}"
-
-
-def describe_inputs(program: Program) -> str:
-    """The inputs of a program in short: f32[2, 8]."""
-    parts = []
-    for given in program.inputs:
-        if isinstance(given, TensorSpec):
-            parts.append(f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]")
-        else:
-            parts.append(repr(given.value))
-    return ", ".join(parts)
 
 
 def describe_use(use: KernelUse | LibraryStep | TcompError) -> str:
@@ -96,14 +80,6 @@ def describe_use(use: KernelUse | LibraryStep | TcompError) -> str:
     instances = "1 instance" if use.instances == "1" else f"{use.instances} instances"
     warps = f"{instances} of {use.warps} warp{'s' * (use.warps != 1)}, {use.stages} stages"
     return f"{resources.registers} registers, {spilled}, {shared}, {cores}; {warps}; occupancy {use.occupancy:.0%}"
-
-
-def format_bytes(count: int) -> str:
-    """A number of bytes in the largest unit that leaves it above one."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def _explain_kernels(
