@@ -109,8 +109,8 @@ def compile(
         would take more is computed in another order, or in place.
       schedule: The text of a schedule to compile by, instead of the heuristics: `str(compiled.schedule)`, edited or not
         (docs/schedules.md).
-      fallback: What to do about operators left to eager, for want of a lowering or because tcomp failed on them: warn once, raise,
-        or nothing.
+      fallback: What to do about operators left to eager, for want of a lowering or because tcomp failed on them, and about calls
+        that could not be recorded and go through torch.compile: warn once, raise, or nothing.
       cache: Whether compiled kernels are read from and kept in the cache directory.
       threads: How many threads kernels use; None for as many as torch uses.
     """
@@ -148,6 +148,17 @@ def load(path: str | Path, module: "nn.Module") -> "CompiledModule":
     return load_module(Path(path), module)
 
 
+def refresh(compiled: "CompiledModule") -> None:
+    """Forget what was compiled, so that the next call starts from the module as it is then.
+
+    A call sees by itself what docs/options.md lists; this is for the rest: a few elements of a large weight written through `.data` or
+    numpy, values in closures, state kept outside Python. Raises TcompError for anything but what `tcomp.compile` returns.
+    """
+    from tcomp.module.compiler import refresh_module  # noqa: PLC0415 (imports torch)
+
+    refresh_module(compiled)
+
+
 def explain(compiled: "CompiledModule", *, sources: bool = False) -> str:
     """Tell what a compiled module became: cascade, kernels and what each fused, memory, operators left to PyTorch.
 
@@ -171,4 +182,5 @@ __all__ = [
     "compile",
     "explain",
     "load",
+    "refresh",
 ]

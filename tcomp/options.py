@@ -51,7 +51,8 @@ class Options:
     schedule: str | None = None
     """The text of a schedule to compile by, instead of the heuristics: `str(compiled.schedule)`, edited or not (docs/schedules.md)."""
     fallback: Fallback = "warn"
-    """What to do about operators left to eager, for want of a lowering or because tcomp failed on them: warn once, raise, or nothing."""
+    """What to do about operators left to eager, for want of a lowering or because tcomp failed on them, and about calls that could not
+    be recorded and go through torch.compile: warn once, raise, or nothing."""
     cache: bool = True
     """Whether compiled kernels are read from and kept in the cache directory."""
     threads: int | None = None

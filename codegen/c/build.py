@@ -169,7 +169,8 @@ def load_program(path: Path) -> RunFunction:
 
 def make_fingerprint(path: Path, memory: Sequence[tuple[int, int]]) -> Fingerprint:
     """A function of a program's library that tells whether memory is as it was: addresses and bytes, which have to stay valid."""
-    function = ctypes.CDLL(str(path)).tcomp_fingerprint
+    # So short that handing the interpreter's lock over would take longer.
+    function = ctypes.PyDLL(str(path)).tcomp_fingerprint
     function.restype = ctypes.c_uint64
     numbers = (len(memory), *(number for part in memory for number in part))
     # Called for each call of a program: one argument that needs no conversion.

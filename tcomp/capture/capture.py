@@ -22,7 +22,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
-from tcomp.capture.record import PLAIN_TENSORS, DependsOnValues, Recorder
+from tcomp.capture.effects import Effects
+from tcomp.capture.reads import ReadTracker
+from tcomp.capture.record import PLAIN_TENSORS, Recorder
+from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.source import SourceTracker, run_module
 from tcomp.capture.symbols import SizeNodes, find_guards, make_symbolic
 from tcomp.capture.types import (
@@ -67,7 +70,8 @@ def capture(
     With `dynamic`, extents of the inputs above 1 are symbols unless the module fixes them. Nothing is computed and the
     module, its buffers and the random state stay as they are.
 
-    Raises Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
+    Raises ChangesState where the module assigns to its own attributes,
+    Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
     recorded, and TcompError if the module itself fails.
     """
     leaves, in_spec = tree_flatten((tuple(args), dict(kwargs or {})))
@@ -78,8 +82,9 @@ def capture(
     recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
     inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic))
     fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
+    reads = ReadTracker()
     with torch.inference_mode(False), torch.no_grad(), _without_autocast_cache(), _without_collection(), _dispatching(dynamic):
-        result = _run(module, fake_args, fake_kwargs, recorder, tracker)
+        result = _run(module, fake_args, fake_kwargs, recorder, tracker, reads)
         out_leaves, out_spec = tree_flatten(result)
         outputs = _read_outputs(out_leaves, recorder)
         mutations = _read_mutations(recorder, leaves)
@@ -97,21 +102,37 @@ def capture(
         symbols=sizes.find_symbols(shape_env) if shape_env is not None else {},
         guards=find_guards(shape_env) if shape_env is not None else (),
         offsets={index: leaves[index].storage_offset() for index in sorted(recorder.read_storages)},
+        reads=reads.find(),
     )
 
 
 def _run(
-    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, tracker: SourceTracker
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+    tracker: SourceTracker,
+    reads: ReadTracker,
 ) -> Any:
     with tracker.following():
+        effects = Effects(module)
         try:
-            with recorder:
-                return run_module(module, args, kwargs)
+            with reads.following(), recorder:
+                result = run_module(module, args, kwargs)
         except TcompError:
             raise
         except Exception as error:
             source = tracker.find_failed(error)
             raise _explain(error, str(source)) from error
+        finally:
+            changed = effects.undo()
+    if changed:
+        raise ChangesState(
+            f"the module assigns to {', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} while it runs",
+            where=type(module).__name__,
+            help="keep what changes in buffers that are written in place, or use torch.compile(module, backend='tcomp')",
+        )
+    return result
 
 
 def _explain(error: Exception, where: str) -> TcompError:
@@ -155,7 +176,7 @@ def _add_inputs(
             recorder.add_input(fake, index, node)
             inputs.append(TensorInput(node))
             passed.append(fake)
-        elif leaf is None or isinstance(leaf, _BURNT_IN):
+        elif leaf is None or isinstance(leaf, BURNT_IN):
             inputs.append(ValueInput(leaf))
             passed.append(leaf)
         else:
@@ -168,7 +189,7 @@ def _add_inputs(
     return tuple(inputs), passed
 
 
-_BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
+BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 def check_tensor(tensor: Tensor, index: int) -> None:
@@ -202,7 +223,7 @@ def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ..
                 outputs.append(AliasOutput(OutputOrigin(owner_index), value.steps[shown:], value.tensor))
             else:
                 outputs.append(NodeOutput(recorder.node(value), value.tensor))
-        elif leaf is None or isinstance(leaf, (*_BURNT_IN, torch.SymInt)):
+        elif leaf is None or isinstance(leaf, (*BURNT_IN, torch.SymInt)):
             outputs.append(ValueOutput(leaf))
         else:
             raise Unsupported(

@@ -25,16 +25,13 @@ from tcomp.capture.assertions import ASSERTIONS
 from tcomp.capture.decompositions.checked import require
 from tcomp.capture.decompositions.table import decompositions
 from tcomp.capture.fakes import SYMBOLIC, describe, make_template, rebuild
+from tcomp.capture.refusals import DependsOnValues, EagerOnly
 from tcomp.capture.source import SourceTracker
 from tcomp.capture.symbols import SizeNodes
 from tcomp.capture.types import ConstantOrigin, InputOrigin, Origin, Source, ViewStep
 from tcomp.ir.errors import Unsupported
 
 aten = torch.ops.aten
-
-
-class DependsOnValues(Unsupported):
-    """Python code, or the shape of a result, depends on the values of a tensor: no one graph says what the module does."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -410,6 +407,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise self._data_dependent(aten._local_scalar_dense.default, is_shape=False)
         return literal.item()
 
+    def _nest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise EagerOnly(
+            "the module makes nested tensors of what is not padding, which eager alone does",
+            where=str(self.source()),
+            help="build the encoder with enable_nested_tensor=False, which computes what padding becomes instead of taking it out",
+        )
+
     def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Its schema hides that it writes the running statistics.
         x, weight, bias, mean, variance, training, momentum, epsilon = args
@@ -479,6 +483,8 @@ _SPECIAL: Mapping[OpOverload, Callable[..., Any]] = {
     aten.eq.Tensor: Recorder._equal,
     aten.lift_fresh.default: Recorder._lift_fresh,
     aten._local_scalar_dense.default: Recorder._item,
+    aten._nested_tensor_from_mask_left_aligned.default: Recorder._nest,
+    aten._nested_tensor_from_mask.default: Recorder._nest,
     aten.native_batch_norm.default: Recorder._batch_norm,
     aten.as_strided.default: Recorder._as_strided,
     aten.as_strided_scatter.default: Recorder._as_strided_scatter,

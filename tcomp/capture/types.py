@@ -21,6 +21,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._pytree import TreeSpec
 
+from tcomp.capture.reads import Reads
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -149,3 +151,5 @@ class Captured:
     """Conditions over the symbols, beyond their ranges, under which the graph was recorded."""
     offsets: Mapping[int, int]
     """Where in their storage the flattened inputs begin of which operators read the storage itself, as as_strided does."""
+    reads: Reads
+    """What Python the module read."""

@@ -44,7 +44,7 @@ def is_number(tensor: Tensor) -> bool:
 
 def place_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor itself if it is on the device and its memory holds its values, else a copy for which that holds, with its strides."""
-    if tensor.device == device and not tensor.is_neg():
+    if tensor.device == device and not tensor.is_neg() and not tensor._is_zerotensor():
         return tensor
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device).copy_(tensor.detach())
 

@@ -70,6 +70,10 @@ class CompiledModule(nn.Module):
         """Compile for arguments like these without computing anything."""
         self._tcomp.prepare(args, kwargs)
 
+    def refresh(self) -> None:
+        """Forget the programs; the next call compiles again."""
+        self._tcomp.refresh()
+
     def measure_fallbacks(self, *args: Any, **kwargs: Any) -> tuple[Fallback, ...]:
         """Run once, and tell the operators left to PyTorch with their share of the time."""
         return self._tcomp.measure(args, kwargs)
@@ -152,7 +156,12 @@ class CompiledModule(nn.Module):
     @property
     def detours(self) -> tuple[str, ...]:
         """Why calls take other ways than a program, and which."""
-        return self._tcomp.list_detours()
+        return tuple(detour.text for detour in self._tcomp.detours.values())
+
+    @property
+    def graphs(self) -> tuple[Program, ...]:
+        """What torch.compile found for calls that go through it, compiled, in the order it came."""
+        return self._tcomp.graphs
 
     def __repr__(self) -> str:
         """What was compiled, in a few lines; the modules are those of `original`."""

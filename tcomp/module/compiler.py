@@ -1,30 +1,19 @@
-"""`tcomp.compile`, and the compiler of single graphs behind `torch.compile(backend="tcomp")`."""
+"""`tcomp.compile` and `tcomp.load`."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
-from torch.fx import GraphModule
 
-from tcomp.capture.specialise import Signed, Specialised, find_signed
-from tcomp.ir.errors import Illegal, IndexOutOfRange, RecordError, TcompError
+from tcomp.ir.errors import RecordError, TcompError
 from tcomp.ir.parse.schedule import parse_schedules
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import Options
 from tcomp.runtime.binding.weights import Stale
-from tcomp.runtime.execution import Execution
 from tcomp.saved.archive import load_programs
-from tcomp.settings import read_settings
-from tcomp.stages.faults import Fault, contain
-from tcomp.stages.graph import compile_functional
-from tcomp.stages.schedules import guess_instead
-from tcomp.torch_types import UnsupportedSize
 
 
 def compile_module(module: nn.Module, example_inputs: Any, options: Options) -> CompiledModule:
@@ -79,40 +68,12 @@ def load_module(path: Path, module: nn.Module) -> CompiledModule:
     return compiled
 
 
-def compile_graph(gm: GraphModule, example_inputs: Sequence[Any], *, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
-    """Compile a functional graph of AOTAutograd's; what it returns takes one flat list and gives one.
-
-    A graph with sizes that are no indices is compiled for each set of sizes it is called with, which is warned of. So is one that
-    is called with a negative number.
-    """
-    try:
-        compiled = _compile_graph(gm, options)
-    except UnsupportedSize as error:
-        return Specialised(gm, error, options, _compile_graph)
-    signed = find_signed(gm)
-    if not signed:
-        return compiled
-    reason = UnsupportedSize("a number that it is called with is negative", help="compile with dynamic=False")
-    return Signed(compiled, signed, lambda: Specialised(gm, reason, options, _compile_graph))
-
-
-def _compile_graph(gm: GraphModule, options: Options) -> Callable[[list[Any]], Sequence[Any]]:
-    try:
-        program, constants = compile_functional(gm, options)
-    except Illegal as error:
-        # Of a module that is trained there are several graphs.
-        options = guess_instead(error, options)
-        program, constants = compile_functional(gm, options)
-    # AOTAutograd compiles under its fake tensors; what is folded needs memory.
-    with unset_fake_temporarily():
-        load = functools.partial(Execution, program, lambda: constants, options)
-        execution = contain(load, options, read_settings(), passing=(IndexOutOfRange,))
-    if isinstance(execution, Fault):
-        program, constants = compile_functional(gm, options, execution)
-        execution = Execution(program, lambda: constants, options)
-
-    def run(arguments: list[Any]) -> Sequence[Any]:
-        with torch.no_grad():
-            return execution.run(arguments)
-
-    return run
+def refresh_module(compiled: object) -> None:
+    """Forget the programs of a compiled module; this is `tcomp.refresh`."""
+    if not isinstance(compiled, CompiledModule):
+        raise TcompError(
+            f"a {type(compiled).__name__} has no programs to forget",
+            where="tcomp.refresh",
+            help="pass what tcomp.compile returned; torch.compile(backend='tcomp') keeps nothing of weights",
+        )
+    compiled.refresh()

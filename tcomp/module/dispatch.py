@@ -6,22 +6,25 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensor
-from tcomp.capture.record import DependsOnValues
+from tcomp.capture.capture import BURNT_IN, ModuleFailed, SharedMemory, capture, check_tensor
+from tcomp.capture.reads import NOTHING, Reads
+from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.specialise import report_fixed
-from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError
+from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
+from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
 from tcomp.runtime.binding.ambient import Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.attributes import Attributes, Values
 from tcomp.runtime.binding.weights import ModuleState, Stale
 from tcomp.runtime.execution import Execution
 from tcomp.runtime.peak_memory import estimate_eager_extra
@@ -34,6 +37,8 @@ from tcomp.torch_types import UnsupportedSize
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 """Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
 the rest of PyTorch's state."""
+MOST_VALUES = 8
+"""Programs for the same inputs that differ in the values of what the module reads."""
 MOST_KEYS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
@@ -66,19 +71,8 @@ class Variant:
     """Whether the result is one leaf, which needs no unflattening."""
     is_writing: bool
     """Whether the program writes to inputs or constants."""
-
-
-@dataclass(frozen=True, slots=True)
-class Detour:
-    """Why no program serves a kind of inputs, and who does: the module itself, or torch.compile, which `is_split` leaves to it."""
-
-    reason: str
-    is_split: bool = False
-
-
-def _describe_detour(error: TcompError) -> Detour:
-    where = f" at {error.where}" if error.where else ""
-    return Detour(f"{error.what!s}{where}", isinstance(error, DependsOnValues))
+    values: Values
+    """The Python that the module read when it was recorded."""
 
 
 class Programs:
@@ -93,14 +87,21 @@ class Programs:
         self._state = ModuleState(module)
         self._known: dict[object, Variant | Detour] = {}
         self._ambient = Ambient()
+        self._attributes = Attributes()
+        self._is_current = self._state.present.make_check()
+        """Asked at every call: whether the module's tree, and all that programs have read of its Python, are as they were."""
+        self._changing: set[object] = set()
+        """Kinds of inputs for which the module has assigned to its own attributes."""
         self._lock = threading.RLock()
-        self._differentiable: Callable[..., Any] | None = None
+        self._dynamo = ThroughDynamo(module, options)
+        self.detours: dict[str, Detour] = {}
+        """Why some calls take other ways, by reason."""
         self._warned: set[str] = set()
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the module's result."""
         leaves, spec = _flatten(args, kwargs)
-        if not self._state.is_current():
+        if not self._is_current():
             self._renew()
         watcher = find_watcher()
         if watcher is not None:
@@ -115,7 +116,7 @@ class Programs:
         key = self._make_key(leaves, spec)
         variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
         if isinstance(variant, Detour):
-            return self._take(variant, args, kwargs)
+            return self._take(variant, args, kwargs, key)
         if variant.is_writing and variant.execution.shares_written(leaves):
             return self._call_original(args, kwargs, _SHARED)
         try:
@@ -129,25 +130,27 @@ class Programs:
         return tree_unflatten(results, variant.program.out_spec)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Compile for these arguments, if no program serves them yet; warns where calls will take another way."""
-        try:
-            self._prepare(args, kwargs)
-        except (DependsOnValues, SharedMemory) as error:
-            if self.options.fallback == "error":
-                raise
-            self._warn_of(_describe_detour(error))
+        """Compile for these arguments, if no program serves them yet; warns where calls will take another way.
 
-    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+        Raises what eager's own error was recorded as.
+        """
+        served = self._prepare(args, kwargs)
+        if isinstance(served, Detour):
+            self._warn_of(served)
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
         leaves, spec = _flatten(args, kwargs)
-        if not self._state.is_current():
+        if not self._is_current():
             self._renew()
         key = self._make_key(leaves, spec)
         known = self._known.get(key)
-        return known if isinstance(known, Variant) else self._choose(key, leaves, args, kwargs)
+        return known if isinstance(known, Variant) else self._find(key, leaves, args, kwargs, raises=True)
 
     def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
-        """Run on these arguments with a clock."""
+        """Run on these arguments with a clock; operators are those of a program, not those of a detour."""
         variant = self._prepare(args, kwargs)
+        if isinstance(variant, Detour):
+            return ()
         leaves, _ = _flatten(args, kwargs)
         variant.execution.run(leaves)
         times: dict[str, float] = {}
@@ -161,6 +164,11 @@ class Programs:
             Fallback(f.operator, f.count, f.sources, f.reason, times.get(f.operator, 0.0) / total)
             for f in list_fallbacks(variant.program)
         )
+
+    @property
+    def graphs(self) -> tuple[Program, ...]:
+        """What the graphs became that Dynamo found, forward and backward."""
+        return self._dynamo.programs
 
     def measure_memory(self) -> Memory:
         """Bytes of what programs take: of each part the most among them."""
@@ -176,48 +184,75 @@ class Programs:
             ]
         return Memory(*(max(column) for column in zip(*needs))) if needs else Memory(0, 0, 0)
 
-    def list_detours(self) -> tuple[str, ...]:
-        """Why calls of some kinds of inputs go elsewhere."""
-        with self._lock:
-            return tuple(dict.fromkeys(found.reason for found in self._known.values() if isinstance(found, Detour)))
-
     def estimate_eager_memory(self) -> int:
         """Bytes that eager takes at its peak beyond inputs, weights and results: the most among the programs. Raises Unsupported."""
         with self._lock:
             variants = tuple(self.variants)
         return max(estimate_eager_extra(self.module, variant.program, variant.mode[1]) for variant in variants)
 
-    def add(self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool) -> Variant:
+    def add(
+        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads = NOTHING
+    ) -> Variant:
         """Take a program in, bound to the module's present weights."""
         state = self._state
         execution = Execution(program, lambda: state.find_tensors(lifted), self.options)
         assert program.out_spec is not None
-        variant = Variant(mode, is_dynamic, program, execution, execution.run, program.out_spec.is_leaf(), bool(program.mutations))
+        values, is_single = self._attributes.watch(reads), program.out_spec.is_leaf()
+        self._is_current = self._state.present.joined(self._attributes.present).make_check()
+        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), values)
         self.variants.append(variant)
         return variant
 
-    def _find(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
-        """What serves inputs of a kind not met before; raises Unsupported and TcompError as capture and compilation do."""
+    def _find(
+        self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
+    ) -> Variant | Detour:
+        """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
+        self._check_devices(leaves)
         try:
             return self._choose(key, leaves, args, kwargs)
         except SharedMemory:
+            if raises and self.options.fallback == "error":
+                raise
             # Other inputs of this kind need not share memory.
             return Detour(_SHARED)
-        except (ForeignInput, ModuleFailed, DependsOnValues) as error:
+        except (Unsupported, ModuleFailed) as error:
             if self.options.fallback == "error":
                 raise
-            self._known[key] = detour = _describe_detour(error)
+            detour = find_detour(error, self.module, args, kwargs)
+            if raises and isinstance(error, ModuleFailed) and not detour.is_split:
+                raise
+            if isinstance(error, ChangesState) and (raises or key not in self._changing):
+                # Perhaps it only fills a cache, at its first call.
+                self._changing.update(() if raises else (key,))
+                return detour if raises else Detour("")
+            self._note(key, detour)
             return detour
 
-    def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _note(self, key: object, detour: Detour) -> None:
+        with self._lock:
+            self._known[key] = self.detours[detour.reason] = detour
+
+    def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any], key: object = None) -> Any:
         self._warn_of(detour)
-        return self._run_torch(args, kwargs) if detour.is_split else self.module(*args, **kwargs)
+        if not detour.is_split:
+            return self.module(*args, **kwargs)
+        try:
+            return self._dynamo.try_call(args, kwargs)
+        except DynamoFailed as error:
+            detour = Detour(f"{detour.reason}, and {error}")
+            self._note(key, detour)
+            return self._take(detour, args, kwargs)
 
     def _warn_of(self, detour: Detour) -> None:
-        if self.options.fallback != "silent" and detour.reason not in self._warned:
+        if self.options.fallback != "silent" and detour.reason and detour.reason not in self._warned:
             self._warned.add(detour.reason)
-            where = "through torch.compile, which splits the module there" if detour.is_split else "to the original module"
-            warnings.warn(f"tcomp: {detour.reason}, so the call goes {where}", stacklevel=5)
+            warnings.warn(f"tcomp: {detour.text}", stacklevel=5)
+
+    def _check_devices(self, leaves: Sequence[Any]) -> None:
+        for index, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor):
+                check_device(leaf, f"flattened input {index}")
+        choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
 
     def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
@@ -225,11 +260,12 @@ class Programs:
             _, structure = tree_flatten((args, kwargs))
             for index, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor):
-                    check_device(leaf, f"flattened input {index}")
                     check_tensor(leaf, index)
-            same = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            same = [v for v in others if self._attributes.holds(v.values)]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
+                self._refuse_more([v for v in others if v.execution.serves(leaves)])
                 variant = self._compile(mode, args, kwargs, has_others=bool(same))
             if any(isinstance(leaf, Tensor) and leaf.is_neg() for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
@@ -241,9 +277,17 @@ class Programs:
             self._known[key] = variant
             return variant
 
+    def _refuse_more(self, others: Sequence[Variant]) -> None:
+        """Raise DependsOnValues if many programs serve these inputs already, for other values of what the module reads."""
+        if len(others) >= MOST_VALUES:
+            changed = self._attributes.find_changed(others[-1].values)
+            raise DependsOnValues(
+                f"{', '.join(changed[:3])} has had {MOST_VALUES} values, and each is compiled for",
+                where=type(self.module).__name__,
+                help="make it a tensor, or an argument",
+            )
+
     def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], *, has_others: bool) -> Variant:
-        leaves, _ = tree_flatten((args, kwargs))
-        choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
         dynamic = self.options.dynamic
         # When sizes change: one program for all of them, if the module allows that.
         if dynamic or (dynamic is None and has_others):
@@ -271,23 +315,37 @@ class Programs:
             program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic)
+        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=is_dynamic, reads=captured.reads)
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, options, variant))
         return variant
 
+    def refresh(self) -> None:
+        """Compile again at the next call, from the module as it is then."""
+        with self._lock:
+            self._state.refresh()
+            self._clear()
+            self._attributes = Attributes()
+            self._is_current = self._state.present.make_check()
+            self._changing.clear()
+            self._dynamo = ThroughDynamo(self.module, self.options)
+            self.detours.clear()
+
     def _renew(self) -> None:
         with self._lock:
-            if self._state.refresh():
-                for variant in self.variants:
-                    try:
-                        variant.execution.weights.forget()
-                    except Stale:
-                        self._clear()
-                        break
-            else:
-                self._clear()
+            if not self._state.present.make_check()():
+                if self._state.refresh():
+                    for variant in self.variants:
+                        try:
+                            variant.execution.weights.forget()
+                        except Stale:
+                            self._clear()
+                            break
+                else:
+                    self._clear()
+            self._attributes.refresh()
+            self._is_current = self._state.present.joined(self._attributes.present).make_check()
 
     def _clear(self) -> None:
         with self._lock:
@@ -300,7 +358,7 @@ class Programs:
         if not ambient.holds():
             self._ambient = ambient = Ambient()
         special = self._read_special(ambient, leaves) if ambient.autocast or count_function_modes() else None
-        return (spec, self._state.read_modes(), ambient.number, special, *map(_describe, leaves))
+        return (spec, self._state.read_modes(), ambient.number, self._attributes.number, special, *map(_describe, leaves))
 
     def _read_special(self, ambient: Ambient, leaves: Sequence[Any]) -> tuple[torch.dtype | None, str | None]:
         """The type to which autocast converts and the default device."""
@@ -330,21 +388,7 @@ class Programs:
             self._warned.add(kind)
             help = "" if kind == "hooks" else "; call under torch.no_grad() for the program that tcomp.compile made"
             warnings.warn(f"tcomp: {why}, so the call goes through torch.compile{help}", stacklevel=4)
-        return self._run_torch(args, kwargs)
-
-    def _run_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._differentiable is None:
-            with self._lock:
-                if self._differentiable is None:
-                    self._differentiable = _compile_with_torch(self.module, self.options)
-        return self._differentiable(*args, **kwargs)
-
-
-def _compile_with_torch(module: nn.Module, options: Options) -> Callable[..., Any]:
-    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
-    changed = {field.name: chosen[field.name] for field in fields(options) if chosen[field.name] != field.default}
-    compiled: Callable[..., Any] = torch.compile(module, backend="tcomp", dynamic=options.dynamic, options=changed)
-    return compiled
+        return self._dynamo(args, kwargs)
 
 
 def _flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:
@@ -380,7 +424,8 @@ def _describe(leaf: Any) -> object:
         dtype = leaf.dtype
         bits = (leaf.is_neg(), leaf.is_conj()) if dtype.is_complex else leaf.is_neg()
         return type(leaf), leaf.shape, leaf.stride(), dtype, leaf.device, bits
-    return type(leaf), repr(leaf)
+    # Other objects are never part of a program.
+    return (type(leaf), repr(leaf)) if leaf is None or isinstance(leaf, BURNT_IN) else type(leaf)
 
 
 _SHARED = "the module writes to an input that shares memory with another one, or with a parameter or buffer"

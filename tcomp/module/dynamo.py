@@ -9,6 +9,7 @@ from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule
 
 from tcomp.capture.decompositions.table import decompositions
+from tcomp.module.graphs import compile_graph
 from tcomp.options import Options, make_options
 
 Compiled = Callable[[list[Any]], Sequence[Tensor | None]]
@@ -28,8 +29,6 @@ def tcomp_backend(
 
     Raises TcompError for an unknown option.
     """
-    from tcomp.module.compiler import compile_graph  # noqa: PLC0415 (tcomp.module.compiler refers to this module)
-
     return compile_with(compile_graph, gm, example_inputs, make_options(options or {}))
 
 

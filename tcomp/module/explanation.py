@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.module.summary import count_calls, describe_inputs, format_bytes
 from tcomp.program.kernels import LibraryStep
-from tcomp.program.program import CompiledStage, Fallback
+from tcomp.program.program import CompiledStage, Fallback, list_fallbacks
 from tcomp.program.reports import KernelReport, KernelUse
 
 MOST_SOURCES = 5
@@ -32,9 +33,9 @@ def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
     if not isinstance(compiled, CompiledModule):
         raise TcompError(f"{type(compiled).__name__} is not a compiled module", where="tcomp.explain", help="pass tcomp.compile's result")
     programs = compiled.programs
-    if not programs:
+    if not programs and not compiled.detours:
         raise TcompError("nothing has been compiled yet", where="tcomp.explain", help="pass example_inputs, or call it once")
-    lines = [*_summarise(compiled), ""]
+    lines = [*_summarise(compiled), ""] if programs else []
     uses = compiled.uses
     for number, program in enumerate(programs):
         if len(programs) > 1:
@@ -45,7 +46,7 @@ def explain_module(compiled: CompiledModule, *, sources: bool = False) -> str:
                 lines += [f"compiled stage {position + 1} of {len(stages)}", ""]
             lines += _explain_kernels(stage.report().kernels, uses, sources=sources)
     lines += [f"sizes are fixed: {reason}" for reason in compiled.fixed_sizes]
-    return "\n".join([*lines, *_explain_fallbacks(compiled.fallbacks)]).rstrip()
+    return "\n".join([*lines, *_explain_detours(compiled), *_explain_fallbacks(compiled.fallbacks)]).rstrip()
 
 
 def _summarise(compiled: CompiledModule) -> Iterator[str]:
@@ -110,6 +111,19 @@ def _explain_kernel(kernel: KernelReport, use: KernelUse | LibraryStep | TcompEr
         yield f"  uses  {describe_use(use)}"
     if sources:
         yield from (f"  | {line}".rstrip() for line in kernel.source.splitlines())
+
+
+def _explain_detours(compiled: CompiledModule) -> Iterator[str]:
+    if not compiled.detours:
+        return
+    yield "calls that no program serves"
+    yield from (f"  {text}" for text in compiled.detours)
+    stages = [stage for program in compiled.graphs for stage in program.stages if isinstance(stage, CompiledStage)]
+    kernels = [kernel for stage in stages for kernel in stage.report().kernels]
+    yield f"  graphs that torch.compile found: {len(compiled.graphs)}, kernels: {count_calls(kernels)}"
+    left = Counter(fallback.operator for program in compiled.graphs for fallback in list_fallbacks(program) for _ in range(fallback.count))
+    if left:
+        yield f"  left to PyTorch in them: {', '.join(f'{name} ({count})' for name, count in left.items())}"
 
 
 def _explain_fallbacks(fallbacks: tuple[Fallback, ...]) -> Iterator[str]:

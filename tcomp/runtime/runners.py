@@ -22,7 +22,7 @@ from tcomp.machine.devices import CPU, find_obstacle
 from tcomp.program.kernels import Library
 from tcomp.program.program import CompiledStage, Constant, EagerCall, EagerStage, Slot
 from tcomp.program.sizes import make_evaluator
-from tcomp.runtime.binding.call import ALIGNMENT, Bindings, CallSettings, Clock, Sizes, make_fault
+from tcomp.runtime.binding.call import ALIGNMENT, Bindings, CallSettings, Clock, Sizes, find_memory, make_fault
 from tcomp.runtime.binding.weights import Snapshot
 from tcomp.torch_types import STRIDE_FREE
 
@@ -84,7 +84,7 @@ class CompiledRunner:
         for slot, allocator in self._unchecked:
             values[slot] = allocator.fit(values[slot], sizes)
         for position, slot in self._inputs:
-            pointers[position] = values[slot].data_ptr()
+            pointers[position] = values[slot].data_ptr() or find_memory(values, slot)
         for place, slot, allocator in self._results:
             tensor = values[slot] = allocator.make(sizes)
             if place is not None:

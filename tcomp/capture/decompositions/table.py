@@ -22,7 +22,9 @@ from torch._ops import OpOverload
 
 from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS
 from tcomp.capture.decompositions.checked import checked
+from tcomp.capture.decompositions.layers import LAYERS
 from tcomp.capture.decompositions.losses import LOSSES
+from tcomp.capture.decompositions.special import SPECIAL
 from tcomp.capture.decompositions.typed import typed
 
 aten = torch.ops.aten
@@ -47,6 +49,8 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
     table.update(checked(table))
     table.update(typed(table))
     table.update(FUSED_ATTENTIONS)
+    table.update(LAYERS)
+    table.update(SPECIAL)
     return MappingProxyType(table)
 
 

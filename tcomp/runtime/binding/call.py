@@ -13,7 +13,7 @@ from tcomp.machine.devices import CPU, is_number
 from tcomp.program.kernels import Check
 from tcomp.program.program import CompiledStage, Constant, Slot, Stage
 from tcomp.program.sizes import TensorSpec, make_evaluator
-from tcomp.runtime.binding.weights import Snapshot
+from tcomp.runtime.binding.weights import Snapshot, make_missing
 
 ALIGNMENT = 64
 
@@ -32,6 +32,20 @@ class CallSettings:
         self.count_threads: Callable[[], int] = torch.get_num_threads if threads is None else lambda: threads
         self.flush_denormals = flush_denormals
         self.interpret = interpret
+
+
+def find_memory(values: list[Any], slot: int) -> int:
+    """The address of a tensor that seems to have none; zeros that PyTorch keeps without memory get some.
+
+    Raises InvalidData for a tensor whose storage was freed.
+    """
+    tensor: Tensor = values[slot]
+    if not tensor.numel():
+        return 0
+    if not tensor._is_zerotensor():
+        raise make_missing(f"value {slot} of the program (its inputs come first)")
+    zeros = values[slot] = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).zero_()
+    return zeros.data_ptr()
 
 
 class Runner(Protocol):

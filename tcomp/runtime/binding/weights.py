@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from tcomp.codegen.c.build import Fingerprint, make_fingerprint
+from tcomp.ir.errors import InvalidData
 from tcomp.machine.devices import CPU, place_tensor
 from tcomp.overlap import span_of
 from tcomp.program.kernels import AnyLibrary, Library
 from tcomp.program.program import CompiledStage, Constant, Program
 from tcomp.program.sizes import TensorSpec, spec_of
 from tcomp.runtime.binding.ambient import reads_grad_mode
+from tcomp.runtime.binding.watch import Watch
 
 _VERSION: Callable[[Tensor], int] = operator.attrgetter("_version")
 _POINTER: Callable[[Tensor], int] = torch.Tensor.data_ptr
@@ -49,7 +51,7 @@ class Snapshot:
     ) -> None:
         self.tensors = dict(tensors)
         self.placed = placed
-        """The tensors as kernels read them: copies of those that are somewhere else, or that are negated when they are read."""
+        """The tensors as kernels read them: copies of those somewhere else, negated when they are read, or zero without memory."""
         self.folded = folded
         self._all = list(tensors.values())
         self._versioned = [tensor for name, tensor in tensors.items() if name in versioned]
@@ -128,12 +130,14 @@ class Weights:
         tensors, device = self._find(), self._program.device
         for name, spec in self._program.constants.items():
             found = tensors.get(name)
+            if found is not None and found.numel() and found.device == CPU and not found.data_ptr() and not found._is_zerotensor():
+                raise make_missing(name)
             if found is None or found.device != (CPU if name in self._program.moved else device) or not has_spec(found, spec):
                 raise Stale(name)
         tensors = {name: tensors[name] for name in self._program.constants}
         while True:
-            # Kernels read memory as it is: of a tensor that is negated when it is read they get a copy.
-            negated = {name for name, tensor in tensors.items() if tensor.is_neg()}
+            # Kernels read memory as it is: of a tensor that is negated when it is read, or that is zero without memory, they get a copy.
+            negated = {name for name, tensor in tensors.items() if tensor.is_neg() or tensor._is_zerotensor()}
             is_placed = not (self._program.moved or negated)
             placed = tensors if is_placed else {name: place_tensor(tensor, device) for name, tensor in tensors.items()}
             folded = tuple(
@@ -146,6 +150,11 @@ class Weights:
             # Another thread may have written a weight meanwhile.
             if not snapshot.is_tracked or snapshot.is_current():
                 return snapshot
+
+
+def make_missing(where: str) -> InvalidData:
+    """The error for a tensor without memory."""
+    return InvalidData("a tensor's memory was freed", where=where, help="give it its storage back before the call, or pass another tensor")
 
 
 def find_constants(stage: CompiledStage, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -173,21 +182,15 @@ class ModuleState:
         modules = self._modules = list(self._module.modules())
         self._ties = _find_ties(self.find_tensors({}))
         tables = [table for m in modules for table in (m._parameters, m._buffers, m._modules)]
-        self._dicts: list[dict[str, Any]] = [table for table in tables for _ in table]
-        self._keys = [key for table in tables for key in table]
-        self._members = [member for table in tables for member in table.values()]
+        places = ((table, key) for table in tables for key in table)
+        self.present = Watch(places, (m._modules for m in modules))
+        """Its tree, parameters and buffers."""
         self._modes = [m.__dict__ for m in modules]
-        self._hooks = [*_GLOBAL_HOOKS, *[hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]]
+        hooks = [_ignore_export(hooks) for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+        self._hooks: list[Sized] = [*_GLOBAL_HOOKS, *hooks]
         self.parameters = list(self._module.parameters())
         self.reads_grad_mode = reads_grad_mode(self._module)
         return len(before) == len(modules) and all(map(operator.is_, before, modules)) and ties_before == self._ties
-
-    def is_current(self) -> bool:
-        """Whether the tree and its parameters and buffers are the same objects as before."""
-        try:
-            return all(map(operator.is_, map(operator.getitem, self._dicts, self._keys), self._members))
-        except KeyError:
-            return False
 
     def read_modes(self) -> bytes:
         """The training flags of all modules."""
@@ -209,6 +212,27 @@ def _find_ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """For each name the first name of the same tensor."""
     first: dict[int, str] = {}
     return {name: first.setdefault(id(tensor), name) for name, tensor in tensors.items()}
+
+
+class _BesideExport:
+    """The hooks of an exported program other than torch.export's own, which check that inputs are what it was exported for.
+
+    A program serves only inputs of the kind it was recorded with, and those the hooks have checked.
+    """
+
+    def __init__(self, hooks: Mapping[int, Callable[..., Any]]) -> None:
+        self._hooks = hooks
+
+    def __len__(self) -> int:
+        return sum(not _is_of_export(hook) for hook in self._hooks.values())
+
+
+def _ignore_export(hooks: Mapping[int, Callable[..., Any]]) -> Sized:
+    return _BesideExport(hooks) if any(map(_is_of_export, hooks.values())) else hooks
+
+
+def _is_of_export(hook: Callable[..., Any]) -> bool:
+    return getattr(hook, "__module__", None) == "torch.export._unlift"
 
 
 _GLOBAL_HOOKS = (nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from tcomp.capture.capture import capture
+from tcomp.capture.refusals import ChangesState
 from tcomp.capture.run import find_mismatch, run_captured
 from tcomp.capture.types import (
     NodeOutput,
@@ -356,4 +357,9 @@ def test_transformers_outputs_and_keywords():
     config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     module = transformers.BertModel(config).eval()
     ids = torch.arange(6)[None]
-    check(module, input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+    keywords = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "output_hidden_states": True}
+    # The first call puts hooks into the module.
+    with pytest.raises(ChangesState, match="_forward_hooks"):
+        capture(module, (), keywords)
+    module(**keywords)
+    check(module, **keywords)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import tcomp
 from tcomp.capture.specialise import Signed, Specialised, find_signed, fix_sizes
 from tcomp.ir.errors import Unsupported
-from tcomp.module.compiler import compile_graph
+from tcomp.module.graphs import compile_graph
 from tcomp.options import Options
 from tcomp.stages.graph import compile_functional
 from tcomp.torch_types import UnsupportedSize

@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 
 class Recording:
-    """Stands in for tcomp.module.compiler.compile_graph: keeps the graphs and runs them with eager operators."""
+    """Stands in for tcomp.module.graphs.compile_graph: keeps the graphs and runs them with eager operators."""
 
     def __init__(self):
         self.graphs = []

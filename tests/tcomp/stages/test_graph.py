@@ -7,7 +7,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import tcomp
-from tcomp.module.compiler import compile_graph
+from tcomp.module.graphs import compile_graph
 from tcomp.options import Options
 
 

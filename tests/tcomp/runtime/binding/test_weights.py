@@ -146,7 +146,7 @@ def test_calls_from_several_threads_do_not_meet():
 def test_what_is_made_from_weights_is_listed():
     own, other = torch.ones(2), torch.ones(3)
     copy, buffer = other.clone(), torch.empty(4)
-    snapshot = Snapshot({"own": own, "other": other}, {"own": own, "other": copy}, frozenset(), ({"folded": buffer}, {}))
+    snapshot = Snapshot({"own": own, "other": other}, {"own": own, "other": copy}, frozenset(), ({"folded": buffer}, {}), None)
     assert [tensor.data_ptr() for tensor in snapshot.list_made()] == [copy.data_ptr(), buffer.data_ptr()]
 
 

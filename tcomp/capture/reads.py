@@ -1,0 +1,105 @@
+"""What Python a module reads while it is recorded: attributes of modules, and globals of the functions that it calls.
+
+A recording burns them in, so a program serves only as long as they are what they were. Reads are seen by exchanging
+`nn.Module.__getattribute__` for the recording's duration; globals are found in the code of the methods that are read.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from torch import nn
+
+ALL = "__dict__"
+"""Stands for all attributes, of modules that look at their dictionary."""
+_OWN = (frozenset(vars(nn.Module)) | frozenset(vars(nn.Module()))) - {"forward", ALL}
+"""What every module has: its tree, hooks and modes, which are watched in other ways."""
+_MACHINERY = nn.Module.__getattr__.__code__.co_filename
+_LIBRARIES = ("torch.", "tcomp.")
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """The names of attributes read, by the module that has them, and of globals, by the dictionary they are in."""
+
+    attributes: Mapping[nn.Module, tuple[str, ...]] = field(default_factory=dict)
+    globals: tuple[tuple[dict[str, Any], str], ...] = ()
+
+
+NOTHING = Reads()
+
+
+class ReadTracker:
+    """Notes what this thread reads of modules."""
+
+    def __init__(self) -> None:
+        self._names: dict[nn.Module, dict[str, None]] = {}
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Note reads until left; only one tracker may do so at a time."""
+        thread, names = threading.get_ident(), self._names
+
+        def read(module: nn.Module, name: str) -> Any:
+            if name not in _OWN and threading.get_ident() == thread and (name != ALL or _is_users(sys._getframe(1).f_code)):
+                names.setdefault(module, {})[name] = None
+            return object.__getattribute__(module, name)
+
+        nn.Module.__getattribute__ = read  # type: ignore[assignment, method-assign]
+        try:
+            yield
+        finally:
+            del nn.Module.__getattribute__
+
+    def find(self) -> Reads:
+        """What has been read, in the order of the first reads."""
+        attributes = {module: tuple(names) for module, names in self._names.items()}
+        found: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
+        seen: set[CodeType] = set()
+        for module, names in attributes.items():
+            for name in names:
+                if name != ALL:
+                    _find_globals(find_attribute(module, name), found, seen)
+        return Reads(attributes, tuple(found.values()))
+
+
+def find_attribute(module: nn.Module, name: str) -> Any:
+    """An attribute as it is stored, on the module or its class; None if it is computed or there is none."""
+    if name in module.__dict__:
+        return module.__dict__[name]
+    return next((vars(kind)[name] for kind in type(module).__mro__ if name in vars(kind)), None)
+
+
+def _is_users(code: CodeType) -> bool:
+    """Whether code is not that of `nn.Module` itself, which looks parameters and submodules up in the dictionary."""
+    return code.co_filename != _MACHINERY
+
+
+def _find_globals(value: Any, found: dict[tuple[int, str], tuple[dict[str, Any], str]], seen: set[CodeType]) -> None:
+    """Collect the globals that a function's code names, and those of the functions that it names."""
+    if isinstance(value, MethodType):
+        value = value.__func__
+    elif isinstance(value, property):
+        value = value.fget
+    if not isinstance(value, FunctionType) or value.__code__ in seen or f"{value.__module__}.".startswith(_LIBRARIES):
+        return
+    seen.add(value.__code__)
+    space = value.__globals__
+    for name in _list_names(value.__code__):
+        if name in space and not isinstance(space[name], (type, ModuleType)):
+            if isinstance(space[name], FunctionType):
+                _find_globals(space[name], found, seen)
+            found.setdefault((id(space), name), (space, name))
+
+
+def _list_names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _list_names(part)
