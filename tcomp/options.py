@@ -1,8 +1,9 @@
 """How a module is to be compiled: the keyword arguments of `tcomp.compile` as one frozen value."""
 
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -92,16 +93,22 @@ class Options:
 
 
 def make_options(arguments: Mapping[str, object]) -> Options:
-    """Make Options from keyword arguments or from the `options` dictionary of torch.compile.
+    """Make Options from the `options` dictionary of torch.compile.
 
-    Raises TcompError for a name that is no option, listing those that are.
+    Raises TcompError for a name that is no option, with the one it is nearest to.
     """
-    known = [field.name for field in fields(Options)]
-    for name in arguments:
-        if name not in known:
-            raise TcompError(f"there is no option {name!r}", where=_WHERE, help=f"options are: {', '.join(known)}")
+    check_names(list(arguments), [field.name for field in fields(Options)])
     # The types are checked value by value when Options is made.
     return Options(**arguments)  # type: ignore[arg-type]
+
+
+def check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    """Check that all names are those of options; raises TcompError for one that is not, with the nearest name and all known ones."""
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise TcompError(f"there is no option {name!r}", where=_WHERE, help=f"{guess}options are: {', '.join(known)}")
 
 
 _WHERE = "options of tcomp.compile"

@@ -1,16 +1,6 @@
 """The one place that reads the environment.
 
-TCOMP_CACHE_DIR  where compiled programs are kept (default: $XDG_CACHE_HOME/tcomp, else ~/.cache/tcomp)
-TCOMP_DEBUG      a folder into which every stage of a compilation is written
-TCOMP_CHECK_KERNELS  1: programs of C check every kernel whenever it runs, on one thread and on two
-TCOMP_SANITIZE   the sanitizers that C is compiled with, separated by commas, as in address,undefined
-CC               the C compiler and its leading arguments
-TCOMP_COMPILER_SECONDS  how long the C compiler may take for one file (default: 300)
-
-For those who work on tcomp itself:
-
-TCOMP_TARGET        the text of a CPU (see tcomp/ir/target.py) to schedule kernels for instead of this machine; they run here all the same
-TCOMP_RAISE_FAULTS  1: an error inside tcomp is raised, where otherwise the stage that it stopped is left to PyTorch
+`VARIABLES` says what each variable means; docs/environment.md is made of it.
 """
 
 import os
@@ -21,6 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcomp.ir.errors import TcompError, ToolchainError
+
+VARIABLES = {
+    "TCOMP_CACHE_DIR": "The folder in which compiled programs are kept. By default `$XDG_CACHE_HOME/tcomp`, else `~/.cache/tcomp`.",
+    "XDG_CACHE_HOME": "The folder of everybody's caches, if it is an absolute path, as the XDG specification has it.",
+    "CC": "The C compiler and its leading arguments, as in `ccache gcc`. By default `cc`, `gcc` or `clang`, "
+    "or that of the package `ziglang`.",
+    "TCOMP_COMPILER_SECONDS": "How many seconds the C compiler may take for one file before it is ended. By default 300.",
+    "TCOMP_DEBUG": "A folder into which every stage of a compilation is written, and the traceback of an error inside tcomp. "
+    "Commands then show tracebacks too.",
+    "TCOMP_CHECK_KERNELS": "`1`: programs of C check every kernel whenever it runs, on one thread and on two (options.md).",
+    "TCOMP_SANITIZE": "The sanitizers that C is compiled with, separated by commas, as in `address,undefined` (options.md).",
+    "TCOMP_TARGET": "For those who work on tcomp: the text of a CPU (ir/target.py) to schedule kernels for instead of this machine; "
+    "they run here all the same.",
+    "TCOMP_RAISE_FAULTS": "For those who work on tcomp: `1`: an error inside tcomp is raised, where otherwise the stage that it stopped "
+    "is left to PyTorch.",
+}
+"""Every variable of the environment that is read, and what it means."""
 
 
 @dataclass(frozen=True, slots=True)

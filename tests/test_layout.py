@@ -54,7 +54,8 @@ def find_folder(name: str) -> str | None:
 
 
 def find_import_faults(path: str, source: str) -> list[str]:
-    folder = "tcomp/cli" if path.startswith("tcomp/cli/") else path.split("/")[0]
+    # What `python -m tcomp` runs is the command line.
+    folder = "tcomp/cli" if path.startswith("tcomp/cli/") or path == "tcomp/__main__.py" else path.split("/")[0]
     faults = []
     for name in sorted(find_imports(source)):
         target = find_folder(name)
@@ -83,9 +84,9 @@ def find_file(name: str) -> str | None:
 
 
 def read_graph(sources: Mapping[str, str], find=find_file) -> networkx.DiGraph:
-    """Which file imports which, late imports included; a package's own file is not looked at, as nothing of ours lies in one."""
+    """Which file imports which, late imports included; a package's own file is not looked at, nor what `python -m` runs: nobody's room."""
     graph = networkx.DiGraph()
-    graph.add_nodes_from(path for path in sources if not path.endswith("__init__.py"))
+    graph.add_nodes_from(path for path in sources if not path.endswith(("__init__.py", "__main__.py")))
     for path in list(graph):
         files = {find(name) for name in find_imports(sources[path])} - {path, None}
         graph.add_edges_from((path, file) for file in files if not file.endswith("__init__.py"))

@@ -53,6 +53,9 @@ Fingerprint: TypeAlias = Callable[[], int]
 RunFunction: TypeAlias = Callable[[object, object, object, int, int], int]
 """tcomp_run(externals, arena, symbols, threads, flush_denormals); pointers are ctypes arrays or addresses."""
 
+PartFunction: TypeAlias = Callable[[object, object, object, int, int, int, int], int]
+"""tcomp_run_part(externals, arena, symbols, threads, flush_denormals, first, last)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
@@ -213,6 +216,20 @@ def make_fingerprint(path: Path, memory: Sequence[tuple[int, int]]) -> Fingerpri
     numbers = (len(memory), *(number for part in memory for number in part))
     # Called for each call of a program: one argument that needs no conversion.
     return partial(function, (ctypes.c_int64 * len(numbers))(*numbers))
+
+
+def load_parts(path: Path) -> PartFunction | None:
+    """A program's `tcomp_run_part`, which takes the numbers of its first step and of the one after its last; None if it has none.
+
+    Programs that check their kernels have none. Raises as `load_program`, which is to be called first.
+    """
+    library = ctypes.CDLL(str(path))
+    if not hasattr(library, "tcomp_run_part"):
+        return None
+    part = library.tcomp_run_part
+    part.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+    part.restype = ctypes.c_int
+    return part
 
 
 def _check_sanitizer(path: Path) -> None:

@@ -27,6 +27,8 @@ from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import MOST_THREADS, Backend, Precision, Scatter
 from tcomp.progress import watch_progress
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
+from tcomp.settings import read_settings
+from tcomp.stages.faults import describe_fault
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -40,18 +42,37 @@ MODEL is one of
 
 
 class _Group(click.Group):
-    """Shows errors of tcomp as messages, without a traceback."""
+    """Shows errors of tcomp as messages, without a traceback unless one is asked for; of any other says that it is tcomp's fault."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        shows_all = ctx.params["traceback"] or read_settings().debug_dir is not None
         try:
             return super().invoke(ctx)
         except TcompError as error:
+            if shows_all:
+                raise
             raise click.ClickException(str(error)) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        # Whatever else comes here was foreseen by nobody.
+        except Exception as error:
+            if shows_all:
+                raise
+            raise click.ClickException(_describe_fault(error)) from error
+
+
+def _describe_fault(error: Exception) -> str:
+    fault = describe_fault(error)
+    return (
+        f"{fault.what}\n  where: {fault.where}\n  help: this is a fault of tcomp, or of the model: see that module(*inputs) runs in eager. "
+        "If it does, please report this to the developers of tcomp with what --traceback shows"
+    )
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(tcomp.__version__, prog_name="tcomp")
-def main() -> None:
+@click.option("--traceback", is_flag=True, help="Show where errors come from, as TCOMP_DEBUG does.")
+def main(traceback: bool) -> None:
     """Compile PyTorch models to fused kernels, measure them, and see what was done.
 
     \b

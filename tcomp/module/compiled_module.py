@@ -15,6 +15,7 @@ from tcomp.capture.reads import Reads
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.machine.gpus import find_triton_version
 from tcomp.module.dispatch import Memory, Mode, Programs, Variant
+from tcomp.module.summary import summarise
 from tcomp.options import Options
 from tcomp.program.kernels import LibraryStep, TritonLibrary
 from tcomp.program.program import CompiledStage, Fallback, Program, list_fallbacks
@@ -172,6 +173,10 @@ class CompiledModule(nn.Module):
     def graphs(self) -> tuple[Program, ...]:
         """What torch.compile found for calls that go through it, compiled, in the order it came."""
         return self._tcomp.graphs
+
+    def __repr__(self) -> str:
+        """What was compiled, in a few lines; the modules are those of `original`."""
+        return summarise(type(self.original).__name__, self.programs, self.detours, self.memory)
 
     def save(self, path: str | Path) -> None:
         """Write the compiled programs to a file, for `tcomp.load(path, module)`.

@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from tcomp.ir.errors import RecordError, TcompError, Unsupported
 from tcomp.ir.parse.schedule import parse_schedules
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.options import Options, make_options
+from tcomp.options import Options
 from tcomp.runtime.binding.weights import Stale
 from tcomp.saved.archive import load_programs
 
 
-def compile_module(module: nn.Module, example_inputs: Any = None, arguments: Mapping[str, object] | None = None) -> CompiledModule:
+def compile_module(module: nn.Module, example_inputs: Any, options: Options) -> CompiledModule:
     """Compile a module, at once for `example_inputs` if they are given; this is `tcomp.compile`.
 
     `example_inputs` are the positional arguments as a tuple or list, one tensor, or keyword arguments as a dictionary.
-    Raises TcompError (see its subclasses) for what cannot be compiled.
+    Raises TcompError (see its subclasses) for what cannot be compiled, ParseError for a schedule that is none.
     """
-    options = read_options(arguments or {})
+    if options.schedule is not None:
+        parse_schedules(options.schedule)
     if isinstance(module, CompiledModule):
         module = module.original
     if not isinstance(module, nn.Module):
@@ -89,11 +90,3 @@ def refresh_module(compiled: object) -> None:
             help="pass what tcomp.compile returned; torch.compile(backend='tcomp') keeps nothing of weights",
         )
     compiled.refresh()
-
-
-def read_options(arguments: Mapping[str, object]) -> Options:
-    """Make Options; raises ParseError for a schedule that is none."""
-    options = make_options(arguments)
-    if options.schedule is not None:
-        parse_schedules(options.schedule)
-    return options

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.ir.errors import TcompError, Unsupported
-from tcomp.ir.expressions import Index, print_index
 from tcomp.module.compiled_module import CompiledModule
+from tcomp.module.summary import count_calls, describe_inputs, format_bytes
 from tcomp.program.kernels import LibraryStep
-from tcomp.program.program import CompiledStage, Fallback, Program, list_fallbacks
+from tcomp.program.program import CompiledStage, Fallback, list_fallbacks
 from tcomp.program.reports import KernelReport, KernelUse
-from tcomp.program.sizes import TensorSpec
 
 MOST_SOURCES = 5
 """Places that are listed for an operator left to PyTorch."""
@@ -55,7 +54,7 @@ def _summarise(compiled: CompiledModule) -> Iterator[str]:
     always, prelude = ([k for k in compiled.kernels if k.is_prelude is wanted] for wanted in (False, True))
     memory = compiled.memory
     yield f"einsums   {captured} captured, {left} after the passes"
-    yield f"kernels   {_count_calls(always)}" + (f"; {_count_calls(prelude)} when weights change" if prelude else "")
+    yield f"kernels   {count_calls(always)}" + (f"; {count_calls(prelude)} when weights change" if prelude else "")
     yield f"arena     {format_bytes(memory.arena)} at its peak, reused by intermediate tensors"
     yield f"weights   {format_bytes(memory.weights)}, packed or folded from them {format_bytes(memory.folded)}"
     yield f"extra     {format_bytes(memory.extra)} at its peak beyond inputs, weights and results; eager {_describe_eager(compiled)}"
@@ -67,22 +66,6 @@ def _describe_eager(compiled: CompiledModule) -> str:
         return format_bytes(compiled.estimate_eager_memory())
     except Unsupported as error:
         return f"unknown, since {error.what}"
-
-
-def _count_calls(kernels: Sequence[KernelReport]) -> str:
-    calls = sum(kernel.calls for kernel in kernels)
-    return f"{calls} call{'s' * (calls != 1)} of {len(kernels)}"
-
-
-def describe_inputs(program: Program) -> str:
-    """The inputs of a program in short: f32[2, 8]."""
-    parts = []
-    for given in program.inputs:
-        if isinstance(given, TensorSpec):
-            parts.append(f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]")
-        else:
-            parts.append(print_index(given.value) if isinstance(given.value, Index) else repr(given.value))
-    return ", ".join(parts)
 
 
 def describe_use(use: KernelUse | LibraryStep | TcompError) -> str:
@@ -98,14 +81,6 @@ def describe_use(use: KernelUse | LibraryStep | TcompError) -> str:
     instances = "1 instance" if use.instances == "1" else f"{use.instances} instances"
     warps = f"{instances} of {use.warps} warp{'s' * (use.warps != 1)}, {use.stages} stages"
     return f"{resources.registers} registers, {spilled}, {shared}, {cores}; {warps}; occupancy {use.occupancy:.0%}"
-
-
-def format_bytes(count: int) -> str:
-    """A number of bytes in the largest unit that leaves it above one."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def _explain_kernels(
@@ -145,7 +120,7 @@ def _explain_detours(compiled: CompiledModule) -> Iterator[str]:
     yield from (f"  {text}" for text in compiled.detours)
     stages = [stage for program in compiled.graphs for stage in program.stages if isinstance(stage, CompiledStage)]
     kernels = [kernel for stage in stages for kernel in stage.report().kernels]
-    yield f"  graphs that torch.compile found: {len(compiled.graphs)}, kernels: {_count_calls(kernels)}"
+    yield f"  graphs that torch.compile found: {len(compiled.graphs)}, kernels: {count_calls(kernels)}"
     left = Counter(fallback.operator for program in compiled.graphs for fallback in list_fallbacks(program) for _ in range(fallback.count))
     if left:
         yield f"  left to PyTorch in them: {', '.join(f'{name} ({count})' for name, count in left.items())}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcomp.codegen.triton.files import Resources
+from tcomp.ir.parse.plan import parse_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +53,10 @@ class StageReport:
     schedule: str
     plan: str
     kernels: tuple[KernelReport, ...]
+
+
+def list_steps(report: StageReport) -> tuple[str, ...]:
+    """What runs on every call, in order: each kernel as `tcomp::NAME`, with where the einsums of its first call come from."""
+    origins = {kernel.name: kernel.origins for kernel in report.kernels}
+    names = [step.kernel for step in parse_plan(report.plan).steps]
+    return tuple(f"tcomp::{name}" + (f" ({origins[name][0]})" if origins.get(name) else "") for name in names)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import profiler
 from torch.fx.node import map_aggregate
 
-from tcomp.codegen.c.build import RunFunction, load_program
+from tcomp.codegen.c.build import RunFunction, load_parts, load_program
 from tcomp.ir.expressions import Index, as_index
 from tcomp.machine.devices import CPU, find_obstacle
 from tcomp.program.kernels import Library
 from tcomp.program.program import CompiledStage, Constant, EagerCall, EagerStage, Slot
+from tcomp.program.reports import list_steps
 from tcomp.program.sizes import make_evaluator
 from tcomp.runtime.binding.call import ALIGNMENT, Bindings, CallSettings, Clock, Sizes, find_memory, make_fault
 from tcomp.runtime.binding.weights import Snapshot
@@ -100,11 +102,25 @@ class CompiledRunner:
             self.arena_bytes = max(self.arena_bytes, needed)
         settings = self._settings
         threads = min(settings.count_threads(), self._most_threads)
-        fault = self._function(pointers, frame.address, symbols, threads, settings.flush_denormals)
+        run: Callable[..., int] = self._run_named if profiler._is_profiler_enabled else self._function
+        fault = run(pointers, frame.address, symbols, threads, settings.flush_denormals)
         self._pool.append(frame)
         if fault:
             check = self._checks[fault - 1]
             raise make_fault(check, make_evaluator(self._names, (check.extent,))(sizes)[0])
+
+    def _run_named(self, pointers: Any, arena: Any, symbols: Any, threads: int, flush_denormals: int) -> int:
+        """Run kernel by kernel, each in a range of PyTorch's profiler that bears its name and where it comes from."""
+        assert isinstance(self.stage.main, Library) and self._function is not None
+        part = load_parts(self.stage.main.path)
+        if part is None:
+            return self._function(pointers, arena, symbols, threads, flush_denormals)
+        first = 0
+        for number, name in enumerate(list_steps(self.stage.report())):
+            with profiler.record_function(name):
+                fault = part(pointers, arena, symbols, threads, flush_denormals, number, number + 1)
+            first = first or fault
+        return first
 
     def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
         """Run, and tell the time."""

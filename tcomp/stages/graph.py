@@ -362,7 +362,8 @@ def report_fallbacks(refused: Mapping[Node, Unsupported], fallback: str) -> None
     """Raise, warn or stay silent about operators that will run in eager."""
     reasons = {node: error for node, error in refused.items() if not is_part_of_result(node)}
     if fallback == "error":
-        raise next(iter(reasons.values()))
+        # It is the same error that is being handled, found once more.
+        raise next(iter(reasons.values())) from None
     if fallback == "warn" and reasons:
         lines: dict[str, list[str]] = {}
         for node, error in reasons.items():

@@ -2,14 +2,24 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
+import re
+import textwrap
 
 import pytest
 
+import tcomp
 from tcomp import TcompError
 from tcomp.options import Options, make_options
 from tests.documentation import ROOT, fill_sections, make_table
+
+HELP = {"initial_indent": " " * 6, "subsequent_indent": " " * 8}
+
+
+def make_dictionary(**options):
+    return make_options(options)
 
 
 def test_the_defaults_are_valid_and_frozen():
@@ -69,6 +79,13 @@ def test_a_wrong_value_is_refused_by_name(name, value, says):
     assert caught.value.help
 
 
+@pytest.mark.parametrize("compile_with", [functools.partial(tcomp.compile, None), make_dictionary], ids=["keywords", "dictionary"])
+def test_a_mistyped_option_is_refused_with_the_nearest_name(compile_with):
+    with pytest.raises(TcompError, match="no option 'fallbak'") as caught:
+        compile_with(fallbak="error")
+    assert caught.value.help.startswith("did you mean 'fallback'?")
+
+
 def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(TcompError, match="no option 'speed'") as caught:
         make_options({"speed": "default"})
@@ -93,6 +110,33 @@ def describe_options():
             words = " ".join(text.value.value.split())
             rows.append([f"`{field.target.id}`", f"`{ast.unparse(field.value)}`", words])
     return rows
+
+
+def test_the_signature_of_compile_has_the_options_with_their_types_and_defaults():
+    parameters = list(inspect.signature(tcomp.compile).parameters.values())
+    assert [p.name for p in parameters[:2]] == ["module", "example_inputs"]
+    options = [(p.name, p.annotation, p.default) for p in parameters[2:]]
+    assert options == [(f.name, f.type, f.default) for f in dataclasses.fields(Options)]
+    assert {p.kind for p in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_every_option_of_compile_reaches_the_compiler(monkeypatch):
+    monkeypatch.setattr("tcomp.module.compiler.compile_module", lambda module, inputs, options: options)
+    others = {"backend": "triton", "interpret": True, "target": "sm_80", "precision": "ieee", "scatter": "atomic", "cuda_graphs": False}
+    others |= {"tune": True, "dynamic": True, "numerics": "strict", "memory_budget": 1, "schedule": "s", "fallback": "error"}
+    others |= {"cache": False, "threads": 3}
+    assert {*others} == {field.name for field in dataclasses.fields(Options)}
+    assert tcomp.compile(None, **others) == Options(**others)
+
+
+def test_help_of_compile_says_what_the_source_says(golden):
+    """`--update-golden` writes it anew."""
+    page = (ROOT / "tcomp/__init__.py").read_text()
+    lines = (textwrap.fill(f"{name.strip('`')}: {text}", 132, **HELP) for name, _, text in describe_options())
+    text = "".join(f"{line}\n" for line in lines)
+    section = r"(?<=    Options, which)([^\n]*\n).*?(?=    \"{3}\n)"
+    page = re.sub(section, lambda found: found[1] + text, page, flags=re.DOTALL)
+    type(golden)(golden.update, ROOT).check("tcomp/__init__.py", page)
 
 
 def test_the_page_of_options_says_what_the_source_says(golden):

@@ -1,10 +1,44 @@
 """Settings are read from the environment, once and in one place."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tcomp.settings import override_environment, read_settings
+from tcomp.settings import VARIABLES, override_environment, read_settings
+from tests.documentation import ROOT, fill_sections, make_table, replace_blocks
+
+
+class Noted(dict):
+    """An environment that notes which variables are asked for."""
+
+    def __init__(self, values=()):
+        super().__init__(values)
+        self.asked = set()
+
+    def get(self, name, default=None):
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def test_the_variables_that_are_read_are_those_that_are_described():
+    environment = Noted()
+    read_settings(environment)
+    assert environment.asked == set(VARIABLES)
+
+
+def test_the_page_of_variables_says_what_the_source_says(golden):
+    table = make_table(["variable", "what it means"], *([f"`{name}`", text] for name, text in VARIABLES.items()))
+    page = fill_sections((ROOT / "docs/environment.md").read_text(), {"variables": table})
+    type(golden)(golden.update, ROOT).check("docs/environment.md", page)
+
+
+def test_the_manual_names_no_variable_that_is_not_read():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    # In generated code such a name is a macro.
+    texts = [replace_blocks(page.read_text(), lambda block: block.text if block.language == "sh" else "") for page in pages]
+    named = {name for text in texts for name in re.findall(r"\bTCOMP_[A-Z_]+\b", text)}
+    assert named <= set(VARIABLES)
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch):

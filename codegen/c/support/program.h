@@ -48,6 +48,7 @@ typedef struct {
   const int64_t *symbols, *offsets;
   int is_team, flush_denormals;
   int32_t *fault;
+  int64_t first, last;
 } tcomp_run_state;
 
 /* Division of sizes, down, as in the kernels (vector_arithmetic.h); a divisor is positive where anything is counted. */
@@ -67,14 +68,14 @@ static inline void tcomp_note(const tcomp_run_state *run, int32_t number) {
 
 /* tcomp_run runs all steps on `threads` threads, each doing its share of every step. Steps that touch the same memory are kept
  * apart by barriers. Several calls may run at once, each with an arena of its own. Returns 0, or the number of a check that
- * failed, counted from 1 over all steps. */
+ * failed, counted from 1 over all steps. tcomp_run_part runs the steps from `first` to before `last`. */
 #define TCOMP_DEFINE_RUN                                                                                                  \
   static _Thread_local char tcomp_scratch[TCOMP_SCRATCH_BYTES] __attribute__((aligned(64)));                              \
   static void tcomp_work(void *state) {                                                                                   \
     const tcomp_run_state *run = state;                                                                                   \
     const int64_t thread = run->is_team ? omp_get_thread_num() : 0, team = run->is_team ? omp_get_num_threads() : 1;      \
     const uint64_t mode = run->flush_denormals ? tcomp_enter_flush_to_zero() : 0;                                         \
-    for (int64_t i = 0; i < TCOMP_STEP_COUNT; i++) {                                                                      \
+    for (int64_t i = run->first; i < run->last; i++) {                                                                    \
       const tcomp_step *step = &TCOMP_STEPS[i];                                                                           \
       const int64_t total = step->count(run->symbols);                                                                    \
       const int64_t begin = total * thread / team, end = total * (thread + 1) / team;                                     \
@@ -89,17 +90,22 @@ static inline void tcomp_note(const tcomp_run_state *run, int32_t number) {
     }                                                                                                                     \
     if (run->flush_denormals) tcomp_leave_flush_to_zero(mode);                                                            \
   }                                                                                                                       \
-  __attribute__((visibility("default"))) int tcomp_run(void *const *externals, char *arena, const int64_t *symbols,       \
-                                                       int threads, int flush_denormals) {                                \
+  __attribute__((visibility("default"))) int tcomp_run_part(void *const *externals, char *arena, const int64_t *symbols,  \
+                                                            int threads, int flush_denormals, int first, int last) {      \
     int64_t offsets[TCOMP_OFFSET_COUNT + 1];                                                                              \
     tcomp_find_offsets(symbols, offsets);                                                                                 \
     int32_t fault = 0;                                                                                                    \
-    tcomp_run_state run = {externals, arena, symbols, offsets, threads > 1 && GOMP_parallel, flush_denormals, &fault};    \
+    tcomp_run_state run = {externals, arena, symbols, offsets, threads > 1 && GOMP_parallel, flush_denormals, &fault,     \
+                           first, last};                                                                                  \
     if (run.is_team)                                                                                                      \
       GOMP_parallel(tcomp_work, &run, (unsigned)threads, 0);                                                              \
     else                                                                                                                  \
       tcomp_work(&run);                                                                                                   \
     return fault;                                                                                                         \
+  }                                                                                                                       \
+  __attribute__((visibility("default"))) int tcomp_run(void *const *externals, char *arena, const int64_t *symbols,       \
+                                                       int threads, int flush_denormals) {                                \
+    return tcomp_run_part(externals, arena, symbols, threads, flush_denormals, 0, TCOMP_STEP_COUNT);                      \
   }
 
 #endif

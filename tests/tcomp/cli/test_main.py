@@ -103,6 +103,27 @@ def test_a_device_that_is_not_there_is_one_clear_error(monkeypatch):
     assert result.output.startswith("Error: this machine shows no CUDA device\n  where: --device cuda\n  help: run `tcomp doctor`")
 
 
+def test_a_traceback_is_shown_where_one_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.delenv("TCOMP_DEBUG", raising=False)
+    assert run("explain", "zoo:nothing").output.startswith("Error: ")
+    with pytest.raises(tcomp.TcompError):
+        run("--traceback", "explain", "zoo:nothing")
+    monkeypatch.setenv("TCOMP_DEBUG", str(tmp_path))
+    with pytest.raises(tcomp.TcompError):
+        run("explain", "zoo:nothing")
+
+
+def test_a_fault_of_tcomp_is_told_as_one(monkeypatch):
+    monkeypatch.delenv("TCOMP_DEBUG", raising=False)
+    monkeypatch.setattr(tcomp, "compile", lambda module, inputs, **options: {}["missing"])
+    result = run("explain", "zoo:mlp:small")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: KeyError: 'missing'\n  where: test_main.py:")
+    assert "this is a fault of tcomp, or of the model" in result.output
+    with pytest.raises(KeyError):
+        run("--traceback", "explain", "zoo:mlp:small")
+
+
 @pytest.mark.usefixtures("calls")
 def test_progress_of_compilation_is_shown_and_only_then(monkeypatch):
     def explain(compiled):

@@ -6,7 +6,7 @@ from compiled import Function, make_linear, random
 from torch import nn
 
 import tcomp
-from tcomp.module.explanation import format_bytes
+from tcomp.module.summary import format_bytes
 
 
 def test_it_tells_kernels_memory_and_sources():

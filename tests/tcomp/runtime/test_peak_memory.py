@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 import tcomp
-from tcomp.module.explanation import format_bytes
+from tcomp.module.summary import format_bytes
 from tcomp.runtime.peak_memory import estimate_eager_extra, measure_extra
 from tcomp.zoo import build
 

@@ -1,0 +1,82 @@
+"""A compiled module in a few lines: what its `repr` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tcomp.ir.expressions import Index, print_index
+from tcomp.module.dispatch import Memory
+from tcomp.program.program import CompiledStage, Program, list_fallbacks
+from tcomp.program.reports import KernelReport
+from tcomp.program.sizes import TensorSpec
+
+MOST = 3
+"""Programs, operators and reasons that are listed; of the others their number is told."""
+
+
+def summarise(name: str, programs: Sequence[Program], detours: Sequence[str], memory: Memory) -> str:
+    """The lines on a module of class `name`: its programs by their inputs, operators left to PyTorch, why calls go elsewhere, memory."""
+    head = f"tcomp.compile({name})"
+    if not programs and not detours:
+        return f"{head}: nothing compiled yet, the first call compiles"
+    return "\n  ".join([f"{head}:", *_list_programs(programs), *_list_fallbacks(programs), *_list_detours(detours), *_list_memory(memory)])
+
+
+def _list_programs(programs: Sequence[Program]) -> Iterator[str]:
+    for program in programs[:MOST]:
+        kernels = [k for s in program.stages if isinstance(s, CompiledStage) for k in s.report().kernels]
+        always = count_calls([k for k in kernels if not k.is_prelude])
+        folding = count_calls([k for k in kernels if k.is_prelude])
+        when = f", {folding} when weights change" if any(k.is_prelude for k in kernels) else ""
+        yield f"{describe_inputs(program) or 'no inputs'} on {program.device}: {always} kernels{when}"
+    if len(programs) > MOST:
+        yield f"and programs for {len(programs) - MOST} other kinds of inputs"
+
+
+def _list_fallbacks(programs: Sequence[Program]) -> Iterator[str]:
+    counts: dict[str, int] = {}
+    for program in programs:
+        for fallback in list_fallbacks(program):
+            counts[fallback.operator] = counts.get(fallback.operator, 0) + fallback.count
+    if counts:
+        yield f"left to PyTorch: {_list_some([f'{operator} ({count})' for operator, count in counts.items()])}"
+
+
+def _list_detours(detours: Sequence[str]) -> Iterator[str]:
+    yield from (f"elsewhere: {text.splitlines()[0]}" for text in detours[:MOST])
+    if len(detours) > MOST:
+        yield f"elsewhere for {len(detours) - MOST} other reasons"
+
+
+def _list_memory(memory: Memory) -> Iterator[str]:
+    if memory.weights or memory.extra:
+        yield f"memory: weights {format_bytes(memory.weights)}, beside them {format_bytes(memory.extra)} at the peak of a call"
+
+
+def _list_some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+
+
+def count_calls(kernels: Sequence[KernelReport]) -> str:
+    """How many calls of how many kernels."""
+    calls = sum(kernel.calls for kernel in kernels)
+    return f"{calls} call{'s' * (calls != 1)} of {len(kernels)}"
+
+
+def describe_inputs(program: Program) -> str:
+    """The inputs of a program in short: f32[2, 8]."""
+    parts = []
+    for given in program.inputs:
+        if isinstance(given, TensorSpec):
+            parts.append(f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]")
+        else:
+            parts.append(print_index(given.value) if isinstance(given.value, Index) else repr(given.value))
+    return ", ".join(parts)
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes in the largest unit that leaves it above one."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,38 @@
+"""What the repr of a compiled module says."""
+
+import torch
+from torch import nn
+
+import tcomp
+from tcomp.module.dispatch import Memory
+from tcomp.module.summary import summarise
+from tests.compiled import Function, make_linear, random
+
+
+def test_before_anything_is_compiled_it_says_so():
+    assert repr(tcomp.compile(make_linear())) == "tcomp.compile(Sequential): nothing compiled yet, the first call compiles"
+
+
+def test_it_tells_kernels_sizes_and_memory():
+    compiled = tcomp.compile(make_linear(), random(2, 8), dynamic=False)
+    compiled(random(3, 8))
+    lines = repr(compiled).splitlines()
+    assert lines[0] == "tcomp.compile(Sequential):"
+    assert lines[1].startswith("  float32[2, 8] on cpu: 1 call of 1 kernels")
+    assert lines[2].startswith("  float32[3, 8] on cpu: 1 call of 1 kernels")
+    assert lines[-1].startswith("  memory: weights 288 bytes, beside them")
+
+
+def test_it_tells_operators_that_are_left_to_pytorch():
+    compiled = tcomp.compile(Function(lambda x: torch.linalg.svdvals(x) + 1), random(3, 3), fallback="silent")
+    assert "  left to PyTorch: aten._linalg_svd.default (1)" in repr(compiled)
+
+
+def test_it_tells_why_calls_go_elsewhere_and_how_many_programs_are_not_listed():
+    text = summarise("M", (), ("a\nb", "c", "d", "e"), Memory(0, 0, 0))
+    reasons = ["elsewhere: a", "elsewhere: c", "elsewhere: d", "elsewhere for 1 other reasons"]
+    assert text.splitlines() == ["tcomp.compile(M):", *(f"  {reason}" for reason in reasons)]
+    compiled = tcomp.compile(nn.ReLU(), dynamic=False)
+    for size in range(1, 6):
+        compiled(torch.ones(size))
+    assert "  and programs for 2 other kinds of inputs" in repr(compiled).splitlines()
