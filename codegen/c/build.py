@@ -20,6 +20,7 @@ from tcomp.codegen.c.toolchain import (
     DRIVER_FLAGS,
     SUPPORT,
     Compilation,
+    Report,
     Toolchain,
     UnusableLibrary,
     check_library,
@@ -75,6 +76,7 @@ def build_program(
     cache_directory: Path,
     checked: bool = False,
     jobs: int | None = None,
+    report: Report | None = None,
 ) -> Path:
     """Build the shared library of a program, or find it in the cache; returns its path.
 
@@ -92,26 +94,30 @@ def build_program(
     if found is not None:
         return found
     units = _units(plan, kernels, toolchain, options, checked=checked)
+    compile_all = partial(compile_objects, toolchain, jobs=jobs, report=report)
     try:
-        built = _build(units, key, toolchain, cache, jobs)
+        built = _build(units, key, toolchain, cache, compile_all)
     except BrokenCompiler:
         raise
     except ToolchainError:
         # What a full disk does to a compiler has many forms.
         if not cache.is_full():
             raise
-        built = _build(units, key, toolchain, cache, jobs)
+        built = _build(units, key, toolchain, cache, compile_all)
     cache.evict()
     return built
 
 
-def _build(units: Sequence[_Unit], key: str, toolchain: Toolchain, cache: BuildCache, jobs: int | None) -> Path:
+CompileAll: TypeAlias = Callable[[Sequence[Compilation]], None]
+
+
+def _build(units: Sequence[_Unit], key: str, toolchain: Toolchain, cache: BuildCache, compile_all: CompileAll) -> Path:
     """Compile what the cache lacks, link it, and keep it all once the library has been loaded in another process."""
     with cache.workspace() as folder:
         kept = {unit.key: path for unit in units if (path := cache.find(unit.key, ".o")) is not None}
         library = folder / "program.so"
         try:
-            made = _compile_and_link(units, kept, toolchain, folder, jobs)
+            made = _compile_and_link(units, kept, toolchain, folder, compile_all)
             check_library(toolchain, library)
         except ToolchainError as error:
             if not kept and not isinstance(error, UnusableLibrary):
@@ -119,7 +125,7 @@ def _build(units: Sequence[_Unit], key: str, toolchain: Toolchain, cache: BuildC
             # An object that was kept may be as bad as its bytes were from the start; a linker may have been cut off.
             for unit in units:
                 cache.discard(unit.key, ".o")
-            made = _compile_and_link(units, {}, toolchain, folder, jobs)
+            made = _compile_and_link(units, {}, toolchain, folder, compile_all)
             check_library(toolchain, library)
         for unit, path in made:
             cache.add(unit.key, ".o", path)
@@ -127,7 +133,7 @@ def _build(units: Sequence[_Unit], key: str, toolchain: Toolchain, cache: BuildC
 
 
 def _compile_and_link(
-    units: Sequence[_Unit], kept: Mapping[str, Path], toolchain: Toolchain, folder: Path, jobs: int | None
+    units: Sequence[_Unit], kept: Mapping[str, Path], toolchain: Toolchain, folder: Path, compile_all: CompileAll
 ) -> list[tuple[_Unit, Path]]:
     """Make `program.so` in a folder; returns what was compiled for it."""
     missing = [unit for unit in units if unit.key not in kept]
@@ -136,7 +142,7 @@ def _compile_and_link(
         source = folder / f"{unit.name}.c"
         source.write_text(unit.source)
         compilations.append(Compilation(source, source.with_suffix(".o"), unit.flags))
-    compile_objects(toolchain, compilations, jobs)
+    compile_all(compilations)
     made = list(zip(missing, (compilation.target for compilation in compilations)))
     objects = {**kept, **{unit.key: path for unit, path in made}}
     link_library(toolchain, [objects[unit.key] for unit in units], folder / "program.so")

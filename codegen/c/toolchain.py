@@ -9,10 +9,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from tcomp.codegen.c.limited import run_limited
 from tcomp.codegen.temporary import hold_folder
@@ -79,6 +80,10 @@ class Toolchain:
     """What every library is linked with."""
     limit: float = LIMIT
     """Seconds that it may take for one file."""
+
+
+Report: TypeAlias = Callable[[str, int, int], None]
+"""Told what is being done, and how many steps of how many are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,9 @@ def _has_openmp(command: tuple[str, ...], limit: float) -> bool:
         return program.is_file()
 
 
-def compile_objects(toolchain: Toolchain, compilations: Sequence[Compilation], jobs: int | None = None) -> None:
+def compile_objects(
+    toolchain: Toolchain, compilations: Sequence[Compilation], jobs: int | None = None, report: Report | None = None
+) -> None:
     """Compile sources to objects, several at a time; raises ToolchainError at the first that fails."""
 
     def compile_one(compilation: Compilation) -> None:
@@ -178,8 +185,10 @@ def compile_objects(toolchain: Toolchain, compilations: Sequence[Compilation], j
 
     with ThreadPoolExecutor(max_workers=jobs or count_processors()) as pool:
         try:
-            for done in [pool.submit(compile_one, compilation) for compilation in compilations]:
+            for number, done in enumerate([pool.submit(compile_one, compilation) for compilation in compilations], 1):
                 done.result()
+                if report is not None:
+                    report("compiled kernels", number, len(compilations))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

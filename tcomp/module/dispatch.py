@@ -24,6 +24,7 @@ from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
+from tcomp.progress import show_if_slow
 from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
 from tcomp.runtime.binding.attributes import Attributes, Values
 from tcomp.runtime.binding.weights import ModuleState, Stale
@@ -303,7 +304,8 @@ class Programs:
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
                 self._refuse_more([v for v in others if v.execution.serves(leaves)])
-                variant = self._compile(mode, args, kwargs, [v.program for v in same])
+                with show_if_slow(f"compiling {type(self.module).__name__}"):
+                    variant = self._compile(mode, args, kwargs, [v.program for v in same])
             if any(isinstance(leaf, Tensor) and (leaf.is_neg() or leaf.is_conj()) for leaf in leaves):
                 variant = replace(variant, run=variant.execution.run_resolved)
             if variant.program.offsets:

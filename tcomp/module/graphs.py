@@ -14,6 +14,7 @@ from tcomp.capture.specialise import Signed, Specialised, find_signed
 from tcomp.ir.errors import Illegal, IndexOutOfRange
 from tcomp.options import Options
 from tcomp.program.program import Program
+from tcomp.progress import show_if_slow
 from tcomp.runtime.execution import Execution
 from tcomp.settings import read_settings
 from tcomp.stages.faults import Fault, contain
@@ -45,6 +46,11 @@ def compile_graph(
 
 
 def _compile_graph(gm: GraphModule, options: Options, note: Callable[[Program], None]) -> Run:
+    with show_if_slow("compiling a graph"):
+        return _make_run(gm, options, note)
+
+
+def _make_run(gm: GraphModule, options: Options, note: Callable[[Program], None]) -> Run:
     try:
         program, constants = compile_functional(gm, options)
     except Illegal as error:

@@ -54,7 +54,9 @@ class CMaker:
         """Build a shared library."""
         plan, folder = kernels.plan, _find_folder(self._options, self._settings)
         checked = self._settings.checks_kernels
-        path = build_program(plan, dict(kernels.kernels), toolchain=self._toolchain, cache_directory=folder, checked=checked)
+        path = build_program(
+            plan, dict(kernels.kernels), toolchain=self._toolchain, cache_directory=folder, checked=checked, report=report_progress
+        )
         symbols = tuple(symbol.name for symbol in plan.symbols)
         return Library(path, plan.externals, symbols, plan.arena, _count_instances(kernels), checks)
 
