@@ -129,6 +129,7 @@ def _run(
             raise
         except Exception as error:
             source = tracker.find_failed(error)
+            tracker.trim(error)
             raise _explain(error, str(source)) from error
         finally:
             changed = state.restore()

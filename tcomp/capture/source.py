@@ -6,7 +6,7 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -68,6 +68,19 @@ class SourceTracker:
             if not self._is_skipped(frame.f_code):
                 line = f"{os.path.basename(frame.f_code.co_filename)}:{number}"
         return Source(path, line or "no line of the user's")
+
+    def trim(self, error: BaseException) -> None:
+        """Leave of an error's traceback the frames in the user's code: what PyTorch did below them says nothing to the user."""
+        frames = []
+        trace = error.__traceback__
+        while trace is not None:
+            if not self._is_skipped(trace.tb_frame.f_code):
+                frames.append(trace)
+            trace = trace.tb_next
+        kept: TracebackType | None = None
+        for trace in reversed(frames):
+            kept = TracebackType(kept, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+        error.__traceback__, error.__suppress_context__ = kept, True
 
     def _find_line(self, frame: FrameType | None) -> str:
         # Within a model of torch's own layers only, a line in torch.nn is the best there is.

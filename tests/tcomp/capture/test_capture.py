@@ -1,5 +1,6 @@
 import operator
 import threading
+import traceback
 from collections import namedtuple
 
 import pytest
@@ -363,3 +364,20 @@ def test_transformers_outputs_and_keywords():
         capture(module, (), keywords)
     module(**keywords)
     check(module, **keywords)
+
+
+def test_errors_of_the_module_show_the_users_frames_only():
+    class Fails(nn.Module):
+        def forward(self, x):
+            return self.inner(x)
+
+        def inner(self, x):
+            return x @ torch.ones(7, 7)
+
+    with pytest.raises(TcompError) as caught:
+        capture(Fails(), (torch.ones(2, 3),))
+    cause = caught.value.__cause__
+    names = [frame.name for frame in traceback.extract_tb(cause.__traceback__)]
+    assert names == ["forward", "inner"]
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "torch/_subclasses" not in shown and "torch/_ops" not in shown
