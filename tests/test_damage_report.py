@@ -1,0 +1,50 @@
+"""Damaged files and killed processes do no harm, and the report would see it if they did."""
+
+import random
+
+import pytest
+
+import tcomp
+from tests import damage_report
+from tests.damage_report import Case, damage, is_good, make_cases, print_report, run_cases
+
+
+def test_a_sample_of_damages_does_no_harm(tmp_path):
+    found = run_cases(make_cases(30, 2, seed=7), tmp_path)
+    assert len(found) == 32
+    assert [(case, answer) for case, answer in found if not is_good(answer)] == []
+    # Not every damage is one to what is read, and some must be refused.
+    assert sum(answer == "refused" for _, answer in found) >= 5
+
+
+def test_damages_change_something():
+    data = bytes(range(256)) * 10
+    assert all(damage(data, random.Random(seed)) != data for seed in range(200))
+
+
+@pytest.mark.parametrize(("error", "shown"), [(KeyError("lost"), "a raw error: KeyError: 'lost'"), (None, "it crashed")])
+def test_raw_errors_and_crashes_are_found(monkeypatch, tmp_path, error, shown):
+    def fail(*given):
+        if error is None:
+            damage_report.os.kill(damage_report.os.getpid(), 11)
+        raise error
+
+    monkeypatch.setattr(tcomp, "load", fail)
+    ((_, answer),) = run_cases([Case("saved", 1)], tmp_path)
+    assert answer.startswith(shown)
+
+
+def test_leftovers_are_found(tmp_path):
+    for name in ("cache", "temporary", "saved"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "temporary" / "tcomp-private-1").mkdir()
+    (tmp_path / "saved" / "program.tcomp.part").write_bytes(b"")
+    (tmp_path / "saved" / "program.tcomp").write_bytes(b"")
+    assert {path.name for path in damage_report._list_leftovers(tmp_path)} == {"tcomp-private-1", "program.tcomp.part"}
+
+
+def test_the_report_counts(capsys):
+    print_report([(Case("saved", 1), "right"), (Case("saved", 2), "refused"), (Case("cache", 3), "a wrong result")])
+    text = capsys.readouterr().out
+    assert "saved  2 cases: 1 right, 1 refused" in text
+    assert "cache 3: a wrong result" in text
