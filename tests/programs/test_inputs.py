@@ -252,6 +252,16 @@ def test_what_is_written_to_containers_among_arguments_is_seen(name, named):
             check_same((results[0], found), (results[1], expected))
 
 
+def test_inputs_without_data_go_to_the_original():
+    compiled, given = tcomp.compile(nn.Tanh()), torch.empty(2, 3, device="meta")
+    with pytest.warns(UserWarning, match="on the device meta"):
+        found = compiled(given)
+    assert found.is_meta
+    assert found.shape == given.shape
+    with pytest.raises(tcomp.Unsupported, match="device meta"):
+        tcomp.compile(nn.Tanh(), fallback="error")(given)
+
+
 def test_modules_that_cannot_be_compiled_are_refused():
     with pytest.raises(tcomp.Unsupported, match="no size is known yet"):
         tcomp.compile(nn.LazyLinear(4), (random(2, 4),))
