@@ -226,6 +226,8 @@ class Programs:
         """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
         if is_traced(leaves):
             return Detour(ENCLOSED)
+        if not raises and self.options.fallback != "error" and any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in leaves):
+            return Detour("an input is on the device meta, where only shapes are computed")
         self._check_devices(leaves)
         try:
             return self._choose(key, leaves, args, kwargs)
