@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import Reads
