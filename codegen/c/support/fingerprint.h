@@ -1,8 +1,8 @@
 /* A number that tells whether memory has been written: all of it if it is little, else a sample.
  *
  * Read once for each call of a program, over the weights that something was folded from, so it must cost next to nothing: up to
- * TCOMP_WHOLE bytes in all everything is read, otherwise of each tensor TCOMP_SPOTS cache lines spread over it, the first and the
- * last among them. */
+ * TCOMP_WHOLE bytes in all everything is read, otherwise cache lines spread over each tensor, the first and the last among them:
+ * TCOMP_LINES in all, as each is likely a miss, but at least two and at most TCOMP_SPOTS of a tensor. */
 #ifndef TCOMP_FINGERPRINT_H
 #define TCOMP_FINGERPRINT_H
 
@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define TCOMP_WHOLE (64 * 1024)
+#define TCOMP_LINES 384
 #define TCOMP_SPOTS 16
 #define TCOMP_LINE 64
 
@@ -33,15 +34,17 @@ __attribute__((visibility("default"))) uint64_t tcomp_fingerprint(const int64_t 
   uint64_t state[8] = {1, 2, 3, 4, 5, 6, 7, 8}, result = 0;
   int64_t total = 0;
   for (int64_t t = 0; t < count; t++) total += table[2 * t + 2];
+  int64_t spots = TCOMP_LINES / (count ? count : 1);
+  spots = spots < 2 ? 2 : spots > TCOMP_SPOTS ? TCOMP_SPOTS : spots;
   for (int64_t t = 0; t < count; t++) {
     const char *memory = (const char *)(uintptr_t)table[2 * t + 1];
     const int64_t size = table[2 * t + 2];
-    if (total <= TCOMP_WHOLE || size <= TCOMP_SPOTS * TCOMP_LINE) {
+    if (total <= TCOMP_WHOLE || size <= spots * TCOMP_LINE) {
       tcomp_mix(state, memory, size);
       continue;
     }
-    for (int64_t spot = 0; spot < TCOMP_SPOTS - 1; spot++)
-      tcomp_mix(state, memory + (size - TCOMP_LINE) / (TCOMP_SPOTS - 1) * spot, TCOMP_LINE);
+    for (int64_t spot = 0; spot < spots - 1; spot++)
+      tcomp_mix(state, memory + (size - TCOMP_LINE) / (spots - 1) * spot, TCOMP_LINE);
     tcomp_mix(state, memory + size - TCOMP_LINE, TCOMP_LINE);
   }
   for (int i = 0; i < 8; i++) result = (result ^ state[i] ^ (state[i] >> 31)) * UINT64_C(0xBF58476D1CE4E5B9);

@@ -2,8 +2,8 @@
 
 What was read is looked up again only when an object or a length differs (see `Watch`). Values are compared as programs see them:
 numbers, strings and the like by value, lists, dictionaries and plain objects by what they hold, everything else (tensors, functions,
-modules) by being the same object. What the C code of an extension keeps to itself, cells of closures, and containers of more than
-`MOST` values, or beyond `MOST` in all, are not seen.
+modules) by being the same object. What the C code of an extension keeps to itself, cells of closures, and values in containers of more
+than `MOST_ITEMS`, or beyond `MOST` in all, are not seen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from tcomp.capture.state import CONTAINERS, is_followed, is_users
 from tcomp.runtime.binding.watch import Watch
 
 MOST = 10_000
-"""Values watched, in one container and in all; of more, only which objects they are."""
+"""Values watched in all; of more, only which objects they are."""
+MOST_ITEMS = 256
+"""Values watched in one container (a table of labels has thousands, and each costs time at every call); of a larger one, how many."""
 
 Key: TypeAlias = tuple[int, str]
 """What was read: the number of the object that has it, and the name."""
@@ -99,6 +101,8 @@ class _Look:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self._seen: dict[int, Hashable] = {}
+        self._held: set[tuple[int, Any]] = set()
+        self._tables: set[int] = set()
 
     def read(self, module: nn.Module, name: str) -> Hashable:
         """Watch an attribute, or that there is none, and describe it."""
@@ -109,7 +113,9 @@ class _Look:
         for table in (module._parameters, module._buffers, module._modules):
             if name in table:
                 return self.hold(table, name)
-            self.watch.add_container(table)
+            if id(table) not in self._tables:
+                self._tables.add(id(table))
+                self.watch.add_container(table)
         for kind in type(module).__mro__:
             if name in vars(kind) and is_users(kind.__module__):
                 return self.hold(vars(kind), name)
@@ -117,6 +123,9 @@ class _Look:
 
     def hold(self, holder: Any, key: Any) -> Hashable:
         """Watch one place, and describe what is there."""
+        if (id(holder), key) in self._held:
+            return self._describe(holder[key])
+        self._held.add((id(holder), key))
         return self._describe(self.watch.add(holder, key))
 
     def _describe(self, value: Any) -> Hashable:
@@ -143,7 +152,7 @@ class _Look:
         if type(value) in CONTAINERS:
             self.watch.add_container(value)
             # To look up what a defaultdict lacks would add it.
-            if len(value) > MOST or isinstance(value, defaultdict):
+            if len(value) > MOST_ITEMS or isinstance(value, defaultdict):
                 return _Same(value), len(value)
             if isinstance(value, dict):
                 return type(value), tuple((self._describe(key), self.hold(value, key)) for key in value)
