@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 
 from tcomp.codegen.c.kernel import COptions
 from tcomp.codegen.c.program import KernelUnit, driver_source, kernel_units
-from tcomp.codegen.c.toolchain import SUPPORT, Toolchain
+from tcomp.codegen.c.toolchain import SUPPORT, Report, Toolchain
 from tcomp.ir.errors import ToolchainError
 from tcomp.ir.plan import Plan
 from tcomp.ir.tile import Kernel
@@ -89,9 +89,11 @@ class Batch:
             self._write(f"{path.stem}.c", source)
             self._compile(f"{path.stem}.c", path.name, "-w", "-L.", "-lkernels", "-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed")
 
-    def _add(self, plan: Plan, kernels: Mapping[str, Kernel], *, toolchain: Toolchain, cache_directory: Path, checked: bool) -> Path:
+    def _add(
+        self, plan: Plan, kernels: Mapping[str, Kernel], *, toolchain: Toolchain, cache_directory: Path, checked: bool, report: Report
+    ) -> Path:
         """Stand in for build_program: the library will be there once the batch is built."""
-        del cache_directory
+        del cache_directory, report
         self._toolchain = toolchain
         units = kernel_units(plan, kernels, COptions(toolchain.lanes))
         source = driver_source(plan, units, checked=checked)

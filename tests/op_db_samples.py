@@ -145,7 +145,7 @@ def _weights(result: Tensor) -> Tensor:
 
 
 def find_foreign(graph: GraphModule) -> list[str]:
-    """What makes a graph more than core ATen: operators beyond it."""
+    """What makes a graph more than core ATen over real numbers: operators beyond it, or complex numbers."""
     foreign = {}
     for node in graph.graph.nodes:
         if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
@@ -153,6 +153,9 @@ def find_foreign(graph: GraphModule) -> list[str]:
                 foreign.setdefault(str(node.target))
         elif node.op == "call_function" and node.target.__module__ not in ("_operator", "operator", "math"):
             foreign.setdefault(str(node.target))
+    values = (leaf for node in graph.graph.nodes for leaf in tree_leaves(node.meta.get("val")))
+    if any(isinstance(v, Tensor) and v.dtype.is_complex for v in values):
+        foreign.setdefault("complex numbers")
     return list(foreign)
 
 

@@ -139,8 +139,7 @@ def _compile(function: Any, unit: TritonUnit, target: Gpu, unaligned: Collection
 
 @contextmanager
 def _private_cache(cache_directory: Path) -> Iterator[None]:
-    folder = cache_directory / "triton"
-    BuildCache(folder).open()
+    folder = BuildCache(cache_directory / "triton").open()
     with triton.knobs.cache.scope():
         triton.knobs.cache.dir = str(folder)
         yield

@@ -6,13 +6,14 @@ Every tensor is a view of the base of its storage, through a chain of view steps
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.utils._python_dispatch import _disable_current_modes
 
 from tcomp.capture.types import Origin, ViewStep
 from tcomp.ir.errors import Unsupported
@@ -55,7 +56,7 @@ class Functional:
     The partner takes the same positional arguments, `defaults` for those left out, and of the others the `keywords`.
     """
 
-    op: OpOverload
+    op: Callable[..., Any]
     written: tuple[int | str, ...]
     defaults: tuple[Any, ...]
     keywords: frozenset[str]
@@ -87,11 +88,35 @@ def find_functional(op: OpOverload) -> Functional | None:
                 # bernoulli_() may leave out a probability that bernoulli(p) may not.
                 defaults = tuple(argument.default_value for argument in kept if not argument.kwarg_only)
                 keywords = frozenset(argument.name for argument in kept if argument.kwarg_only)
-                return Functional(candidate, tuple(written), defaults, keywords)
+                return Functional(_DRAWS.get(candidate, candidate), tuple(written), defaults, keywords)
     return None
 
 
 _FUNCTIONAL_NAMES: Mapping[str, str] = {"normal_": "normal_functional", "bernoulli_": "bernoulli"}
+
+
+def _draw_bernoulli(target: Tensor, p: float, *, generator: torch.Generator | None = None) -> Any:
+    """What bernoulli_ would write: it draws in the order of memory, its pure partner in that of indices."""
+    if target.device.type != "cpu" or target.is_contiguous() or not _draws_by_memory():
+        return aten.bernoulli.p(target, p, generator=generator)
+    strides = target.stride()
+    order = sorted(range(target.dim()), key=lambda dim: strides[dim], reverse=True)
+    drawn = aten.bernoulli.p(aten.permute.default(target, order), p, generator=generator)
+    return aten.permute.default(drawn, [order.index(dim) for dim in range(len(order))])
+
+
+@functools.cache
+def _draws_by_memory() -> bool:
+    """Whether bernoulli_ does: on Intel's CPUs PyTorch has MKL draw, in the order of indices."""
+    with _disable_current_modes():
+        by_index, by_memory = (
+            tensor.bernoulli_(0.5, generator=torch.Generator().manual_seed(0))
+            for tensor in (torch.empty(8, 8, device="cpu"), torch.empty(8, 8, device="cpu").t())
+        )
+        return torch.equal(by_index, by_memory.t())
+
+
+_DRAWS: Mapping[OpOverload, Callable[..., Any]] = {aten.bernoulli.p: _draw_bernoulli}
 
 
 def undo_view(step: ViewStep, base: Tensor, new: Tensor) -> Any:

@@ -75,7 +75,7 @@ def capture(
     are integers above -1. Nothing is computed and the
     module, its buffers and the random state stay as they are.
 
-    Raises ChangesState where the module assigns to its own attributes,
+    Raises ChangesState where the module assigns to its own attributes, or to what containers among its arguments hold,
     Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
     recorded, and TcompError if the module itself fails.
     """
@@ -121,7 +121,7 @@ def _run(
     reads: ReadTracker,
 ) -> Any:
     with tracker.following():
-        state = State(module)
+        state = State(module, args, kwargs)
         try:
             with reads.following(), recorder:
                 result = run_module(module, args, kwargs)

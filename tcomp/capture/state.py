@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import CellType, CodeType, FunctionType, SimpleNamespace
+from types import CellType, CodeType, FunctionType, MappingProxyType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -53,15 +53,16 @@ class _TensorState:
 
 
 class State:
-    """All that a module can reach, at one moment."""
+    """All that a module can reach, at one moment: by itself, and by its arguments."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._seen: dict[int, object] = {}
         self._containers: list[tuple[str, Any, Any]] = []
         self._globals: list[tuple[str, dict[str, Any], Any]] = []
         self._cells: list[tuple[str, CellType, Any]] = []
         self._tensors: list[_TensorState] = []
-        waiting: list[tuple[str, Any]] = [("self", module)]
+        given = (*((f"argument {index}", value) for index, value in enumerate(args)), *kwargs.items())
+        waiting: list[tuple[str, Any]] = [*given, ("self", module)]
         while waiting:
             name, value = waiting.pop()
             if id(value) not in self._seen and not isinstance(value, PLAIN):

@@ -99,7 +99,9 @@ class ThroughDynamo:
             with self._lock:
                 if self._compiled is None:
                     self._compiled = torch.compile(self._module, backend=self._backend, dynamic=self._options.dynamic)
-        return self._compiled(*args, **kwargs)
+        # Else hooks that come or go after a graph was made are not seen.
+        with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
+            return self._compiled(*args, **kwargs)
 
     def try_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The module's result; raises DynamoFailed if Dynamo fails before anything has been written."""

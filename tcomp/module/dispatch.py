@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from tcomp.capture.capture import BURNT_IN, ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
+from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import Reads
 from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.specialise import report_fixed
@@ -21,6 +21,7 @@ from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, U
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.module.changes import Changes, capture_numbers, check_count, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
+from tcomp.module.keys import describe_leaf, flatten
 from tcomp.options import Options
 from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
 from tcomp.program.sizes import count_bytes
@@ -104,7 +105,7 @@ class Programs:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the module's result."""
-        leaves, spec = _flatten(args, kwargs)
+        leaves, spec = flatten(args, kwargs)
         watcher = find_watcher()
         if watcher is not None:
             return self._call_original(args, kwargs, watcher)
@@ -154,7 +155,7 @@ class Programs:
             self._warn_of(served)
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
-        leaves, spec = _flatten(args, kwargs)
+        leaves, spec = flatten(args, kwargs)
         self._state.check_initialised()
         if not self._is_current():
             self._renew()
@@ -168,7 +169,7 @@ class Programs:
         variant = self._prepare(args, kwargs)
         if isinstance(variant, Detour):
             return ()
-        leaves, _ = _flatten(args, kwargs)
+        leaves, _ = flatten(args, kwargs)
         variant.execution.run(leaves)
         times: dict[str, float] = {}
 
@@ -226,6 +227,8 @@ class Programs:
         """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
         if is_traced(leaves):
             return Detour(ENCLOSED)
+        if not raises and self.options.fallback != "error" and any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in leaves):
+            return Detour("an input is on the device meta, where only shapes are computed")
         self._check_devices(leaves)
         try:
             return self._choose(key, leaves, args, kwargs)
@@ -411,7 +414,7 @@ class Programs:
         if not ambient.holds():
             self._ambient = ambient = Ambient()
         special = self._read_special(ambient, leaves) if ambient.autocast or count_function_modes() else None
-        return (spec, self._state.read_modes(), ambient.number, self._attributes.number, special, *map(_describe, leaves))
+        return (spec, self._state.read_modes(), ambient.number, self._attributes.number, special, *map(describe_leaf, leaves))
 
     def _read_special(self, ambient: Ambient, leaves: Sequence[Any]) -> tuple[torch.dtype | None, str | None]:
         """The type to which autocast converts and the default device."""
@@ -447,43 +450,6 @@ class Programs:
 _FIXED = Changes(sizes=False, numbers=frozenset())
 _RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
 """What a call raises that is no fault of its program."""
-
-
-def _flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:
-    """The leaves of a call's arguments, and a key for their structure."""
-    if not kwargs and _TENSORS.issuperset(map(type, args)):
-        return args, len(args)
-    leaves, spec = tree_flatten((args, kwargs))
-    return leaves, _Structure(spec)
-
-
-_TENSORS = frozenset({Tensor, nn.Parameter})
-
-
-class _Structure:
-    """The structure of arguments, hashed once."""
-
-    __slots__ = ("_hash", "spec")
-
-    def __init__(self, spec: TreeSpec) -> None:
-        self.spec = spec
-        self._hash = hash(str(spec))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Structure) and self.spec == other.spec
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-def _describe(leaf: Any) -> object:
-    """All that a program may depend on in a flattened input, hashable."""
-    if isinstance(leaf, Tensor):
-        dtype = leaf.dtype
-        bits = (leaf.is_neg(), leaf.is_conj()) if dtype.is_complex else leaf.is_neg()
-        return type(leaf), leaf.shape, leaf.stride(), dtype, leaf.device, bits
-    # Other objects are never part of a program.
-    return (type(leaf), repr(leaf)) if leaf is None or isinstance(leaf, BURNT_IN) else type(leaf)
 
 
 _SHARED = "the module writes to an input that shares memory with another one, or with a parameter or buffer"

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from compiled import Function, check, make_linear, random
+from compiled import Function, check, check_same, make_linear, random
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -219,6 +219,47 @@ def test_foreign_tensors_go_to_the_original_or_are_refused(name):
         tcomp.compile(module, (given,))
     with pytest.raises(tcomp.Unsupported, match="an input tensor of type"):
         tcomp.compile(module, fallback="error")(given)
+
+
+WRITES = {
+    "key": (lambda given, result: given.update(result=result), lambda: {"x": random(4)}),
+    "equal key": (lambda given, result: given.update(x=given["x"]), lambda: {"x": random(4)}),
+    "item": (lambda given, result: given.append(result), lambda: [random(4)]),
+    "number": (lambda given, result: given.insert(0, given.pop() + 1), lambda: [1]),
+    "item within": (lambda given, result: given["seen"].append(result), lambda: {"seen": []}),
+    "nothing left": (lambda given, result: given.clear(), lambda: [random(4), 2]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("name", WRITES)
+def test_what_is_written_to_containers_among_arguments_is_seen(name, named):
+    write, make = WRITES[name]
+
+    class Writing(nn.Module):
+        def forward(self, x, given):
+            result = x * 2
+            write(given, result)
+            return result
+
+    module, x = Writing(), random(4)
+    compiled = tcomp.compile(module)
+    with torch.no_grad():
+        for _ in range(3):
+            found, expected = make(), make()
+            results = [run(x, given=into) if named else run(x, into) for run, into in ((compiled, found), (module, expected))]
+            check_same((results[0], found), (results[1], expected))
+
+
+def test_inputs_without_data_go_to_the_original():
+    compiled, given = tcomp.compile(nn.Tanh()), torch.empty(2, 3, device="meta")
+    with pytest.warns(UserWarning, match="on the device meta"):
+        found = compiled(given)
+    assert found.is_meta
+    assert found.shape == given.shape
+    with pytest.raises(tcomp.Unsupported, match="device meta"):
+        tcomp.compile(nn.Tanh(), fallback="error")(given)
 
 
 def test_modules_that_cannot_be_compiled_are_refused():

@@ -21,6 +21,7 @@ DRAWING = {
     "normal_": lambda x: torch.empty(4, 8).normal_() * x,
     "uniform_": lambda x: torch.empty(4, 8).uniform_(-1, 1) + x,
     "dropout": lambda x: functional.dropout(x.exp(), 0.3, True) * 2,
+    "dropout of a transposed tensor": lambda x: functional.dropout(x.exp().t(), 0.3, True) * 2,
     "feature dropout": lambda x: functional.dropout2d(x[None], 0.5, True).sin(),
     "alpha dropout": lambda x: functional.alpha_dropout(x, 0.5, True).sin(),
     "gumbel": lambda x: functional.gumbel_softmax(x),
@@ -48,6 +49,19 @@ def test_the_same_numbers_are_drawn(name, way):
     options = {"fallback": "silent"}
     compiled = tcomp.compile(module, (x,), **options) if way == "tcomp.compile" else torch.compile(module, backend="tcomp", options=options)
     check_same(call(compiled, x), call(module, x))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: torch.zeros(8, 8)[::2].t().bernoulli_(0.3) * x.t(),
+        lambda x: torch.empty(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).bernoulli_(0.3) * x[:, :4],
+    ],
+)
+def test_numbers_are_drawn_in_the_order_of_memory(draw):
+    # torch.compile itself draws in the order of indices here.
+    module, x = Function(draw), random(4, 8)
+    check_same(call(tcomp.compile(module, (x,), fallback="silent"), x), call(module, x))
 
 
 def test_other_numbers_are_seen(monkeypatch):

@@ -108,11 +108,12 @@ def test_the_cache_is_ours_and_others_stay_as_they_were(tmp_path, monkeypatch):
     compile_function(*load(SCALE, tmp_path), GPU, tmp_path)
 
 
-def test_a_cache_that_others_can_write_is_refused(tmp_path):
+def test_a_cache_that_others_can_write_is_not_used(tmp_path):
     (tmp_path / "triton").mkdir()
     (tmp_path / "triton").chmod(0o777)
-    with pytest.raises(ToolchainError, match="other users can write"):
+    with pytest.warns(UserWarning, match="other users can write|works without its cache"):
         compile_function(*load(SCALE, tmp_path), GPU, tmp_path)
+    assert list((tmp_path / "triton").iterdir()) == []
 
 
 def test_the_oldest_entries_go_when_the_cache_is_full(tmp_path):

@@ -54,6 +54,19 @@ def test_the_original_can_be_copied_and_pickled():
         pickle.dumps(compiled)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_hooks_that_come_and_go_are_seen():
+    module, x = nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.randn(2, 4)
+    compiled = tcomp.compile(module)
+    with torch.no_grad():
+        module[0].register_forward_hook(lambda module, args, result: result * 2)
+        torch.testing.assert_close(compiled(x), module(x))
+        second = module[1].register_forward_hook(lambda module, args, result: result + 1)
+        torch.testing.assert_close(compiled(x), module(x))
+        second.remove()
+        torch.testing.assert_close(compiled(x), module(x))
+
+
 def test_hooks_run_and_calls_go_through_torch_compile():
     module = make_linear()
     compiled = tcomp.compile(module, (random(4, 8),))

@@ -188,12 +188,7 @@ def test_what_has_no_lowering_is_told_as_before():
 
 
 @pytest.mark.usefixtures("contained")
-def test_a_compiler_or_cache_that_cannot_be_used_stays_an_error(monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    with monkeypatch.context() as patch:
-        patch.setenv("TCOMP_CACHE_DIR", str(tmp_path / "file"))
-        with pytest.raises(CacheError, match="cache folder"):
-            tcomp.compile(Net(), (random(5, 6),))
+def test_a_compiler_that_cannot_be_used_stays_an_error(monkeypatch):
     monkeypatch.setenv("CC", "/nowhere/cc")
     with pytest.raises(ToolchainError, match="compiler"):
         tcomp.compile(Net(), (random(5, 6),))
@@ -301,8 +296,9 @@ def test_a_fault_with_sizes_that_change(compile, monkeypatch):
         compiled = compile(module, dynamic=True)
         for rows in (4, 6, 10):
             compare(compiled, module, random(rows, 5))
+    # What fails for sizes that are symbols is tried for each size.
     if compile is tcomp.compile:
-        assert len(compiled.programs) == 1
+        assert len(compiled.programs) == 3
 
 
 @pytest.mark.usefixtures("contained")
