@@ -1,9 +1,10 @@
 """Whether damaged files and killed processes do harm: `python -m tests.damage_report [--help]`.
 
-Damages saved programs and entries of the build cache at random (bytes flipped, parts cut, doubled, zeroed, exchanged or appended), and
-uses them: loading must give the right results or one error of ours, compiling the right results whatever the cache holds. Then kills
-processes at random moments while they compile and save: the next process with the same folders must be right, a saved file must be
-whole or absent, and nothing temporary may be left in the cache, beside the saved file or in the folder for temporary files.
+Damages saved programs and entries of the build cache at random (bytes flipped, parts cut, doubled, zeroed, replaced, exchanged or
+appended), and uses them: loading must give the right results or one error of ours, compiling the right results and at most one warning
+whatever the cache holds. Then kills processes at random moments while they compile and save: the next process with the same folders must
+be right, a saved file must be whole or absent, and nothing temporary may be left in the cache, beside the saved file or in the folder
+for temporary files.
 
 Every case has a number of its own, which with --seed gives the same damage again. When interrupted, what has been found is printed.
 """
@@ -13,6 +14,7 @@ import functools
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -39,6 +41,9 @@ BATCH = 50
 LONGEST = 2.0
 """Seconds after which a process is killed at the latest."""
 RIGHT, REFUSED = "right", "refused"
+HASH = "[0-9a-f]{64}-[0-9a-f]{32}"
+EXPECTED = re.compile(rf"temporary|saved(/program\.tcomp)?|cache(/kernels(/[0-9a-f]{{2}}(/{HASH}\.(o|so))?)?)?")
+"""What may lie in the folder of a case once its processes have ended."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ def damage(data: bytes, rng: random.Random) -> bytes:
     start = rng.randrange(len(data)) if data else 0
     length = min(rng.choice((1, 2, 8, 64, 1024, 16384)), len(data) - start)
     part = data[start : start + length]
+    other = rng.randrange(len(data)) if data else 0
+    short = min(length, len(data) - other)
     kinds: Sequence[Callable[[], bytes]] = (
         lambda: data[:start] + bytes([data[start] ^ (1 << rng.randrange(8))]) + data[start + 1 :] if data else b"x",
         lambda: data[:start] + rng.randbytes(length) + data[start + length :],
@@ -79,6 +86,7 @@ def damage(data: bytes, rng: random.Random) -> bytes:
         lambda: data + rng.randbytes(rng.choice((1, 100, 10000))),
         lambda: b"",
         lambda: rng.randbytes(len(data)),
+        lambda: data[:other] + data[start : start + short] + data[other + short :],
     )
     while True:
         changed = rng.choice(kinds)()
@@ -115,8 +123,10 @@ def compile_from_damaged(case: Case, cache: Path, folder: Path) -> str:
         path.write_bytes(changed)
     module = make_module()
     try:
-        with override_environment({"TCOMP_CACHE_DIR": str(home)}), torch.no_grad():
-            return check_result(tcomp.compile(module, (torch.zeros(5, 16),)), module)
+        with override_environment({"TCOMP_CACHE_DIR": str(home)}), torch.no_grad(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            answer = check_result(tcomp.compile(module, (torch.zeros(5, 16),)), module)
+        return f"{len(said)} warnings: {said[0].message}" if answer == RIGHT and len(said) > 1 else answer
     # No error is right: the cache is there to be dropped.
     except Exception as error:  # noqa: BLE001
         return f"an error: {type(error).__name__}: {error}"
@@ -180,13 +190,11 @@ def _run_for(work: Callable[[], object], seconds: float) -> bool:
 
 
 def _list_leftovers(base: Path) -> Iterator[Path]:
-    """Whatever is neither an entry of the cache nor the saved program, nor PyTorch's own."""
+    """Whatever is neither an entry of the cache or a folder of them, nor the saved program, nor PyTorch's own."""
     for path in base.rglob("*"):
-        if path.relative_to(base).parts[:1] == ("temporary",) and "torchinductor" in path.relative_to(base).as_posix():
-            continue
-        in_cache = path.is_relative_to(base / "cache") and (path.is_dir() or path.suffix in (".so", ".o"))
-        is_entry = in_cache and not any(part.startswith(("tmp", "tcomp-", "build-", ".")) for part in path.relative_to(base).parts)
-        if not (path.is_dir() and path.parent == base) and path != base / "saved" / "program.tcomp" and not is_entry:
+        name = path.relative_to(base).as_posix()
+        is_ours = not (name.startswith("temporary/") and "torchinductor" in name)
+        if is_ours and not EXPECTED.fullmatch(name):
             yield path
 
 

@@ -1,6 +1,7 @@
 """Damaged files and killed processes do no harm, and the report would see it if they did."""
 
 import random
+import warnings
 
 import pytest
 
@@ -34,13 +35,28 @@ def test_raw_errors_and_crashes_are_found(monkeypatch, tmp_path, error, shown):
     assert answer.startswith(shown)
 
 
+def test_more_than_one_warning_of_a_damaged_cache_is_found(monkeypatch, tmp_path):
+    def warn(module, inputs):
+        for number in range(2):
+            warnings.warn(f"warning {number}", stacklevel=1)
+        return module
+
+    run_cases([], tmp_path)
+    monkeypatch.setattr(tcomp, "compile", warn)
+    assert damage_report.compile_from_damaged(Case("cache", 1), tmp_path / "cache", tmp_path) == "2 warnings: warning 0"
+
+
 def test_leftovers_are_found(tmp_path):
     for name in ("cache", "temporary", "saved"):
         (tmp_path / name).mkdir()
     (tmp_path / "temporary" / "tcomp-private-1").mkdir()
+    shelf = tmp_path / "cache" / "kernels" / "ab"
+    shelf.mkdir(parents=True)
+    (shelf / f"{'ab' * 32}-{'cd' * 16}.so").write_bytes(b"")
+    (tmp_path / "cache" / "kernels" / "building-1").mkdir()
     (tmp_path / "saved" / "program.tcomp.part").write_bytes(b"")
     (tmp_path / "saved" / "program.tcomp").write_bytes(b"")
-    assert {path.name for path in damage_report._list_leftovers(tmp_path)} == {"tcomp-private-1", "program.tcomp.part"}
+    assert {path.name for path in damage_report._list_leftovers(tmp_path)} == {"tcomp-private-1", "program.tcomp.part", "building-1"}
 
 
 def test_the_report_counts(capsys):
