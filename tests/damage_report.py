@@ -38,8 +38,8 @@ SECONDS = 120.0
 """How long one case may take."""
 BATCH = 50
 """Cases in one process, as long as none crashes."""
-LONGEST = 2.0
-"""Seconds after which a process is killed at the latest."""
+COMPILING, SAVING = 4.0, 0.1
+"""Seconds after which a process is killed at the latest: from its start, or from when it begins to save."""
 RIGHT, REFUSED = "right", "refused"
 HASH = "[0-9a-f]{64}-[0-9a-f]{32}"
 EXPECTED = re.compile(rf"temporary|saved(/program\.tcomp)?|cache(/kernels(/[0-9a-f]{{2}}(/{HASH}\.(o|so))?)?)?")
@@ -135,35 +135,40 @@ def compile_from_damaged(case: Case, cache: Path, folder: Path) -> str:
 
 
 def kill_and_look(case: Case, folder: Path) -> str:
-    """Kill a process while it compiles and saves; say what the next one finds."""
+    """Kill a process while it compiles, saves and loads, every other time not before it saves; say what the next one finds."""
     rng = random.Random(case.seed)
     base = folder / f"kill-{case.seed}"
     for name in ("cache", "temporary", "saved"):
         (base / name).mkdir(parents=True)
-    work = functools.partial(_compile_and_save, base)
-    moment = rng.uniform(0.0, LONGEST)
+    is_saving = case.seed % 2 == 1
+    seconds = rng.uniform(0.0, SAVING if is_saving else COMPILING)
+    moment = f"killed {seconds:.3f} s after it {'began to save' if is_saving else 'started'}"
     try:
-        killed = _run_for(work, moment)
+        killed = _run_for(base, seconds, is_saving)
         target = base / "saved" / "program.tcomp"
         was_there = target.exists()
         if was_there and (found := run_apart([functools.partial(_load, target)], SECONDS)[0]) != RIGHT:
-            return f"killed after {moment:.2f} s: the saved program is not whole: {found}"
-        (said,) = run_apart([work], SECONDS)
+            return f"{moment}: the saved program is not whole: {found}"
+        (said,) = run_apart([functools.partial(_compile_and_save, base)], SECONDS)
         if said != RIGHT:
-            return f"killed after {moment:.2f} s: the next process: {said}"
+            return f"{moment}: the next process: {said}"
         left = sorted(str(path.relative_to(base)) for path in _list_leftovers(base))
-        return f"killed after {moment:.2f} s: left behind: {', '.join(left)}" if left else f"{RIGHT}, {'killed' if killed else 'too late'}"
+        if left:
+            return f"{moment}: left behind: {', '.join(left)}"
+        return f"{RIGHT}, {'too late' if not killed else 'saving' if is_saving else 'compiling'}{', file there' if was_there else ''}"
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def _compile_and_save(base: Path) -> str:
+def _compile_and_save(base: Path, begin: Callable[[str], None] = str) -> str:
+    """Compile, save and load; `begin` is called before saving."""
     tempfile.tempdir = None
     with override_environment({"TCOMP_CACHE_DIR": str(base / "cache"), "TMPDIR": str(base / "temporary")}):
-        module = make_module()
+        module, target = make_module(), base / "saved" / "program.tcomp"
         compiled = tcomp.compile(module, (torch.zeros(5, 16),))
-        compiled.save(base / "saved" / "program.tcomp")
-        return check_result(compiled, module)
+        begin("to save")
+        compiled.save(target)
+        return check_result(tcomp.load(target, module), module)
 
 
 def _load(path: Path) -> str:
@@ -174,10 +179,15 @@ def _load(path: Path) -> str:
         return str(error)
 
 
-def _run_for(work: Callable[[], object], seconds: float) -> bool:
-    """Run in a process that is killed after some seconds; whether it was still running."""
-    process = multiprocessing.get_context("fork").Process(target=work)
+def _run_for(base: Path, seconds: float, is_saving: bool) -> bool:
+    """Run in a process that is killed some seconds after it has started, or has begun to save; whether it was still running."""
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_compile_and_save, args=(base, send.send))
     process.start()
+    send.close()
+    if is_saving:
+        receive.poll(SECONDS)
     process.join(seconds)
     killed = process.exitcode is None
     if killed:

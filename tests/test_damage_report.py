@@ -46,6 +46,13 @@ def test_more_than_one_warning_of_a_damaged_cache_is_found(monkeypatch, tmp_path
     assert damage_report.compile_from_damaged(Case("cache", 1), tmp_path / "cache", tmp_path) == "2 warnings: warning 0"
 
 
+def test_kills_reach_compiling_and_saving(monkeypatch, tmp_path):
+    monkeypatch.setattr(damage_report, "COMPILING", 0.5)
+    monkeypatch.setattr(damage_report, "SAVING", 0.002)
+    answers = [answer for _, answer in run_cases([Case("kill", 0), Case("kill", 1)], tmp_path)]
+    assert answers == ["right, compiling", "right, saving"]
+
+
 def test_leftovers_are_found(tmp_path):
     for name in ("cache", "temporary", "saved"):
         (tmp_path / name).mkdir()

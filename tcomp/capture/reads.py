@@ -10,13 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import CodeType, FunctionType, MethodType, ModuleType
+from dataclasses import dataclass
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from torch import nn
 
-from tcomp.capture.state import is_users, list_names
+from tcomp.capture.state import find_globals, is_users
 
 ALL = "__dict__"
 """Stands for all attributes, of modules that look at their dictionary."""
@@ -29,8 +29,8 @@ _MACHINERY = nn.Module.__getattr__.__code__.co_filename
 class Reads:
     """The names of attributes read, by the module that has them, and of globals, by the dictionary they are in."""
 
-    attributes: Mapping[nn.Module, tuple[str, ...]] = field(default_factory=dict)
-    globals: tuple[tuple[dict[str, Any], str], ...] = ()
+    attributes: Mapping[nn.Module, tuple[str, ...]]
+    globals: tuple[tuple[dict[str, Any], str], ...]
 
 
 class ReadTracker:
@@ -93,8 +93,6 @@ def _find_globals(value: Any, found: dict[tuple[int, str], tuple[dict[str, Any],
         return
     seen.add(value.__code__)
     space = value.__globals__
-    for name in list_names(value.__code__):
-        if name in space and not isinstance(space[name], (type, ModuleType)):
-            if isinstance(space[name], FunctionType):
-                _find_globals(space[name], found, seen)
-            found.setdefault((id(space), name), (space, name))
+    for name, item in find_globals(value):
+        _find_globals(item, found, seen)
+        found.setdefault((id(space), name), (space, name))

@@ -11,7 +11,7 @@ import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import CellType, CodeType, FunctionType, MappingProxyType, SimpleNamespace
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -146,13 +146,13 @@ def is_followed(value: object) -> bool:
 
 
 def find_globals(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The globals that a function names and that may be state: plain values, containers, tensors, and functions of the user's."""
+    """The globals that a function names and that may be state: neither classes nor modules, nor functions that are not the user's."""
     scope = function.__globals__
-    for name in list_names(function.__code__):
+    for name in _list_names(function.__code__):
         value = scope.get(name, _MISSING)
-        if isinstance(value, (*PLAIN, Tensor, dict, list, tuple, set, deque)) or (
-            isinstance(value, FunctionType) and is_users(value.__module__)
-        ):
+        if value is _MISSING or isinstance(value, (type, ModuleType, BuiltinFunctionType)):
+            continue
+        if not isinstance(value, FunctionType) or is_users(value.__module__):
             yield name, value
 
 
@@ -165,12 +165,12 @@ def is_same(now: object, before: object) -> bool:
     return type(now) is type(before) and isinstance(now, PLAIN) and repr(now) == repr(before)
 
 
-def list_names(code: CodeType) -> Iterator[str]:
+def _list_names(code: CodeType) -> Iterator[str]:
     """The names of globals and attributes in code, and in the functions within."""
     yield from code.co_names
     for part in code.co_consts:
         if isinstance(part, CodeType):
-            yield from list_names(part)
+            yield from _list_names(part)
 
 
 def _is_filled(cell: CellType) -> bool:

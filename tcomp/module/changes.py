@@ -27,7 +27,7 @@ from tcomp.stages.partition import is_size
 from tcomp.torch_types import UnsupportedSize
 
 MOST_VALUES = 8
-"""Values of one argument for which a program each is compiled, as many as Dynamo's."""
+"""Values of one argument, or of what the module reads, for which a program each is compiled, as many as Dynamo's."""
 
 
 class TooManyValues(Unsupported):

@@ -19,7 +19,7 @@ from tcomp.capture.refusals import ChangesState, DependsOnValues
 from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
-from tcomp.module.changes import Changes, capture_numbers, check_count, find_changes, is_traced
+from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
 from tcomp.module.keys import describe_leaf, flatten
 from tcomp.options import Options
@@ -40,8 +40,6 @@ from tcomp.torch_types import UnsupportedSize
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 """Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
 the rest of PyTorch's state."""
-MOST_VALUES = 8
-"""Programs for the same inputs that differ in the values of what the module reads."""
 MOST_KEYS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
