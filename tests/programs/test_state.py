@@ -338,6 +338,21 @@ def test_zeros_without_memory_are_zeros():
         torch.testing.assert_close(compiled(torch.ones(2, 4)), module(torch.ones(2, 4)))
         torch.testing.assert_close(compiled(zeros), module(torch.zeros(2, 4)))
 
+    class Weighed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+            self.register_buffer("zeros", torch._efficientzerotensor(4, 4))
+
+        def forward(self, x):
+            return self.linear(x) @ (self.zeros + 1) + x @ self.zeros
+
+    weighed, x = Weighed().eval(), torch.randn(2, 4)
+    with torch.no_grad():
+        compiled = tcomp.compile(weighed, (x,))
+        torch.testing.assert_close(compiled(x), weighed(x))
+        torch.testing.assert_close(compiled(x), weighed(x))
+
     class Hessian(nn.Module):
         def forward(self, x):
             return torch.func.hessian(lambda a: (a**3).sum())(x)

@@ -60,7 +60,8 @@ class Snapshot:
         self.is_tracked = not any(tensor.is_inference() for tensor in self._versioned)
         self._versions = list(map(_VERSION, self._versioned)) if self.is_tracked else []
         self._pointers = list(map(_POINTER, self._all))
-        spans = [span_of(tensor) for tensor in self._versioned if tensor.device == CPU and tensor.numel()]
+        # Zeros that PyTorch keeps without memory have no address.
+        spans = [span_of(tensor) for tensor in self._versioned if tensor.device == CPU and tensor.numel() and tensor.data_ptr()]
         memory = [(start, end - start) for _, start, end in spans]
         self._find_print = make_fingerprint(library, memory) if library is not None and memory and self.is_tracked else _NO_PRINT
         self._print = self._find_print()
