@@ -227,6 +227,26 @@ def test_what_forward_reads_is_never_stale(name):
         Reads.factor_of_class = 1.0
 
 
+@pytest.mark.parametrize("come", [
+    lambda m: setattr(m, "extra", 2.0),
+    lambda m: m.register_buffer("extra", torch.full((4,), 2.0)),
+    lambda m: setattr(m, "extra", nn.Parameter(torch.full((4,), 2.0), requires_grad=False)),
+])  # fmt: skip
+def test_what_forward_looked_for_in_vain_may_come(come):
+    class Looks(Base):
+        def forward(self, x):
+            y = self.linear(x)
+            return y * self.extra if hasattr(self, "extra") else y
+
+    module, x = Looks().eval(), torch.randn(3, 4)
+    with torch.no_grad():
+        compiled = tcomp.compile(module, (x,))
+        come(module)
+        torch.testing.assert_close(compiled(x), module(x))
+        del module.extra
+        torch.testing.assert_close(compiled(x), module(x))
+
+
 def test_values_that_come_back_find_their_program():
     module, x = Reads().eval(), torch.randn(3, 4)
     with torch.no_grad():

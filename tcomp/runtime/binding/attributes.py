@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from tcomp.capture.reads import ALL, Reads, find_attribute
+from tcomp.capture.reads import ALL, Reads
 from tcomp.capture.state import CONTAINERS, is_followed, is_users
 from tcomp.runtime.binding.watch import Watch
 
@@ -102,7 +102,7 @@ class _Look:
         self.watch = watch
         self._seen: dict[int, Hashable] = {}
         self._held: set[tuple[int, Any]] = set()
-        self._tables: set[int] = set()
+        self._measured: set[int] = set()
 
     def read(self, module: nn.Module, name: str) -> Hashable:
         """Watch an attribute, or that there is none, and describe it."""
@@ -110,16 +110,23 @@ class _Look:
             return self._describe(module.__dict__)
         if name in module.__dict__:
             return self.hold(module.__dict__, name)
-        for table in (module._parameters, module._buffers, module._modules):
+        for kind in type(module).__mro__:
+            if name in vars(kind):
+                return self.hold(vars(kind), name) if is_users(kind.__module__) else _Same(vars(kind)[name])
+        tables = (module._parameters, module._buffers, module._modules)
+        for table in tables:
             if name in table:
                 return self.hold(table, name)
-            if id(table) not in self._tables:
-                self._tables.add(id(table))
-                self.watch.add_container(table)
-        for kind in type(module).__mro__:
-            if name in vars(kind) and is_users(kind.__module__):
-                return self.hold(vars(kind), name)
-        return _Same(find_attribute(module, name))
+        # It may come.
+        for table in tables:
+            self._measure(table)
+        return _MISSING
+
+    def _measure(self, container: Any) -> None:
+        """Watch how long a container is, once."""
+        if id(container) not in self._measured:
+            self._measured.add(id(container))
+            self.watch.add_container(container)
 
     def hold(self, holder: Any, key: Any) -> Hashable:
         """Watch one place, and describe what is there."""
@@ -150,7 +157,7 @@ class _Look:
         if isinstance(value, (tuple, frozenset)) and len(value) <= MOST:
             return type(value), tuple(map(self._describe, value))
         if type(value) in CONTAINERS:
-            self.watch.add_container(value)
+            self._measure(value)
             # To look up what a defaultdict lacks would add it.
             if len(value) > MOST_ITEMS or isinstance(value, defaultdict):
                 return _Same(value), len(value)
