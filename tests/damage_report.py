@@ -40,7 +40,7 @@ BATCH = 50
 """Cases in one process, as long as none crashes."""
 COMPILING, SAVING = 4.0, 0.1
 """Seconds after which a process is killed at the latest: from its start, or from when it begins to save."""
-RIGHT, REFUSED = "right", "refused"
+RIGHT, REFUSED, HUNG = "right", "refused", "it hung"
 HASH = "[0-9a-f]{64}-[0-9a-f]{32}"
 EXPECTED = re.compile(rf"temporary|saved(/program\.tcomp)?|cache(/kernels(/[0-9a-f]{{2}}(/{HASH}\.(o|so))?)?)?")
 """What may lie in the folder of a case once its processes have ended."""
@@ -144,7 +144,9 @@ def kill_and_look(case: Case, folder: Path) -> str:
     seconds = rng.uniform(0.0, SAVING if is_saving else COMPILING)
     moment = f"killed {seconds:.3f} s after it {'began to save' if is_saving else 'started'}"
     try:
-        killed = _run_for(base, seconds, is_saving)
+        reached = _run_for(base, seconds, is_saving)
+        if reached == HUNG:
+            return f"{HUNG} before it saved"
         target = base / "saved" / "program.tcomp"
         was_there = target.exists()
         if was_there and (found := run_apart([functools.partial(_load, target)], SECONDS)[0]) != RIGHT:
@@ -155,7 +157,7 @@ def kill_and_look(case: Case, folder: Path) -> str:
         left = sorted(str(path.relative_to(base)) for path in _list_leftovers(base))
         if left:
             return f"{moment}: left behind: {', '.join(left)}"
-        return f"{RIGHT}, {'too late' if not killed else 'saving' if is_saving else 'compiling'}{', file there' if was_there else ''}"
+        return f"{RIGHT}, {reached}{', file there' if was_there else ''}"
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
@@ -163,6 +165,8 @@ def kill_and_look(case: Case, folder: Path) -> str:
 def _compile_and_save(base: Path, begin: Callable[[str], None] = str) -> str:
     """Compile, save and load; `begin` is called before saving."""
     tempfile.tempdir = None
+    # A forked process must not wait for threads that its parent had.
+    torch.set_num_threads(1)
     with override_environment({"TCOMP_CACHE_DIR": str(base / "cache"), "TMPDIR": str(base / "temporary")}):
         module, target = make_module(), base / "saved" / "program.tcomp"
         compiled = tcomp.compile(module, (torch.zeros(5, 16),))
@@ -179,24 +183,24 @@ def _load(path: Path) -> str:
         return str(error)
 
 
-def _run_for(base: Path, seconds: float, is_saving: bool) -> bool:
-    """Run in a process that is killed some seconds after it has started, or has begun to save; whether it was still running."""
+def _run_for(base: Path, seconds: float, is_saving: bool) -> str:
+    """Run in a process that is killed some seconds after it has started, or has begun to save; how far it had come."""
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_compile_and_save, args=(base, send.send))
     process.start()
     send.close()
-    if is_saving:
-        receive.poll(SECONDS)
+    hung = is_saving and not receive.poll(SECONDS)
     process.join(seconds)
-    killed = process.exitcode is None
-    if killed:
+    running = process.exitcode is None
+    if running:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
+    receive.close()
     # What the compiler of a dead process still writes.
     time.sleep(0.3)
-    return killed
+    return HUNG if hung else "too late" if not running else "saving" if is_saving else "compiling"
 
 
 def _list_leftovers(base: Path) -> Iterator[Path]:
