@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -112,6 +113,11 @@ def find_entries(names: str, tables: Sequence[str] = TABLES) -> list[Entry]:
     """The entries whose architecture's name matches the regular expression `names` somewhere."""
     lists = {FORWARD: list_architectures, GENERATION: list_generators}
     return [Entry(kind, table) for table in tables for kind in lists[table]() if re.search(names, kind)]
+
+
+def spread(entries: Sequence[Entry]) -> list[Entry]:
+    """The same entries in an order that has little to do with their names, so that the first ones say something about all."""
+    return sorted(entries, key=lambda entry: zlib.crc32(entry.name.encode()))
 
 
 def examine(entry: Entry) -> Outcome:
@@ -286,7 +292,7 @@ def run(
     """
     found = _read_kept(keep)
     entries = find_entries(names, tables)
-    missing = [entry for entry in entries if entry not in found]
+    missing = spread([entry for entry in entries if entry not in found])
     bar = progress.add_task("", total=len(entries), completed=len(entries) - len(missing)) if progress is not None else None
     known = {entry.name: entry for entry in entries}
     try:
