@@ -30,7 +30,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A value that is the same at every call, or an object that all calls share, as eager's do."""
+    """A value that is the same at every call, or a class, a function or a module."""
 
     value: Any
 

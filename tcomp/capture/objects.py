@@ -1,7 +1,7 @@
 """Flattening results with objects in them that PyTorch does not look into, such as a cache of keys and values.
 
 Of an object that a module makes while it runs, a call makes another one of the same class with the same attributes, and the call's own
-tensors among them. What the module has had before, such as its configuration, is handed out as it is.
+tensors among them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from tcomp.capture.state import PLAIN, is_users
@@ -23,8 +23,8 @@ from tcomp.structure import Filled, Item, Kept, Leaf, Made, Part, Structure, Unf
 def flatten_results(result: Any, is_lasting: Callable[[object], bool]) -> tuple[list[Any], TreeSpec | Structure]:
     """The tensors, numbers and other values of a result, and how it is put together from them.
 
-    `is_lasting` says of an object whether the module had it before it ran. Raises Unsupported for objects that are more than their
-    attributes: with slots or state kept by C code, or with their own way of being copied.
+    `is_lasting` says of an object whether the module had it before it ran. Raises Unsupported for such ones, and for objects that are
+    more than their attributes: with slots or state kept by C code, or with their own way of being copied.
     """
     leaves, spec = tree_flatten(result)
     if all(isinstance(leaf, VALUES) for leaf in leaves):
@@ -53,8 +53,13 @@ class _Flattener:
         if isinstance(value, (Tensor, torch.SymInt)):
             self.leaves.append(value)
             return Leaf(len(self.leaves) - 1)
-        if isinstance(value, VALUES) or _is_shared(value) or self._is_lasting(value):
+        if isinstance(value, VALUES) or _is_shared(value):
             return Kept(value)
+        if self._is_lasting(value):
+            # Of modules a call sees which objects they are, of others only what they hold.
+            if isinstance(value, nn.Module):
+                return Kept(value)
+            raise _refuse(value, where, "that the module has had before")
         known = self._numbers.get(id(value))
         if known is not None:
             number, _ = known
@@ -74,7 +79,8 @@ class _Flattener:
             return self._fill(dict, value, [f"{where}[{key!r}]" for key in value], where)
         if is_plain_object(value):
             return self._fill(type(value), vars(value), [f"{where}.{name}" for name in vars(value)], where)
-        leaves, spec = tree_flatten(value, is_leaf=lambda part: part is not value)
+        opened = iter((False,))
+        leaves, spec = tree_flatten(value, is_leaf=lambda part: next(opened, True))
         if spec.is_leaf():
             raise _refuse(value, where)
         return Unflattened(spec, self._find_items(leaves, [f"{where}[{index}]" for index in range(len(leaves))]))
