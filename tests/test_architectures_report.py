@@ -120,8 +120,8 @@ def test_the_report_counts(capsys):
         "first call above 60 s 1 (50.0%)",
         "1 aten.sort",
         "1 why",
-        "a lean 1.0 2 KiB 4 KiB 2.00 1.00 2.00",
-        "b Dynamo 61.0 0.00 0.00 0.50 slower aten.sort",
+        "a lean 1.0 0.0 2 KiB 4 KiB 2.00 1.00 2.00",
+        "b Dynamo 61.0 0.0 0.00 0.00 0.50 slower aten.sort",
         "wrong: c (): bad",
         "not built: d: no",
     ):
