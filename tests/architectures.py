@@ -63,7 +63,7 @@ def _most(limit: int) -> Callable[[int], int]:
 
 _COUNTS: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r".*vocab_size.*|.*num_embeddings|.*codebook_size|.*type_vocab.*", _most(256)),
-    (r"(?!.*kernel).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(2)),
+    (r"(?!.*(kernel|feat_extract)).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(2)),
     (r".*(max_position_embeddings|n_positions|max_length|max_seq_len.*|_(source|target)_positions|n_ctx|block_size)", _most(512)),
     (r".*(num_experts|n_routed_experts|num_local_experts|moe_num_experts)", _most(4)),
     (r".*(num_experts_per_tok|num_experts_per_token|moe_top_?k|moe_k|router_top_k)", _most(2)),
@@ -84,7 +84,7 @@ _STAGES: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r"(conv_dim|tdnn_dim)\[\]", _most(32)),
 )
 """Of the numbers in lists, whose names end in []."""
-_MORE_LAYERS = ((r"(?!.*kernel).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(8)),)
+_MORE_LAYERS = ((r"(?!.*(kernel|feat_extract)).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(8)),)
 """Where layers of several kinds alternate."""
 
 SHRINKS = (

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 import tcomp
 from tcomp.lowerings import LOWERINGS
+from tcomp.module.compiled_module import CompiledModule
 from tests import architectures, architectures_report
 from tests.architectures import NotBuilt, build, list_architectures, list_generators, make_inputs
 from tests.architectures_report import Entry, Outcome, examine, find_difference, find_tensors, print_report, run
@@ -35,7 +36,7 @@ def test_what_does_not_fit_is_said():
         build("autoformer")
 
 
-@pytest.mark.parametrize("kind", ["bert", "deberta", "squeezebert"])
+@pytest.mark.parametrize("kind", ["bert", "deberta", "opt"])
 def test_architectures_in_one_program(kind):
     outcome = examine(Entry(kind, "forward"))
     assert (outcome.fault, outcome.refused, outcome.left, outcome.way) == (None, None, (), "lean")
@@ -44,9 +45,9 @@ def test_architectures_in_one_program(kind):
 
 
 def test_architectures_through_dynamo():
-    outcome = examine(Entry("opt", "forward"))
+    outcome = examine(Entry("flaubert", "forward"))
     assert (outcome.fault, outcome.refused, outcome.left, outcome.way) == (None, None, (), "Dynamo")
-    assert "DynamicCache" in outcome.reason
+    assert "depends on the values of a tensor" in outcome.reason
 
 
 def test_tokens_are_eagers():
@@ -61,7 +62,7 @@ def test_other_tokens_are_found(monkeypatch):
 
 
 def isinstance_of_compiled(model):
-    return int(hasattr(model.forward, "_torchdynamo_orig_callable"))
+    return int(isinstance(model, CompiledModule))
 
 
 def test_wrong_values_are_found(monkeypatch):
