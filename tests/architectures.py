@@ -135,7 +135,7 @@ def build(kind: str, *, generates: bool = False) -> Built:
                 reasons.append(f"{shrink.name}, {', '.join(inputs)}: a call takes more than {MOST_SECONDS} s")
                 break
             return Built(model, inputs, shrink.name)
-    raise NotBuilt("; ".join(dict.fromkeys(reasons)))
+    raise NotBuilt("; ".join(dict.fromkeys(reasons)) or "it takes inputs of which nothing is known")
 
 
 def seed() -> None:
