@@ -89,7 +89,8 @@ class Structure:
             if isinstance(part, Unflattened):
                 made[number] = tree_unflatten([find(item) for item in part.items], part.spec)
                 return made[number]
-            made[number] = whole = part.kind.__new__(part.kind)
+            blank: Any = part.kind.__new__
+            made[number] = whole = blank(part.kind)
             values = [find(item) for item in part.items]
             if isinstance(whole, list):
                 whole.extend(values)

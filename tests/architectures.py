@@ -25,6 +25,8 @@ SEED = 1234
 MOST_PARAMETERS = 100_000_000
 MOST_SECONDS = 10
 """Of processors, that a call in eager may take: what takes longer is not small."""
+MOST_BUILDING = 30
+"""Seconds of processors after which no other way of making an architecture small is tried."""
 BATCH, LENGTH = 2, 16
 
 
@@ -79,6 +81,7 @@ _WIDTHS: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r".*(hidden_size|d_model|n_embd|d_embed|embedding_size|embed_size|dim|hidden_channels|lru_width)", _most(64)),
 )
 _IMAGES: tuple[tuple[str, Callable[[int], int]], ...] = ((r"(image_size|input_size)(\[\])?", _most(64)),)
+_PICKED = r".*(indices|_layers|layer_ids|_idxs?)"
 _STAGES: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r"(depths?|.*blocks_per_stage|stage_num_blocks|stage_numb_of_layers|num_block_repeats)\[\]", _most(1)),
     (r"(conv_dim|tdnn_dim)\[\]", _most(32)),
@@ -112,7 +115,11 @@ def build(kind: str, *, generates: bool = False) -> Built:
     """A small model of a type that runs in eager, with a head that continues texts if it `generates`; raises NotBuilt with the reasons."""
     transformers.logging.set_verbosity_error()
     reasons: list[str] = []
+    began = time.process_time()
     for shrink in SHRINKS:
+        if time.process_time() - began > MOST_BUILDING:
+            reasons.append(f"tries took more than {MOST_BUILDING} s")
+            break
         try:
             config = make_config(CONFIG_MAPPING[kind], shrink)
             cls = (MODEL_FOR_CAUSAL_LM_MAPPING if generates else MODEL_MAPPING)[type(config)]
@@ -171,7 +178,7 @@ def _shrink_attributes(config: Any, shrink: Shrink) -> dict[str, Any]:
         if hasattr(value, "to_dict") and hasattr(value, "model_type"):
             small = type(value)(**_shrink_attributes(value, shrink))
             changed[name] = small.to_dict() if name in type(config).sub_configs else small
-        elif isinstance(value, list) and re.fullmatch(r".*(indices|_layers|layer_ids|_idxs?)", name) and shrink.rules and shrink.picks_layers:
+        elif shrink.picks_layers and shrink.rules and isinstance(value, list) and re.fullmatch(_PICKED, name):
             # Which layers are of a kind: of two layers the last one.
             changed[name] = [1]
         elif isinstance(value, (list, tuple)) and value and all(type(item) is int for item in value):

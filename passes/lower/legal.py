@@ -159,7 +159,8 @@ class _Check:
         is_chosen = contraction is not None and any(map(is_data, contraction.right.index))
         for name in names:
             if name not in packed or not is_known or is_chosen:
-                self._refuse(f"{name} is no packed operand whose place is known", f"these can be prefetched: {self._list(packed)}", "prefetch")
+                known = f"these can be prefetched: {self._list([] if is_chosen else packed)}"
+                self._refuse(f"{name} is no packed operand whose place is known", known, "prefetch")
 
     @staticmethod
     def _list(names: Collection[str]) -> str:
