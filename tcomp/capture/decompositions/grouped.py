@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.fx.experimental.symbolic_shapes import guard_or_false
 
 aten = torch.ops.aten
 
@@ -30,12 +31,12 @@ def _grouped_product(
     if ends is None or bias is not None or out_dtype not in (None, a.dtype) or (a.dim(), b.dim()) != (2, 3) or a.device.type != "cpu":
         return NotImplemented
     count, groups = a.shape[0], b.shape[0]
-    if not isinstance(count, int) or not count or not groups:
+    if not groups or guard_or_false(count == 0):
         return NotImplemented
     ends = ends.long()
     row = torch.arange(count, device=a.device)
     group = _find_group(ends, row)
-    rows = max(1, min(MOST_ROWS, count // groups))
+    rows = max(1, min(MOST_ROWS, count // groups)) if isinstance(count, int) else MOST_ROWS
     if rows == 1:
         return torch.bmm(a[:, None], b[group]).squeeze(1)
     starts = torch.nn.functional.pad(ends[:-1], [1, 0])

@@ -44,6 +44,15 @@ def test_products_of_groups(count, ends):
     assert sum(stage.folded != {} for program in compiled.programs for stage in program.stages) == 1
 
 
+def test_one_program_serves_all_counts_of_rows():
+    module, compiled = Experts(3, 8, 12), None
+    for count in (40, 64, 7, 200):
+        x, ends = torch.randn(count, 8), torch.tensor([count // 3, count // 3, count], dtype=torch.int32)
+        compiled = compiled or tcomp.compile(module, (x, ends), dynamic=True, fallback="error")
+        torch.testing.assert_close(compiled(x, ends), module(x, ends), atol=1e-4, rtol=1e-4)
+    assert len(compiled.programs) == 1 and not compiled.fixed_sizes
+
+
 def test_the_rows_behind_all_groups_harm_nobody():
     module, x, ends = Experts(2, 8, 12), torch.randn(64, 8), torch.tensor([10, 30], dtype=torch.int32)
     compiled = tcomp.compile(module, (x, ends), fallback="error")
