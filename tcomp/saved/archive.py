@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from tcomp.capture.reads import Reads, make_reads
 from tcomp.codegen.c.machine import detect_target
 from tcomp.codegen.temporary import hold_file
+from tcomp.files import UNFINISHED
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Cpu
 from tcomp.machine.devices import CPU, find_device, list_tensors
@@ -48,9 +49,6 @@ from tcomp.settings import read_settings
 from tcomp.version import __version__
 
 FORMAT = 8
-
-UNFINISHED = ".tcomp-part"
-"""What names of files end with that are being written."""
 
 
 @dataclass(frozen=True, slots=True)
