@@ -36,7 +36,7 @@ BEYOND = 4
 WALKED = 1 << 25
 """Bytes that a run walks at least, in several rounds where there are fewer."""
 
-TIMING = Timing(warmups=2, repeats=60, budget=0.1)
+TIMING = Timing(warmups=2, repeats=60, budget=0.3)
 
 PASSES = 2
 """Everything is measured so often, some time apart, and the best of it counts: what else the machine does only takes away."""

@@ -162,7 +162,7 @@ def _reach(load: Load, memory: Memory, extents: Mapping[str, Index]) -> tuple[ob
             low, high = max(low, 0), min(high, extent.constant - 1)
             place.append((low, high))
             box = box * as_index(max(0, high - low + 1))
-        elif name in extents:
+        elif name is not None and name in extents:
             place.append(extents[name])
             box = box * extents[name]
         else:

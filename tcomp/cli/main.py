@@ -265,7 +265,7 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
 )
 @click.option("--runs", "--repeat", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds that are timed.")
 @click.option(
-    "--sort", type=click.Choice(get_args(Order)), default="program", show_default=True, help="Order of the rows: time puts the slowest first."
+    "--sort", type=click.Choice(get_args(Order)), default="program", show_default=True, help="Order of rows: time puts the slowest first."
 )
 @click.option("--again", is_flag=True, help="Measure the machine again, which is else remembered: for one that was busy then.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here as well.")

@@ -48,6 +48,7 @@ def _read(path: Path | None) -> Roofline | None:
         data = json.loads(path.read_text())
         peaks = tuple((str(name), float(peak)) for name, peak in data["peaks"])
         rates = tuple(Rate(int(r["bytes"]), float(r["read"]), float(r["copy"])) for r in data["rates"])
-        return Roofline(int(data["threads"]), peaks, rates)
+        found = Roofline(int(data["threads"]), peaks, rates)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found if "f32" in dict(peaks) and rates else None

@@ -16,6 +16,13 @@ from tcomp.files import write_whole
 from tcomp.profiling.rows import ProfileRow
 from tcomp.profiling.table import Order, describe_roofline, format_seconds, make_table, print_plain
 
+BUSY = 0.1
+"""Half the distance of the quartiles of calls, over their median, from which a profile is called disturbed."""
+
+IMPOSSIBLE = 1.1
+"""The share of the roofline from which the roofline is in doubt: no kernel takes less than the machine needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Where the time of a call went. Printed, it is a table."""
@@ -47,10 +54,14 @@ class Profile:
     def make_table(self, order: Order = "program") -> RenderableType:
         """A table for `rich`, of steps in the order of the program, or those that take longest first."""
         head = [
-            f"{self.module}({self.inputs}), {self.threads} thread{'s' * (self.threads != 1)} of {self.processor}, {self.date}",
+            f"{self.module}({self.inputs}), {describe_threads(self)}, {self.date}",
             f"a call takes {format_seconds(self.call)}, its steps {1e3 * self.seconds:.3g} ms, the rest of it "
             f"{1e3 * self.beside.median:.2g} ms; medians of {self.rounds} rounds",
         ]
+        if self.call.width > BUSY:
+            head.append("disturbed: calls differ in time, measure again on a quieter machine")
+        if any((row.roofline_share or 0.0) > IMPOSSIBLE for row in self.rows):
+            head.append("faster than possible: the machine was busy when its roofline was measured, measure that again too (--again)")
         machine = f"the machine was not measured: {self.without_roofline}" if self.roofline is None else describe_roofline(self.roofline)
         return make_table(head, self.rows, self.roofline_share, machine, order)
 
@@ -93,6 +104,11 @@ class Profile:
         write_whole(Path(path), self.to_trace())
 
 
+def describe_threads(profile: Profile) -> str:
+    """How many threads of which processor."""
+    return f"{profile.threads} thread{'s' * (profile.threads != 1)} of {profile.processor}"
+
+
 def _describe(profile: Profile) -> dict[str, Any]:
     totals = {
         "seconds": profile.seconds,
@@ -109,7 +125,7 @@ def _describe_row(row: ProfileRow) -> dict[str, Any]:
 
 
 def _list_events(profile: Profile) -> Iterator[dict[str, Any]]:
-    names = {"process_name": f"tcomp: {profile.module}({profile.inputs})", "thread_name": f"{profile.threads} threads of {profile.processor}"}
+    names = {"process_name": f"tcomp: {profile.module}({profile.inputs})", "thread_name": describe_threads(profile)}
     yield from ({"ph": "M", "name": kind, "pid": 1, "tid": 1, "args": {"name": name}} for kind, name in names.items())
     start = 0.0
     for row in profile.rows:

@@ -19,10 +19,10 @@ from tcomp.profiling.rows import ProfileRow
 Order: TypeAlias = Literal["program", "time"]
 
 LONGEST_NAME = 34
-LONGEST_COMPUTES = 46
+LONGEST_COMPUTES = 40
 """Characters that names and what is computed take at most."""
 
-WIDTH = 168
+WIDTH = 176
 """Columns that the widest table takes."""
 
 COLUMNS = ("ms", "share", "GFLOP", "MB", "GFLOP/s", "GB/s", "bound by", "of roofline")

@@ -135,15 +135,19 @@ class CompiledRunner:
         if self._function is None:
             return ()
         assert isinstance(self.stage.main, Library)
-        timed = load_timed(self.stage.main.path)
-        if timed is None:
+        found = load_timed(self.stage.main.path)
+        if found is None:
             raise Unsupported(
                 "programs that check their kernels run each of them several times, which is no time to measure",
                 where="TCOMP_CHECK_KERNELS",
                 help="compile without it",
             )
         moments = (ctypes.c_int64 * (len(list_steps(self.stage.report())) + 1))()
-        self.run(values, sizes, snapshot, lambda *arguments: timed(*arguments, moments))
+
+        def timed(pointers: Any, arena: Any, symbols: Any, threads: int, flush_denormals: int) -> int:
+            return found(pointers, arena, symbols, threads, flush_denormals, moments)
+
+        self.run(values, sizes, snapshot, timed)
         return tuple((end - start) * 1e-9 for start, end in pairwise(moments))
 
     def _make_frame(self, snapshot: Snapshot) -> _Frame:
