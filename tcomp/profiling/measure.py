@@ -138,7 +138,7 @@ def list_steps(program: Program, sizes: Mapping[str, int]) -> Iterator[_Step]:
     """The steps of a program in the order in which they run."""
     for number, stage in enumerate(program.stages):
         if isinstance(stage, EagerStage):
-            yield from (_Step(call.name, False, call.reason, call.source, None) for call in stage.calls)
+            yield from (_Step(call.name, False, call.reason or "goes with another operator", call.source, None) for call in stage.calls)
         elif stage.main is not None:
             yield from _list_kernels(stage, number, sizes)
 
