@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tcomp.codegen.c.build import build_source
@@ -38,8 +39,9 @@ WALKED = 1 << 25
 
 TIMING = Timing(warmups=2, repeats=60, budget=0.3)
 
-PASSES = 2
-"""Everything is measured so often, some time apart, and the best of it counts: what else the machine does only takes away."""
+MOST_TRIES = 6
+ALIKE = 0.97
+"""Everything is measured until two tries come near the best of all, at most so often: what else the machine does only takes away."""
 
 Report = Callable[[str, int, int], None]
 """Told what was done, and how many steps of how many are done."""
@@ -106,37 +108,48 @@ def measure_roofline(
         source = f'#define TCOMP_LANES {toolchain.lanes}\n#define TCOMP_{name}\n#include "roofline.h"\n'
         return build_source("roofline", source, toolchain=toolchain, cache_directory=cache_directory)
 
-    def measure_peak(dtype: str) -> float:
+    def measure_peak(dtype: str) -> tuple[float]:
         element = DTYPES["f32" if dtype == "bf16" else dtype]
         lanes = 4 * toolchain.lanes // DTYPES[dtype].bytes
         elements = max(2, threads)
         externals = External("from", 2 * element.bytes, False), External("to", elements * element.bytes, True)
         call = Call(build(f"PEAK TCOMP_{dtype.upper()}"), externals, 0, (threads, ROUNDS), threads)
         (seconds,) = child.time([call], [[Draw(element.name, elements)] * 2], timing)
-        return 2.0 * lanes * ACCUMULATORS * ROUNDS * threads / seconds
+        return (2.0 * lanes * ACCUMULATORS * ROUNDS * threads / seconds,)
 
-    def measure_rate(size: int) -> Rate:
+    def measure_rates(size: int) -> tuple[float, float]:
         read, copy = (_walk(path, bytes_, size, threads) for path, bytes_ in ((build("READ"), size), (build("COPY"), size // 2)))
         draws = [Draw("f32", size // 4), Draw("f32", size // 8)]
         times = child.time([read, copy], [draws, draws], timing)
         moved = size * _rounds(size)
-        return Rate(size, moved / times[0], moved / times[1])
+        return moved / times[0], moved / times[1]
 
-    peaks = dict.fromkeys(types, 0.0)
-    rates = {size: Rate(size, 0.0, 0.0) for size in sizes}
-    total = PASSES * (len(types) + len(sizes))
+    peaks: list[tuple[str, float]] = []
+    rates: list[Rate] = []
     try:
-        for done in range(PASSES):
-            for number, dtype in enumerate(types):
-                peaks[dtype] = max(peaks[dtype], measure_peak(dtype))
-                report("measured the machine", done * total // PASSES + number + 1, total)
-            for number, size in enumerate(sizes):
-                before, rate = rates[size], measure_rate(size)
-                rates[size] = Rate(size, max(before.read, rate.read), max(before.copy, rate.copy))
-                report("measured the machine", done * total // PASSES + len(types) + number + 1, total)
+        for dtype in types:
+            (peak,) = try_often(partial(measure_peak, dtype))
+            peaks.append((dtype, peak))
+            report("measured the machine", len(peaks), len(types) + len(sizes))
+        for size in sizes:
+            read, copy = try_often(partial(measure_rates, size))
+            rates.append(Rate(size, read, copy))
+            report("measured the machine", len(types) + len(rates), len(types) + len(sizes))
     finally:
         child.close()
-    return Roofline(threads, tuple(peaks.items()), tuple(rates.values()))
+    return Roofline(threads, tuple(peaks), tuple(rates))
+
+
+def try_often(measure: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+    """The best of several tries to measure some rates, when two tries come near the best of each or there have been MOST_TRIES."""
+    tries: list[tuple[float, ...]] = []
+    best: tuple[float, ...] = ()
+    while len(tries) < MOST_TRIES:
+        tries.append(measure())
+        best = tuple(map(max, zip(*tries)))
+        if all(sum(one >= ALIKE * most for one in column) > 1 for column, most in zip(zip(*tries), best)):
+            break
+    return best
 
 
 def list_sizes(cache: int) -> list[int]:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import mul
+from typing import Protocol
 
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType, f32, f64
@@ -29,8 +30,23 @@ from tcomp.ir.index import Bounds, interval, is_data
 from tcomp.ir.monoids import MONOIDS, state_names
 from tcomp.ir.traverse import einsum_loads
 from tcomp.ir.walk import index_variables, variables
-from tcomp.passes.bind.arguments import Memory
 from tcomp.passes.einsums.group import Group
+
+
+class Memory(Protocol):
+    """How a tensor lies in memory, as `tcomp.passes.bind.arguments` says; strides are in elements."""
+
+    @property
+    def dtype(self) -> DType:
+        """Its element type."""
+
+    @property
+    def shape(self) -> tuple[Index, ...]:
+        """Its extents."""
+
+    @property
+    def strides(self) -> tuple[Index, ...]:
+        """The distance of neighbours along each of them."""
 
 
 @dataclass(frozen=True, slots=True)

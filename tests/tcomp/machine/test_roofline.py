@@ -51,7 +51,10 @@ def test_a_damaged_entry_is_measured_again(tmp_path, measured, damage):
     assert measured == [1, 1]
 
 
-@pytest.mark.parametrize("damage", ["{}", "[]", "not JSON", '{"threads": 1, "peaks": 3, "rates": []}', '{"threads": 1, "peaks": [], "rates": []}'])
+WRONG = ["{}", "[]", "not JSON", '{"threads": 1, "peaks": 3, "rates": []}', '{"threads": 1, "peaks": [], "rates": []}']
+
+
+@pytest.mark.parametrize("damage", WRONG)
 def test_an_entry_that_was_written_wrong_is_measured_again(tmp_path, measured, monkeypatch, damage):
     monkeypatch.setattr(json, "dumps", lambda value: damage)
     find(tmp_path)
