@@ -34,8 +34,8 @@ LARGEST = 1 << 30
 BEYOND = 4
 """So many times the last cache is taken to lie in no cache."""
 
-WALKED = 1 << 25
-"""Bytes that a run walks at least, in several rounds where there are fewer."""
+NEAR, FAR = 1 << 25, 1 << 23
+"""Bytes that a run walks in memory of no more than FAR bytes, and in more: a fraction of a millisecond of either."""
 
 TIMING = Timing(warmups=2, repeats=60, budget=0.3)
 
@@ -118,10 +118,10 @@ def measure_roofline(
         return (2.0 * lanes * ACCUMULATORS * ROUNDS * threads / seconds,)
 
     def measure_rates(size: int) -> tuple[float, float]:
-        read, copy = (_walk(path, bytes_, size, threads) for path, bytes_ in ((build("READ"), size), (build("COPY"), size // 2)))
+        read, copy = _walk(build("READ"), size, threads, is_copy=False), _walk(build("COPY"), size, threads, is_copy=True)
         draws = [Draw("f32", size // 4), Draw("f32", size // 8)]
         times = child.time([read, copy], [draws, draws], timing)
-        moved = size * _rounds(size)
+        moved = _walked(size)
         return moved / times[0], moved / times[1]
 
     peaks: list[tuple[str, float]] = []
@@ -161,11 +161,13 @@ def list_sizes(cache: int) -> list[int]:
     return sizes
 
 
-def _rounds(size: int) -> int:
-    return max(1, WALKED // size)
+def _walked(size: int) -> int:
+    """The bytes that are moved in a run, of memory of so many."""
+    return NEAR if size <= FAR else FAR
 
 
-def _walk(library: Path, read: int, size: int, threads: int) -> Call:
-    """Walk `read` bytes, which with those that are written make `size`."""
-    externals = External("from", read, False), External("to", size // 2, True)
-    return Call(library, externals, 0, (threads, read // 4, _rounds(size)), threads)
+def _walk(library: Path, size: int, threads: int, *, is_copy: bool) -> Call:
+    """Walk memory of so many bytes, of which copying reads half."""
+    halves = 2 if is_copy else 1
+    externals = External("from", size // halves, False), External("to", size // 2, True)
+    return Call(library, externals, 0, (threads, size // halves // 4, _walked(size) // halves // 4), threads)

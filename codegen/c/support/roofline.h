@@ -2,8 +2,8 @@
  *
  * TCOMP_PEAK of f32, f64 or bf16: multiply-adds on accumulators that stay in registers. symbols = {instances, rounds}; a round is
  * TCOMP_ACCUMULATORS vectors of them.
- * TCOMP_READ or TCOMP_COPY: read an array, or read one and write another. symbols = {instances, floats, rounds}; every round walks all of
- * them, each instance its share.
+ * TCOMP_READ or TCOMP_COPY: read an array, or read one and write another. symbols = {instances, floats, walked}; a run goes on where the
+ * one before has ended until so many floats are walked, each instance round and round its share of the array.
  */
 #ifndef TCOMP_ROOFLINE_H
 #define TCOMP_ROOFLINE_H
@@ -79,20 +79,25 @@ static void tcomp_measured(char *const *at, const int64_t *symbols, char *scratc
 #define TCOMP_BEGIN(k) tcomp_vector a##k = {0};
   TCOMP_EACH(TCOMP_BEGIN)
 #endif
-  for (int64_t round = 0; round < symbols[2]; round++) {
-    /* Every round walks memory anew, whatever the compiler knows of the one before. */
+  static _Thread_local int64_t next;
+  if (next < first || next >= last) next = first;
+  for (int64_t left = symbols[2] / TCOMP_LANES * (end - begin) / symbols[0]; left > 0 && first < last;) {
+    /* What is walked again is read again, whatever the compiler knows of it. */
     __asm__ volatile("" : : : "memory");
-    int64_t i = first;
+    const int64_t stop = left < last - next ? next + left : last;
+    int64_t i = next;
 #if defined(TCOMP_COPY)
     /* Adding keeps it from becoming a call of memcpy, whose stores go past the caches, as those of kernels do not. */
-    for (; i < last; i++) to[i] = from[i] + 1.0f;
+    for (; i < stop; i++) to[i] = from[i] + 1.0f;
 #else
 #define TCOMP_TAKE(k) a##k += from[i + k];
-    for (; i + TCOMP_ACCUMULATORS <= last; i += TCOMP_ACCUMULATORS) {
+    for (; i + TCOMP_ACCUMULATORS <= stop; i += TCOMP_ACCUMULATORS) {
       TCOMP_EACH(TCOMP_TAKE)
     }
-    for (; i < last; i++) a0 += from[i];
+    for (; i < stop; i++) a0 += from[i];
 #endif
+    left -= stop - next;
+    next = stop < last ? stop : first;
   }
 #if !defined(TCOMP_COPY)
   tcomp_vector total = {0};

@@ -18,7 +18,6 @@ QUICK = Timing(warmups=1, repeats=2, budget=0.0)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_peak_and_rate_is_measured(tmp_path, monkeypatch, threads):
     monkeypatch.setattr(module, "list_sizes", lambda cache: [1 << 14, 1 << 20])
-    monkeypatch.setattr(module, "WALKED", 1 << 20)
     told = []
     found = measure_roofline(find_compiler(), small_target(), tmp_path, threads, lambda *step: told.append(step), QUICK)
     assert found.threads == threads
