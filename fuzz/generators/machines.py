@@ -1,0 +1,14 @@
+"""Described machines, since what is generated depends on them."""
+
+from __future__ import annotations
+
+from tcomp.fuzz.choices import Choices
+from tcomp.ir.target import Cpu
+
+
+def make_cpu(choices: Choices) -> Cpu:
+    """A CPU for which small cascades need every kind of schedule: caches that hold some of their tensors, or all, or none."""
+    lanes = choices.pick([4, 8, 16])
+    second = choices.pick([64, 512, 4096, 1 << 20])
+    cores = choices.pick([1, 2, 8, 64])
+    return Cpu(f"{lanes} lanes", "x86_64", 32 * lanes, 32 if lanes == 16 else 16, cores, second // 8, second, 8 * second, "cc")
