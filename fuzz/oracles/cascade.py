@@ -16,6 +16,7 @@ from typing import Any
 import numpy
 
 from tcomp.fuzz.oracles.bounds import bound_of, with_bounds
+from tcomp.fuzz.oracles.native import Native, Outside
 from tcomp.fuzz.oracles.tiles import run_tiles
 from tcomp.fuzz.seed import Seed, parse_seed
 from tcomp.ir.cascade import Cascade
@@ -25,10 +26,12 @@ from tcomp.ir.evaluate.arrays import Array, round_float, storage
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.parse.schedule import parse_schedule
+from tcomp.ir.target import Cpu
 from tcomp.passes.check import verifying_observer
 from tcomp.passes.choose import Guess
 from tcomp.passes.pipeline import PIPELINE, apply, compile_cascade
 from tcomp.passes.program import Compiled
+from tcomp.settings import read_settings
 
 REWRITES: Mapping[str, Callable[[Cascade], Cascade]] = {row.name: row.run for row in PIPELINE if row.on == "cascade"}
 """The passes that map a cascade to a cascade, by name."""
@@ -248,12 +251,30 @@ def check_schedule(examination: Examination) -> None:
     examination.compare("schedule", "apply", found, F64, str(seed.schedule))
 
 
+def check_native(examination: Examination) -> None:
+    """Compiled C gives what the cascade means, bit for bit the same on one thread and on two, and stays inside its memory."""
+    if not isinstance(examination.seed.target, Cpu):
+        return
+    kernels = "\n".join(str(kernel) for _, kernel in examination.compiled.main.kernels)
+    program = Native(examination.compiled, read_settings().cache_dir / "fuzz")
+    try:
+        one, two = (program.run(examination.inputs, threads) for threads in (1, 2))
+    except Outside as error:
+        raise Wrong("memory", "C", str(error), kernels) from error
+    examination.compare("C", "C", one, F32, kernels)
+    for name in one:
+        if one[name].tobytes() != two[name].tobytes():
+            raise Wrong("threads", "C", f"{name} is not the same on two threads as on one", kernels)
+
+
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A row of the list: what is asked, and whether it runs compiled code."""
+    """A row of the list: what is asked, and of which of so many seeds."""
 
     ask: Callable[[Examination], None]
     name: str
+    every: int = 1
+    """It is asked of every so manieth seed: what compiles C takes a hundred times longer than what does not."""
 
 
 ORACLES: tuple[Oracle, ...] = (
@@ -263,7 +284,13 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(check_schedule_text, "schedule text"),
     Oracle(check_tiles, "tiles"),
     Oracle(check_schedule, "schedule"),
+    Oracle(check_native, "C", every=20),
 )
+
+
+def choose_oracles(number: int) -> tuple[Oracle, ...]:
+    """The oracles that are asked of the seed with this number."""
+    return tuple(oracle for oracle in ORACLES if number % oracle.every == 0)
 
 
 def examine(seed: Seed, oracles: tuple[Oracle, ...] = ORACLES) -> tuple[Finding | None, frozenset[str]]:
