@@ -55,7 +55,8 @@ def parse_seed(text: str) -> Seed:
     """Parse a seed: `parse_seed(str(s)) == s`. Raises ParseError."""
     head, *blocks = _BLOCK.split(text)
     found = {block.split(" ", 1)[0]: block for block in blocks}
-    words = dict(line.split(" ", 1) if " " in line else (line, "") for line in head.splitlines() if line.strip())
+    pairs = (line.partition(" ") for line in head.splitlines() if line.strip())
+    words = {word: rest for word, _, rest in pairs}
     unknown = words.keys() - {"numbers", "strict", "passes"}
     missing = {"target", "cascade"} - found.keys()
     if unknown or missing or len(found) < len(blocks) or not words.get("numbers", "0").strip().isdigit():

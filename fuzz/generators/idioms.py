@@ -23,14 +23,14 @@ def make_contraction(choices: Choices, name: str, tensors: Sequence[Tensor]) -> 
     summed = choices.integer(1, len(ranks) - 1)
     order = choices.shuffle(ranks)
     free, reduced = order[summed:], order[:summed]
-    product = _read(choices, tensors, ranks)
+    product: Expr = _read(choices, tensors, ranks)
     for _ in range(choices.integer(1, 2)):
         product = apply("mul", product, _read(choices, tensors, choices.pick([ranks, free, reduced])))
     inner = _store(f"{name}.dot", free, product, "sum", reduced)
     value: Expr = Load(inner.name, inner.index)
     for _ in range(choices.integer(0, 2)):
-        other = choices.pick([constant(0.5, f32), _read(choices, tensors, free), _read(choices, tensors, free[:1])])
-        value = apply(choices.pick(["add", "mul", "mul", "sub", "maximum"]), value, other)
+        others: list[Expr] = [constant(0.5, f32), _read(choices, tensors, free), _read(choices, tensors, free[:1])]
+        value = apply(choices.pick(["add", "mul", "mul", "sub", "maximum"]), value, choices.pick(others))
     value = apply(choices.pick(["tanh", "sigmoid", "abs"]), value) if chance(choices, 1, 3) else value
     return inner, _store(name, free, value)
 

@@ -6,7 +6,6 @@ that a stage may answer with is wrong as well, and so are those inside them wher
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy
 
+from tcomp.fuzz.finding import Finding
 from tcomp.fuzz.oracles.bounds import bound_of, with_bounds
 from tcomp.fuzz.oracles.native import Native, Outside
 from tcomp.fuzz.oracles.tiles import run_tiles
@@ -49,29 +49,6 @@ class Wrong(Exception):  # noqa: N818 (it is what is found)
     def __init__(self, oracle: str, guilty: str, what: str, where: str = "") -> None:
         super().__init__(oracle, guilty, what, where)
         self.oracle, self.guilty, self.what, self.where = oracle, guilty, what, where
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong with a seed."""
-
-    oracle: str
-    guilty: str
-    what: str
-    where: str = ""
-
-    @property
-    def bucket(self) -> str:
-        """What findings have in common that are one fault: the oracle, whose fault it is, and the message without its particulars."""
-        return f"{self.oracle}: {self.guilty}: {normalise(self.what)}"
-
-
-def normalise(message: str) -> str:
-    """The first line of a message, without numbers and the names of tensors and ranks."""
-    line = message.splitlines()[0] if message else ""
-    line = re.sub(r"\b0x[0-9a-f]+|\b[0-9a-f]{6,}\b", "#", line)
-    line = re.sub(r"\b(?:nan|inf|-?\d[\d.]*(?:e[+-]?\d+)?)\b", "N", line)
-    return re.sub(r"\b(?:[a-zA-Z]|[TX]N?|[a-z]N)(?:[.~_]\w+)*\b(?!\()", "x", line)[:120]
 
 
 @dataclass
@@ -286,6 +263,21 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(check_schedule, "schedule"),
     Oracle(check_native, "C", every=20),
 )
+
+
+def describe_invalid(seed: Seed) -> str:
+    """Why a seed breaks a rule or cannot be evaluated, so that nothing follows from it; empty if it is valid."""
+    try:
+        check_cascade(seed.cascade)
+        evaluate(seed.cascade, make_inputs(seed.cascade, seed.numbers), float64=True)
+    except TcompError as error:
+        return error.what
+    return ""
+
+
+def describe_failure(error: Exception) -> str:
+    """An exception, and where it came from."""
+    return f"{_tell(error)} in {_place(error)}"
 
 
 def choose_oracles(number: int) -> tuple[Oracle, ...]:

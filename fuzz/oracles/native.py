@@ -86,4 +86,4 @@ def _view(memory: Array, lie: Memory) -> Array:
     dtype = memory_type(lie.dtype)
     shape = [extent_value(extent, {}) for extent in lie.shape]
     strides = [extent_value(stride, {}) * dtype.itemsize for stride in lie.strides]
-    return numpy.ndarray(shape, dtype, memory, GUARD + extent_value(lie.offset, {}) * dtype.itemsize, strides)  # type: ignore[arg-type]
+    return numpy.ndarray(shape, dtype, memory, GUARD + extent_value(lie.offset, {}) * dtype.itemsize, strides)

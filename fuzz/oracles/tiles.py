@@ -64,6 +64,7 @@ class Memory:
         self.tensors: dict[str, Array] = {}
 
     def sizes(self, extents: Sequence[Index]) -> list[int]:
+        """The numbers that extents stand for."""
         return [extent_value(extent, self.symbols) for extent in extents]
 
     def allocate(self, name: str, tensor: Tensor, strides: Sequence[Index] | None = None) -> Array:
@@ -94,4 +95,4 @@ class Memory:
 def _view(memory: Array, offset: int, dtype: DType, shape: Sequence[int], strides: Sequence[int], float64: bool) -> Array:
     """The elements of a tensor at a byte offset, of which each byte takes eight."""
     steps = [step * dtype.bytes * WIDTH for step in strides]
-    return numpy.ndarray(shape, storage(dtype, float64), memory, offset * WIDTH, steps)  # type: ignore[arg-type]
+    return numpy.ndarray(shape, storage(dtype, float64), memory, offset * WIDTH, steps)
