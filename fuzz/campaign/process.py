@@ -71,10 +71,8 @@ class Worker:
         self._said.seek(0)
         self._said.truncate()
         command = [sys.executable, "-m", "tcomp.fuzz.campaign.worker", "--megabytes", str(self.megabytes)]
-        # Threads of libraries would only get in one another's way.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
         )
         first = self._read(START)
         if first is None:

@@ -13,14 +13,17 @@ import time
 import warnings
 
 from tcomp.fuzz.feedback.probes import install
+from tcomp.settings import override_environment
 
 
 def main() -> None:
     """Serve until the input ends."""
     # Before anything that is to be covered is imported.
     probes = install()
-    from tcomp.fuzz.campaign.examine import examine_job, make_text  # noqa: PLC0415 (as above)
-    from tcomp.fuzz.campaign.protocol import Answer, Ready, read_job, write_line  # noqa: PLC0415 (as above)
+    # Threads of libraries would only get in the way of other workers.
+    with override_environment({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}):
+        from tcomp.fuzz.campaign.examine import examine_job, make_text  # noqa: PLC0415 (as above)
+        from tcomp.fuzz.campaign.protocol import Answer, Ready, read_job, write_line  # noqa: PLC0415 (as above)
 
     if "--megabytes" in sys.argv:
         limit = int(sys.argv[sys.argv.index("--megabytes") + 1]) << 20

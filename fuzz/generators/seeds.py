@@ -1,4 +1,4 @@
-"""Random seeds: a cascade, a machine, a list of passes, and perhaps a schedule that somebody edited."""
+"""Random seeds: a cascade, a machine and a list of passes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.cascades import KINDS, make_cascade, make_product
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.fuzz.generators.machines import make_target
-from tcomp.fuzz.mutators.schedules import edit_schedule
 from tcomp.fuzz.seed import Seed
 from tcomp.ir.cascade import Cascade
-from tcomp.passes.pipeline import PIPELINE, guess
+from tcomp.passes.pipeline import PIPELINE
 
 REWRITES = tuple(dict.fromkeys(row.name for row in PIPELINE if row.on == "cascade"))
 """The passes that map a cascade to a cascade."""
@@ -36,9 +35,3 @@ def make_any_cascade(choices: Choices) -> Cascade | None:
 def make_passes(choices: Choices) -> tuple[str, ...]:
     """Passes in any order, some of them more than once."""
     return tuple(choices.pick(REWRITES) for _ in range(choices.integer(0, MOST_PASSES)))
-
-
-def with_schedule(choices: Choices, seed: Seed) -> Seed:
-    """The seed with its guessed schedule, edited here and there."""
-    guessed = guess(seed.cascade, seed.target, strict=seed.strict)
-    return Seed(seed.cascade, seed.target, seed.numbers, seed.strict, (), edit_schedule(choices, guessed))

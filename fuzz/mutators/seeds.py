@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.machines import make_target
-from tcomp.fuzz.generators.seeds import LARGEST_NUMBER, MOST_PASSES, REWRITES, make_seed, with_schedule
+from tcomp.fuzz.generators.seeds import LARGEST_NUMBER, MOST_PASSES, REWRITES, make_seed
 from tcomp.fuzz.mutators.cascades import mutate
+from tcomp.fuzz.mutators.schedules import edit_schedule
 from tcomp.fuzz.seed import Seed
+from tcomp.passes.pipeline import guess
 
 MOST_CHANGES = 4
 """To a cascade, before it is tried."""
@@ -50,8 +52,9 @@ def change_numbers(choices: Choices, seed: Seed) -> Seed:
 
 
 def change_schedule(choices: Choices, seed: Seed) -> Seed:
-    """The guessed schedule, edited."""
-    return with_schedule(choices, seed)
+    """The guessed schedule, edited here and there."""
+    guessed = guess(seed.cascade, seed.target, strict=seed.strict)
+    return replace(seed, passes=(), schedule=edit_schedule(choices, guessed))
 
 
 def start_anew(choices: Choices, seed: Seed) -> Seed:
