@@ -77,6 +77,7 @@ class Campaign:
         suppressions: Mapping[str, str] | None = None,
         domains: tuple[str, ...] = tuple(DOMAINS),
         native: int = NATIVE,
+        plant: str = "",
         watch: Callable[[Campaign], None] = lambda campaign: None,
     ) -> None:
         self.folder, self.budget, self.seed, self.jobs = folder, budget, seed, jobs
@@ -84,7 +85,7 @@ class Campaign:
         self.buckets = Buckets(folder / "crashes", suppressions or {})
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
-        self._limits, self._domains, self._native, self._watch = (seconds, megabytes), domains, native, watch
+        self._limits, self._domains, self._native, self._watch = (seconds, megabytes, plant), domains, native, watch
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._tries: Counter[str] = Counter()
         self._gains: Counter[str] = Counter()

@@ -28,8 +28,8 @@ class WorkerError(Exception):
 class Worker:
     """A worker process; it is started again when it has died."""
 
-    def __init__(self, seconds: float, megabytes: int) -> None:
-        self.seconds, self.megabytes = seconds, megabytes
+    def __init__(self, seconds: float, megabytes: int, plant: str = "") -> None:
+        self.seconds, self.megabytes, self.plant = seconds, megabytes, plant
         self.names: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
@@ -71,6 +71,7 @@ class Worker:
         self._said.seek(0)
         self._said.truncate()
         command = [sys.executable, "-m", "tcomp.fuzz.campaign.worker", "--megabytes", str(self.megabytes)]
+        command += ["--plant", self.plant] if self.plant else []
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
         )
