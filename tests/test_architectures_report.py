@@ -12,7 +12,7 @@ from tcomp.lowerings import LOWERINGS
 from tcomp.module.compiled_module import CompiledModule
 from tests import architectures, architectures_report
 from tests.architectures import NotBuilt, build, list_architectures, list_generators, make_inputs
-from tests.architectures_report import Entry, Outcome, examine, find_difference, find_tensors, print_report, run
+from tests.architectures_report import Entry, Outcome, examine, find_difference, find_entries, find_tensors, print_report, run, spread
 
 aten = torch.ops.aten
 
@@ -127,3 +127,18 @@ def test_the_report_counts(capsys):
         "not built: d: no",
     ):
         assert line in lines
+
+
+def test_the_first_entries_are_of_all_kinds():
+    entries = find_entries("", ["forward"])
+    order = spread(entries)
+    assert order == spread(entries) and set(order) == set(entries)
+    assert len({entry.kind[0] for entry in order[:40]}) > 10
+
+
+def test_noise_and_other_work_are_no_slowness():
+    assert Outcome("a", "forward", ratio=0.5, upper=0.6, least=0.7).is_slower
+    assert not Outcome("a", "forward", ratio=0.5, upper=0.6, least=1.1).is_slower
+    assert not Outcome("a", "forward", ratio=0.5, upper=1.2, least=0.7).is_slower
+    assert Outcome("a", "forward", first=90.0).is_long and Outcome("a", "forward", first=90.0, cpu=70.0).is_long
+    assert not Outcome("a", "forward", first=90.0, cpu=20.0).is_long
