@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 
 from tcomp.capture.decompositions.losses import correct_losses
 from tcomp.capture.decompositions.table import decompositions
+from tcomp.module.dynamo_errors import let_through
 from tcomp.module.graphs import compile_graph
 from tcomp.options import Options, make_options
 
@@ -28,9 +29,10 @@ def tcomp_backend(
 ) -> Callable[..., Any]:
     """Compile a graph of Dynamo's; `options` are the keyword arguments of `tcomp.compile`.
 
-    Raises TcompError for an unknown option.
+    Raises TcompError for an unknown option, and for a graph that cannot be compiled; it passes through Dynamo.
     """
-    return compile_with(compile_graph, gm, example_inputs, make_options(options or {}))
+    with let_through(tcomp_backend):
+        return compile_with(compile_graph, gm, example_inputs, make_options(options or {}))
 
 
 def compile_with(

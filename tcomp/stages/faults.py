@@ -107,6 +107,11 @@ def describe_place(node: Node) -> str:
     return found.removeprefix("File ").replace('"', "")
 
 
+def describe_node(node: Node) -> str:
+    """Where an operator comes from, and the operator as the graph has it."""
+    return " ".join(filter(None, [describe_place(node), f"({node.format_node()})"]))
+
+
 def _shorten(names: Sequence[str]) -> str:
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
