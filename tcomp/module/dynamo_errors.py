@@ -24,8 +24,9 @@ class _BackendError(BackendCompilerFailed):
         # Dynamo adds to the arguments of what it raises.
         return repr(self.inner_exception)
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # The class has no name to be found by in another process, and Dynamo's frames are not there.
+        assert isinstance(self.inner_exception, TcompError)
         return self.inner_exception.__reduce__()
 
 
@@ -37,8 +38,6 @@ def let_through(backend: Callable[..., Any]) -> Iterator[None]:
     """
     try:
         yield
-    except BackendCompilerFailed:
-        raise
     except TcompError as error:
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         raise _make_class(type(error))(backend, error, frames[-1]).with_traceback(error.__traceback__) from error.__cause__
