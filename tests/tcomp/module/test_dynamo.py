@@ -173,6 +173,27 @@ def test_errors_in_graphs_of_dynamo_name_the_users_line():
     assert f"{__file__}, line {decompose.__code__.co_firstlineno + 1}, in decompose (" in error.where
 
 
+class Decompose(nn.Linear):
+    def forward(self, x):
+        return decompose(super().forward(x))
+
+
+def test_errors_come_through_where_gradients_are_wanted():
+    assert isinstance(find_error(tcomp.compile(Decompose(3, 3), fallback="error"), torch.ones(3, 3)), tcomp.Unsupported)
+
+
+def multiply(x, y):
+    return x @ y
+
+
+def test_types_that_eager_refuses_are_told_with_the_users_line():
+    torch._dynamo.reset()
+    error = find_error(torch.compile(multiply, backend="tcomp"), torch.ones(3, 3), torch.ones(3, 3).double())
+    assert isinstance(error, RuntimeError), "as eager's is"
+    assert error.what == "aten.mm.default: expected tensors of the same dtype, but got torch.float32 and torch.float64"
+    assert error.where == f"{__file__}, line {multiply.__code__.co_firstlineno + 1}, in multiply"
+
+
 def test_all_frames_are_shown_on_request():
     torch._dynamo.reset()
     with torch._dynamo.config.patch(verbose=True):
