@@ -174,7 +174,7 @@ def compile_command(model: str, output: Path, **options: Any) -> None:
     click.echo(f"{output}: {len(compiled.kernels)} kernels, {time.perf_counter() - start:.1f} s")
 
 
-@main.command("run", epilog=_MODEL_HELP)
+@main.command("run", short_help="Compile MODEL, run it, and compare its outputs with PyTorch's.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option(
     "--program",
@@ -206,7 +206,11 @@ def run_command(model: str, program: Path | None, **options: Any) -> None:
         raise click.ClickException("the outputs are wrong")
 
 
-@main.command("bench", epilog=_MODEL_HELP + "\nSeveral are separated by commas; zoo:all means each of the zoo.")
+@main.command(
+    "bench",
+    short_help="Time models against other compilers, and check every result.",
+    epilog=_MODEL_HELP + "\nSeveral are separated by commas; zoo:all means each of the zoo.",
+)
 @click.argument("models", metavar="MODEL[,MODEL...]")
 @click.option("--against", default="eager", show_default=True, help=f"Peers, of {', '.join(PEERS)}.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds in which peers take turns.")
@@ -255,7 +259,7 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
         sys.exit(1)
 
 
-@main.command("explain", epilog=_MODEL_HELP)
+@main.command("explain", short_help="Show what MODEL was compiled to, and why.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option("--cascade", "part", flag_value="cascade", help="Print the cascade as captured, with modules and lines.")
 @click.option("--optimised", "part", flag_value="optimised", help="Print the cascade after all passes.")
@@ -286,7 +290,7 @@ def explain_command(model: str, part: str | None, source: str | None, **options:
         click.echo(text)
 
 
-@main.command("doctor")
+@main.command("doctor", short_help="Check what tcomp needs here, with a fix for each problem.")
 def doctor_command() -> None:
     """Check compiler, vector instructions, threads, OpenMP, cache, GPU and Triton, with a fix for each problem.
 
