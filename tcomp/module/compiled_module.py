@@ -17,6 +17,7 @@ from tcomp.machine.gpus import find_triton_version
 from tcomp.module.dispatch import Memory, Mode, Programs, Variant
 from tcomp.module.summary import summarise
 from tcomp.options import Options
+from tcomp.profiling.profile import Profile
 from tcomp.program.kernels import LibraryStep, TritonLibrary
 from tcomp.program.program import CompiledStage, Fallback, Program, list_fallbacks
 from tcomp.program.reports import KernelReport, KernelUse, StageReport
@@ -88,6 +89,19 @@ class CompiledModule(nn.Module):
     def measure_fallbacks(self, *args: Any, **kwargs: Any) -> tuple[Fallback, ...]:
         """Run once, and tell the operators left to PyTorch with their share of the time."""
         return self._tcomp.measure(args, kwargs)
+
+    def profile(self, *args: Any, rounds: int = 20, again: bool = False, **kwargs: Any) -> Profile:
+        """Time every kernel of a call with these arguments, and say how near it comes to what this machine can do at most.
+
+        Whole calls, without gradients, and calls kernel by kernel take turns for so many `rounds`: what the module changes at every
+        call, it changes as often. The machine is measured the first time, which takes some seconds, and is remembered in the cache
+        folder for each number of threads; `again` measures it anew, as for a machine that was busy then.
+
+        Printed, the result is a table; `to_json`, `save_json` and `save_trace` (for chrome://tracing and Perfetto) give the rest.
+
+        Raises Unsupported where no program serves these arguments, for kernels of Triton, and for programs that check their kernels.
+        """
+        return self._tcomp.profile(args, kwargs, rounds=rounds, again=again)
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -56,7 +56,7 @@ def run(*arguments):
     return result
 
 
-@pytest.mark.parametrize("command", ["compile", "run", "bench", "explain", "doctor"])
+@pytest.mark.parametrize("command", ["compile", "run", "bench", "profile", "explain", "doctor"])
 def test_help_teaches_with_an_example(command):
     result = run(command, "--help")
     assert result.exit_code == 0
