@@ -6,6 +6,7 @@ import copy
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from types import MethodType
 from typing import Any, NoReturn
 
 import torch
@@ -15,6 +16,7 @@ from tcomp.capture.reads import Reads
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.machine.gpus import find_triton_version
 from tcomp.module.dispatch import Memory, Mode, Programs, Variant
+from tcomp.module.methods import bind_method
 from tcomp.module.summary import summarise
 from tcomp.options import Options
 from tcomp.profiling.profile import Profile
@@ -59,11 +61,13 @@ class CompiledModule(nn.Module):
             self.original.training = mode
 
     def __getattr__(self, name: str) -> Any:
-        """Look up in the original what is not here."""
+        """Look up in the original what is not here; within its methods, calls of the module are compiled."""
         original = self.__dict__.get("original")
         if original is None:
             raise AttributeError(name)
-        return getattr(original, name)
+        value = getattr(original, name)
+        is_own = isinstance(value, MethodType) and value.__self__ is original
+        return bind_method(value, self._tcomp.call) if is_own else value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""

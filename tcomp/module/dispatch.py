@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten
 
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import Reads
@@ -143,7 +143,7 @@ class Programs:
         if variant.is_single:
             return results[0]
         assert variant.program.out_spec is not None
-        return tree_unflatten(results, variant.program.out_spec)
+        return variant.program.out_spec.unflatten(results)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Compile for these arguments, if no program serves them yet; warns where calls will take another way.

@@ -22,6 +22,7 @@ from tcomp.ir.expressions import Index, print_index
 from tcomp.program.kernels import AnyLibrary
 from tcomp.program.reports import StageReport
 from tcomp.program.sizes import Condition, TensorSpec
+from tcomp.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Program:
     """Where its tensors are."""
     inputs: tuple[TensorSpec | Given, ...]
     in_spec: TreeSpec | None
-    out_spec: TreeSpec | None
+    out_spec: TreeSpec | Structure | None
     symbols: Mapping[str, SymbolSource]
     guards: tuple[Condition, ...]
     offsets: Mapping[int, int]
