@@ -267,7 +267,7 @@ def load_timed(path: Path) -> TimedFunction | None:
 def _check_sanitizer(path: Path) -> None:
     """The address sanitizer ends a process that loads it late; say so before it does."""
     if path.is_file() and ASAN_START in path.read_bytes() and not hasattr(ctypes.CDLL(None), ASAN_START.decode()):
-        raise ToolchainError(
+        raise BrokenCompiler(
             f"the compiled program {path.name} is built with the address sanitizer, which has to be loaded before Python is",
             where="TCOMP_SANITIZE",
             help=f"start Python with {PRELOAD}",

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
+from tcomp.capture.fakes import without_reports
 from tcomp.capture.indexing import SymbolicIndexing
 from tcomp.capture.objects import flatten_results
 from tcomp.capture.reads import ReadTracker
@@ -89,7 +90,7 @@ def capture(
     inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic), numbers=numbers)
     fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
     reads = ReadTracker()
-    with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env):
+    with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env), without_reports():
         result, state = _run(module, fake_args, fake_kwargs, recorder, tracker, reads)
         out_leaves, out_spec = flatten_results(result, state.is_lasting)
         outputs = _read_outputs(out_leaves, recorder)

@@ -49,7 +49,7 @@ _memory_option = click.option("--megabytes", type=click.IntRange(512), default=4
 _limit_option = click.option("--limit", type=_Duration(), default="30s", show_default=True, help="How long one seed may take.")
 
 
-@click.group()
+@click.group(short_help="Attack the compiler with random programs.")
 def fuzz() -> None:
     """Attack the compiler with random programs, and keep what breaks it.
 
@@ -122,7 +122,7 @@ def run(
     sys.exit(FOUND if new else CLEAN)
 
 
-@fuzz.command()
+@fuzz.command(short_help="Examine stored seeds again.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--native/--no-native", default=True, show_default=True, help="Also run each seed as compiled C.")
 @_limit_option

@@ -183,7 +183,7 @@ def compile_command(model: str, output: Path, **options: Any) -> None:
     click.echo(f"{output}: {len(compiled.kernels)} kernels, {time.perf_counter() - start:.1f} s")
 
 
-@main.command("run", epilog=_MODEL_HELP)
+@main.command("run", short_help="Compile MODEL, run it, and compare its outputs with PyTorch's.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option(
     "--program",
@@ -213,7 +213,11 @@ def run_command(model: str, program: Path | None, **options: Any) -> None:
         raise click.ClickException("the outputs are wrong")
 
 
-@main.command("bench", epilog=_MODEL_HELP + "\nSeveral are separated by commas; zoo:all means each of the zoo.")
+@main.command(
+    "bench",
+    short_help="Time models against other compilers, and check every result.",
+    epilog=_MODEL_HELP + "\nSeveral are separated by commas; zoo:all means each of the zoo.",
+)
 @click.argument("models", metavar="MODEL[,MODEL...]")
 @click.option("--against", default="eager", show_default=True, help=f"Peers, of {', '.join(PEERS)}.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds in which peers take turns.")
@@ -262,7 +266,7 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
         sys.exit(1)
 
 
-@main.command("profile", epilog=_MODEL_HELP)
+@main.command("profile", short_help="Time every kernel of MODEL beside what the machine can do.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option(
     "--program",
@@ -312,7 +316,7 @@ def profile_command(
     show(profile.make_table(sort), PROFILE_WIDTH)
 
 
-@main.command("explain", epilog=_MODEL_HELP)
+@main.command("explain", short_help="Show what MODEL was compiled to, and why.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option("--cascade", "part", flag_value="cascade", help="Print the cascade as captured, with modules and lines.")
 @click.option("--optimised", "part", flag_value="optimised", help="Print the cascade after all passes.")
@@ -343,7 +347,7 @@ def explain_command(model: str, part: str | None, source: str | None, **options:
         click.echo(text)
 
 
-@main.command("minify", epilog=_MODEL_HELP)
+@main.command("minify", short_help="Find the smallest program that fails as MODEL does.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="minified", show_default=True, help="Where scripts go.")
 @click.option("--time", "seconds", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to reduce one fault.")
@@ -377,7 +381,7 @@ def minify_command(model: str, output: Path, seconds: float, limit: float, **opt
 main.add_command(fuzz)
 
 
-@main.command("doctor")
+@main.command("doctor", short_help="Check what tcomp needs here, with a fix for each problem.")
 def doctor_command() -> None:
     """Check compiler, vector instructions, threads, OpenMP, cache, GPU and Triton, with a fix for each problem.
 

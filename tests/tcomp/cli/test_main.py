@@ -65,6 +65,13 @@ def test_help_teaches_with_an_example(command):
     assert command == "doctor" or "zoo:NAME" in result.output
 
 
+@pytest.mark.parametrize("group", [(), ("fuzz",)], ids=" ".join)
+def test_help_lists_commands_with_what_they_do(group):
+    commands = run(*group, "--help").output.partition("Commands:")[2].strip().splitlines()
+    assert len(commands) > 4
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands), commands
+
+
 def test_options_reach_the_compiler(calls, tmp_path):
     (tmp_path / "schedule.txt").write_text("a schedule")
     triton = "--backend triton --interpret --target sm_80 --precision ieee --scatter atomic --no-cuda-graphs --device cpu"
