@@ -16,6 +16,7 @@ from tcomp.codegen.c.index import LANE, NOTHING, LinearIndex, Resolved, lane_cod
 from tcomp.codegen.c.layout import Layout
 from tcomp.codegen.c.memory import Address, Home, Memory, Register, read_scalar, read_vector
 from tcomp.codegen.c.operators import apply_operator
+from tcomp.codegen.c.pairs import PARTS, has_pairs, read_part
 from tcomp.codegen.c.tree import (
     Binary,
     Braces,
@@ -37,7 +38,7 @@ from tcomp.codegen.c.types import VECTOR_TYPES, Value, broadcast, c_type, conver
 from tcomp.codegen.checks import FAULT
 from tcomp.codegen.names import Names
 from tcomp.ir.dtypes import DType, boolean, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, zero
+from tcomp.ir.expressions import ZERO, Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, zero
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 from tcomp.ir.walk import index_variables, variables, walk
 
@@ -335,7 +336,11 @@ class ExpressionWriter:
             if same is not None and outside is not None:
                 code = Conditional(same, code, outside.code)
             return self.keep(base, Value(code, dtype, False))
-        if address.stride == as_index(1) and varying is None:
+        part = None if checked or varying is not None or address.stride != as_index(PARTS) else self._part(home, load, point)
+        if part is not None:
+            first = self.address(home, (*load.index[:-1], ZERO), point).first()
+            value = Value(read_part(first, part, dtype, point.count), dtype, True)
+        elif address.stride == as_index(1) and varying is None:
             value = Value(read_vector(address.first(), dtype, point.count), dtype, True)
         else:
             mask = varying
@@ -351,6 +356,11 @@ class ExpressionWriter:
         if same is not None:
             value = replace(value, code=Conditional(same, value.code, lanes.code))
         return self.keep(base, value)
+
+    def _part(self, home: Memory, load: Load, point: Point) -> int | None:
+        """Which part of pairs that follow each other along the lanes is read; None if there are no such."""
+        at = self.resolve(load.index[-1], point) if has_pairs(home) else None
+        return at.index.constant if at is not None and at.index.is_constant else None
 
     def _read_lanes(
         self, address: Address, base: str, dtype: DType, mask: CExpression | None, same: CExpression | None
