@@ -318,11 +318,12 @@ def _shape_nest(bound: Bound, target: Cpu, name: str, shape: _Shape) -> KernelSc
 
 
 def _pair_tiles(bound: Bound, lanes: str) -> tuple[tuple[str, int], ...]:
-    """Tiles that hold whole pairs: of each rank over the parts of pairs that lie along the lanes."""
+    """Tiles that hold whole pairs: of each rank over the parts of pairs that maps write along the lanes, or that are reduced along them."""
     found: dict[str, None] = {}
-    ranks = {r.name for r in bound.group.outer if r.extent == PARTS and r.name != lanes}
-    accesses = [Load(name, e.index) for e in bound.group.members for name, _ in e.targets]
-    for access in (*accesses, *(load for e in bound.group.members for load in einsum_loads(e))):
+    group = bound.group
+    ranks = {r.name for r in group.outer if r.extent == PARTS and r.name != lanes}
+    written = (Load(name, e.index) for e in group.members for name, _ in e.targets)
+    for access in (load for e in group.members for load in einsum_loads(e)) if group.inner else written:
         operand = bound.operands.get(access.tensor)
         part = access.index[-1].as_variable if access.index else None
         if operand is not None and is_paired(operand.memory) and part in ranks and step_along(operand, access.index, lanes) == 1:
