@@ -336,18 +336,15 @@ class ExpressionWriter:
             if same is not None and outside is not None:
                 code = Conditional(same, code, outside.code)
             return self.keep(base, Value(code, dtype, False))
-        part = None if checked or varying is not None or address.stride != as_index(PARTS) else self._part(home, load, point)
-        if part is not None:
-            first = self.address(home, (*load.index[:-1], ZERO), point).first()
-            value = Value(read_part(first, part, dtype, point.count), dtype, True)
-        elif address.stride == as_index(1) and varying is None:
-            value = Value(read_vector(address.first(), dtype, point.count), dtype, True)
+        read_all = self._find_neighbours(home, load, point, address, bool(checked))
+        if read_all is not None and varying is None:
+            value = Value(read_all(point.count), dtype, True)
         else:
             mask = varying
             if point.count is not None:
                 first = call("tcomp_first_lanes", point.count)
                 mask = first if mask is None else Binary("&", mask, first)
-            value = self._read_lanes(address, base, dtype, mask, same)
+            value = self._read_lanes(address, base, dtype, mask, same, read_all)
         if outside is None:
             return self.keep(base, value)
         lanes = broadcast(outside)
@@ -357,15 +354,28 @@ class ExpressionWriter:
             value = replace(value, code=Conditional(same, value.code, lanes.code))
         return self.keep(base, value)
 
-    def _part(self, home: Memory, load: Load, point: Point) -> int | None:
-        """Which part of pairs that follow each other along the lanes is read; None if there are no such."""
-        at = self.resolve(load.index[-1], point) if has_pairs(home) else None
-        return at.index.constant if at is not None and at.index.is_constant else None
+    def _find_neighbours(
+        self, home: Memory, load: Load, point: Point, address: Address, is_checked: bool
+    ) -> Callable[[CExpression | None], CExpression] | None:
+        """How all lanes, or the first so many, are read at once; None if they are no neighbours, nor a part of pairs that are."""
+        if address.stride == as_index(1):
+            return lambda count: read_vector(address.first(), home.dtype, count)
+        if is_checked or address.stride != as_index(PARTS) or not has_pairs(home):
+            return None
+        part = self.resolve(load.index[-1], point).index
+        first = self.address(home, (*load.index[:-1], ZERO), point).first()
+        return (lambda count: read_part(first, part.constant, home.dtype, count)) if part.is_constant else None
 
     def _read_lanes(
-        self, address: Address, base: str, dtype: DType, mask: CExpression | None, same: CExpression | None
+        self,
+        address: Address,
+        base: str,
+        dtype: DType,
+        mask: CExpression | None,
+        same: CExpression | None,
+        read_all: Callable[[CExpression | None], CExpression] | None,
     ) -> Value:
-        """Elements that are not known to be neighbours or to exist: neighbours if at run time they are, else one by one."""
+        """Elements that are not known to be neighbours or to exist: all at once if at run time they are and do, else one by one."""
         storage = storage_of(dtype)
         vector = VECTOR_TYPES[storage.kind]
         if mask is not None:
@@ -377,8 +387,8 @@ class ExpressionWriter:
         if mask is None:
             return Value(call(f"tcomp_gather_{vector}_{suffix}", pointer.code, offsets.code), dtype, True)
         code: CExpression = call(f"tcomp_gather_masked_{vector}_{suffix}", pointer.code, offsets.code, mask)
-        if address.stride == as_index(1):
-            code = Conditional(call("tcomp_all", mask), read_vector(address.first(), dtype, None), code)
+        if read_all is not None:
+            code = Conditional(call("tcomp_all", mask), read_all(None), code)
         return Value(code, dtype, True)
 
     def _read_each(

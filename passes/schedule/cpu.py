@@ -44,6 +44,9 @@ MANY_TILES = 64
 LARGEST_IN_BLOCKS = 512
 """Elements of all blocks, and of the points of one statement, up to which an iteration runs in the registers of one core."""
 
+ENOUGH_POINTS = 1024
+"""Points of a nest from which on both parts of the pairs that it reads are read at once."""
+
 ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
 
@@ -318,15 +321,18 @@ def _shape_nest(bound: Bound, target: Cpu, name: str, shape: _Shape) -> KernelSc
 
 
 def _pair_tiles(bound: Bound, lanes: str) -> tuple[tuple[str, int], ...]:
-    """Tiles that hold whole pairs: of each rank over the parts of pairs that maps write along the lanes, or that are reduced along them."""
-    found: dict[str, None] = {}
+    """Tiles that hold whole pairs: of each rank over the parts of pairs that lie along the lanes and are written, or read often enough."""
     group = bound.group
-    ranks = {r.name for r in group.outer if r.extent == PARTS and r.name != lanes}
-    written = (Load(name, e.index) for e in group.members for name, _ in e.targets)
-    for access in (load for e in group.members for load in einsum_loads(e)) if group.inner else written:
+    ranks = {r.name: r for r in (*group.outer, *group.inner)}
+    parts = {name for name, r in ranks.items() if r.extent == PARTS and r in group.outer and name != lanes}
+    found: dict[str, None] = {}
+    accesses = [Load(name, e.index) for e in group.members for name, _ in e.targets]
+    if prod(typical(r.extent) for r in ranks.values()) >= ENOUGH_POINTS:
+        accesses += [load for e in group.members for load in einsum_loads(e)]
+    for access in accesses:
         operand = bound.operands.get(access.tensor)
         part = access.index[-1].as_variable if access.index else None
-        if operand is not None and is_paired(operand.memory) and part in ranks and step_along(operand, access.index, lanes) == 1:
+        if operand is not None and is_paired(operand.memory) and part in parts and step_along(operand, access.index, lanes) == 1:
             found[part] = None
     return tuple((name, PARTS.constant) for name in found)
 
