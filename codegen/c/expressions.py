@@ -16,7 +16,7 @@ from tcomp.codegen.c.index import LANE, NOTHING, LinearIndex, Resolved, lane_cod
 from tcomp.codegen.c.layout import Layout
 from tcomp.codegen.c.memory import Address, Home, Memory, Register, read_scalar, read_vector
 from tcomp.codegen.c.operators import apply_operator
-from tcomp.codegen.c.pairs import PARTS, has_pairs, read_part
+from tcomp.codegen.c.pairs import PARTS, PairAddress, gather_part, has_pairs, read_part
 from tcomp.codegen.c.tree import (
     Binary,
     Braces,
@@ -336,7 +336,8 @@ class ExpressionWriter:
             if same is not None and outside is not None:
                 code = Conditional(same, code, outside.code)
             return self.keep(base, Value(code, dtype, False))
-        read_all = self._find_neighbours(home, load, point, address, bool(checked))
+        pair = None if checked else self._find_pair(home, load, point)
+        read_all = _read_neighbours(address, pair)
         if read_all is not None and varying is None:
             value = Value(read_all(point.count), dtype, True)
         else:
@@ -344,7 +345,8 @@ class ExpressionWriter:
             if point.count is not None:
                 first = call("tcomp_first_lanes", point.count)
                 mask = first if mask is None else Binary("&", mask, first)
-            value = self._read_lanes(address, base, dtype, mask, same, read_all)
+            gathered = gather_part(pair.start.lanes(), pair.part, dtype) if pair is not None and mask is None else None
+            value = self._read_lanes(address, base, dtype, mask, same, read_all) if gathered is None else Value(gathered, dtype, True)
         if outside is None:
             return self.keep(base, value)
         lanes = broadcast(outside)
@@ -354,17 +356,12 @@ class ExpressionWriter:
             value = replace(value, code=Conditional(same, value.code, lanes.code))
         return self.keep(base, value)
 
-    def _find_neighbours(
-        self, home: Memory, load: Load, point: Point, address: Address, is_checked: bool
-    ) -> Callable[[CExpression | None], CExpression] | None:
-        """How all lanes, or the first so many, are read at once; None if they are no neighbours, nor a part of pairs that are."""
-        if address.stride == as_index(1):
-            return lambda count: read_vector(address.first(), home.dtype, count)
-        if is_checked or address.stride != as_index(PARTS) or not has_pairs(home):
+    def _find_pair(self, home: Memory, load: Load, point: Point) -> PairAddress | None:
+        """The pairs of which a load reads one and the same part in all lanes, which lie wherever lanes say; None if it does not."""
+        part = self.resolve(load.index[-1], point) if has_pairs(home) else None
+        if part is None or part.values or not part.index.is_constant:
             return None
-        part = self.resolve(load.index[-1], point).index
-        first = self.address(home, (*load.index[:-1], ZERO), point).first()
-        return (lambda count: read_part(first, part.constant, home.dtype, count)) if part.is_constant else None
+        return PairAddress(self.address(home, (*load.index[:-1], ZERO), point), part.index.constant)
 
     def _read_lanes(
         self,
@@ -442,6 +439,16 @@ class ExpressionWriter:
             mask = part if mask is None else Binary("&", mask, part)
         return both(same) if same else None, mask
 
+
+
+def _read_neighbours(address: Address, pair: PairAddress | None) -> Callable[[CExpression | None], CExpression] | None:
+    """How all lanes, or the first so many, are read at once; None if they are no neighbours, nor one part of pairs that are."""
+    dtype = address.memory.dtype
+    if address.stride == as_index(1):
+        return lambda count: read_vector(address.first(), dtype, count)
+    if pair is None or address.stride != as_index(PARTS):
+        return None
+    return lambda count: read_part(pair.start.first(), pair.part, dtype, count)
 
 
 def is_natural_index(index: Index, bounds: Bounds) -> bool:

@@ -11,9 +11,9 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tcomp.codegen.c.memory import Home, Memory, Pointer
-from tcomp.codegen.c.tree import Call, CExpression, CStatement, Evaluate
-from tcomp.codegen.c.types import VECTOR_TYPES, storage_of
+from tcomp.codegen.c.memory import Address, Home, Memory, Pointer
+from tcomp.codegen.c.tree import Call, CExpression, CStatement, Evaluate, call
+from tcomp.codegen.c.types import VECTOR_TYPES, Value, storage_of
 from tcomp.ir.dtypes import DType
 from tcomp.ir.expressions import ONE, Apply, Constant, Expr, Index, Ordinal, Variable, as_index
 from tcomp.ir.index import is_data
@@ -40,10 +40,27 @@ def read_part(pointer: Pointer, part: int, dtype: DType, count: CExpression | No
     return Call(f"tcomp_load_{'' if count is None else 'part_'}{which}_{VECTOR_TYPES[storage_of(dtype).kind]}", arguments)
 
 
+def gather_part(lanes: tuple[Pointer, Value], part: int, dtype: DType) -> CExpression | None:
+    """Read one part of the pairs at offsets from a pointer; None if that is not faster than to read the parts by themselves."""
+    pointer, offsets = lanes
+    vector = VECTOR_TYPES[storage_of(dtype).kind]
+    if vector not in ("vf32", "vi32"):
+        return None
+    return call(f"tcomp_gather_{('first', 'second')[part]}_{vector}_{VECTOR_TYPES[offsets.kind][1:]}", pointer.code, offsets.code)
+
+
 def write_both(pointer: Pointer, parts: tuple[CExpression, CExpression], dtype: DType, count: CExpression | None) -> CStatement:
     """Write pairs from a pointer on: as many as there are lanes, or the first `count`."""
     arguments = (pointer.code, *parts) if count is None else (pointer.code, *parts, count)
     return Evaluate(Call(f"tcomp_store_{'' if count is None else 'part_'}both_{VECTOR_TYPES[storage_of(dtype).kind]}", arguments))
+
+
+@dataclass(frozen=True, slots=True)
+class PairAddress:
+    """One part of a pair, or of the pairs of all lanes: where they start, and the number of the part."""
+
+    start: Address
+    part: int
 
 
 @dataclass(frozen=True, slots=True)

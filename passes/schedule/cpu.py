@@ -297,7 +297,7 @@ def _shape_nest(bound: Bound, target: Cpu, name: str, shape: _Shape) -> KernelSc
     outer = [r.name for r in ordered if r.name != lanes]
     parts = _pair_tiles(bound, lanes)
     if lanes in inner:
-        width = _width(_extent(group.inner, lanes), target, bound, max(1, shape.vectors // 2) if parts else shape.vectors)
+        width = _width(_extent(group.inner, lanes), target, bound, shape.vectors)
         inner = (*(n for n in inner if n != lanes), lanes)
         return KernelSchedule(name, group.names, "nest", (*parts, (lanes, width)), (*outer, *inner), tuple(outer), lanes)
     extent = _extent(group.outer, lanes)

@@ -2,6 +2,7 @@
  *
  * tcomp_load_first_<vector>(p) is a0 a1 ..., tcomp_load_second_<vector>(p) is b0 b1 ..., for p at a0: both read the same two
  * vectors, which the compiler loads once where it sees both. tcomp_store_both_<vector>(p, a, b) writes as many pairs as there are lanes.
+ * tcomp_gather_first_<vector>_<index>(p, at) and _second_ are the parts of pairs that start at p + at[i], each read in one piece.
  * With _part_ and n as their last argument they touch no memory beyond n pairs, 0 <= n; lanes beyond are 0.
  */
 #ifndef TCOMP_VECTOR_PAIRS_H
@@ -91,6 +92,37 @@ TCOMP_INLINE int64_t tcomp_rest_of_pairs(int64_t n) { return 2 * n > TCOMP_LANES
 TCOMP_PAIRS(vf32, float)
 TCOMP_PAIRS(vf64, double)
 #undef TCOMP_PAIRS
+
+/* Pairs of f32 read as 64 bits: half as many loads as elements, where a gather takes one for each. */
+#define TCOMP_GATHER_PAIRS(index)                                                                                      \
+  TCOMP_INLINE void tcomp_gather_both_##index(const float *p, v##index at, tcomp_half_i64 *low, tcomp_half_i64 *high) { \
+    for (int i = 0; i < TCOMP_LANES / 2; i++) {                                                                        \
+      int64_t x, y;                                                                                                    \
+      __builtin_memcpy(&x, p + at[i], 8);                                                                              \
+      __builtin_memcpy(&y, p + at[TCOMP_LANES / 2 + i], 8);                                                            \
+      (*low)[i] = x;                                                                                                   \
+      (*high)[i] = y;                                                                                                  \
+    }                                                                                                                  \
+  }                                                                                                                    \
+  TCOMP_INLINE vf32 tcomp_gather_first_vf32_##index(const float *p, v##index at) {                                     \
+    tcomp_half_i64 low, high;                                                                                          \
+    tcomp_gather_both_##index(p, at, &low, &high);                                                                     \
+    return tcomp_even_vf32((vf32)low, (vf32)high);                                                                     \
+  }                                                                                                                    \
+  TCOMP_INLINE vf32 tcomp_gather_second_vf32_##index(const float *p, v##index at) {                                    \
+    tcomp_half_i64 low, high;                                                                                          \
+    tcomp_gather_both_##index(p, at, &low, &high);                                                                     \
+    return tcomp_odd_vf32((vf32)low, (vf32)high);                                                                      \
+  }                                                                                                                    \
+  TCOMP_INLINE vi32 tcomp_gather_first_vi32_##index(const int32_t *p, v##index at) {                                   \
+    return (vi32)tcomp_gather_first_vf32_##index((const float *)p, at);                                                \
+  }                                                                                                                    \
+  TCOMP_INLINE vi32 tcomp_gather_second_vi32_##index(const int32_t *p, v##index at) {                                  \
+    return (vi32)tcomp_gather_second_vf32_##index((const float *)p, at);                                               \
+  }
+TCOMP_GATHER_PAIRS(i32)
+TCOMP_GATHER_PAIRS(i64)
+#undef TCOMP_GATHER_PAIRS
 
 #define TCOMP_PAIRS_OF_BITS(vector, element, other, other_element)                                                     \
   TCOMP_INLINE vector tcomp_load_first_##vector(const element *p) {                                                    \
