@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.errors import Illegal
-from tcomp.ir.expressions import ZERO, Index, Load
+from tcomp.ir.expressions import ZERO, Index, Load, Variable
 from tcomp.ir.index import pair_of
 from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.traverse import rename_ranks, statement_einsums
@@ -253,7 +253,9 @@ def unify_sibling(einsum: Einsum, draft: Draft) -> dict[str, str] | None:
         other = theirs.get(load.tensor)
         if other is None or load.outside is not None or other.outside is not None:
             continue
-        pairs = [(a.as_variable, b.as_variable) for a, b in zip(_see_pairs(load.index), _see_pairs(other.index))]
+        here, there = _see_pairs(load.index), _see_pairs(other.index)
+        is_paired = len(here) < len(load.index) and len(there) < len(other.index)
+        pairs = [_same_walk(a, b) if is_paired else (a.as_variable, b.as_variable) for a, b in zip(here, there)]
         mapping = {a: b for a, b in pairs if a is not None and b is not None}
         if len(mapping) == len(pairs) == len(set(mapping.values())):
             return mapping
@@ -264,6 +266,15 @@ def _see_pairs(index: tuple[Index, ...]) -> tuple[Index, ...]:
     """An index that leaves out which part of a pair of neighbours it is of."""
     pair = pair_of(index[-1]) if index else None
     return index if pair is None else (*index[:-1], *([pair[0]] if pair[0] != ZERO else []))
+
+
+def _same_walk(a: Index, b: Index) -> tuple[str | None, str | None]:
+    """The variables along which two indices walk alike, in steps as large and from the same place; None if they do not."""
+    walks = [(i.constant, *((c, m[0].name) for m, c in i.terms if len(m) == 1 and isinstance(m[0], Variable))) for i in (a, b)]
+    if not len(a.terms) == len(b.terms) == 1 or not len(walks[0]) == len(walks[1]) == 2:
+        return None, None
+    (start, (step, name)), (other_start, (other_step, other)) = walks
+    return (name, other) if (start, step) == (other_start, other_step) else (None, None)
 
 
 def accept(einsum: Einsum, draft: Draft, mapping: dict[str, str], kinds: Kinds) -> bool:

@@ -24,7 +24,7 @@ from tcomp.passes.cost.cpu import VECTOR_COUNTS, fits_registers, partial_sum_til
 from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import Contraction, contraction_of
 from tcomp.passes.einsums.facts import is_long_sum
-from tcomp.passes.einsums.group import PARTS, Group
+from tcomp.passes.einsums.group import PARTS, Group, own_ranks
 from tcomp.passes.schedule.cpu_iteration import needs_own_lanes, tile_members
 from tcomp.passes.schedule.partial_sums import cut_sums
 from tcomp.passes.schedule.rows import SMALLEST_ROWS, find_row
@@ -46,6 +46,9 @@ LARGEST_IN_BLOCKS = 512
 
 ENOUGH_POINTS = 1024
 """Points of a nest from which on both parts of the pairs that it reads are read at once."""
+
+MOST_TURNED = 8
+"""Members of a nest up to which it has a tile of rows to read turned pairs in: each row is code of its own."""
 
 ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
@@ -301,7 +304,10 @@ def _shape_nest(bound: Bound, target: Cpu, name: str, shape: _Shape) -> KernelSc
         inner = (*(n for n in inner if n != lanes), lanes)
         return KernelSchedule(name, group.names, "nest", (*parts, (lanes, width)), (*outer, *inner), tuple(outer), lanes)
     extent = _extent(group.outer, lanes)
-    width = _width(extent, target, bound, shape.vectors)
+    turned = _turned_rank(bound, lanes) if parts or any(own_ranks(group, e) for e in group.members) else None
+    width = _width(extent, target, bound, shape.vectors if turned is None else 1)
+    if turned is not None:
+        parts = ((turned, min(width, _extent(group.outer, turned).constant)), *parts)
     blocks = -(-typical(extent) // width)
     instances = 1
     for rank in group.outer:
@@ -335,6 +341,21 @@ def _pair_tiles(bound: Bound, lanes: str) -> tuple[tuple[str, int], ...]:
         if operand is not None and is_paired(operand.memory) and part in parts and step_along(operand, access.index, lanes) == 1:
             found[part] = None
     return tuple((name, PARTS.constant) for name in found)
+
+
+def _turned_rank(bound: Bound, lanes: str) -> str | None:
+    """The rank along which pairs are neighbours in memory that lie far apart along the lanes: a tile of it reads whole cache lines."""
+    members = bound.group.members
+    if bound.group.inner or len(members) > MOST_TURNED:
+        return None
+    for load in (load for e in members for load in einsum_loads(e)):
+        operand = bound.operands.get(load.tensor)
+        if operand is None or not is_paired(operand.memory) or step_along(operand, load.index, lanes) in (0, 1):
+            continue
+        for rank in bound.group.outer:
+            if rank.name != lanes and rank.extent.is_constant and step_along(operand, load.index, rank.name) == 1 and rank.extent != PARTS:
+                return rank.name
+    return None
 
 
 def _other_nests(bound: Bound, target: Cpu, name: str) -> list[KernelSchedule]:

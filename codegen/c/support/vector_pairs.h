@@ -94,25 +94,23 @@ TCOMP_PAIRS(vf64, double)
 #undef TCOMP_PAIRS
 
 /* Pairs of f32 read as 64 bits: half as many loads as elements, where a gather takes one for each. */
+typedef int64_t tcomp_pair_f32 __attribute__((aligned(4), may_alias));
+#define TCOMP_PAIR_AT(k) (*(const tcomp_pair_f32 *)(p + at[k]))
+#if TCOMP_LANES == 16
+#define TCOMP_HALF_AT(k)                                                                                              \
+  (tcomp_half_i64){TCOMP_PAIR_AT(k),     TCOMP_PAIR_AT(k + 1), TCOMP_PAIR_AT(k + 2), TCOMP_PAIR_AT(k + 3),            \
+                   TCOMP_PAIR_AT(k + 4), TCOMP_PAIR_AT(k + 5), TCOMP_PAIR_AT(k + 6), TCOMP_PAIR_AT(k + 7)}
+#elif TCOMP_LANES == 8
+#define TCOMP_HALF_AT(k) (tcomp_half_i64){TCOMP_PAIR_AT(k), TCOMP_PAIR_AT(k + 1), TCOMP_PAIR_AT(k + 2), TCOMP_PAIR_AT(k + 3)}
+#else
+#define TCOMP_HALF_AT(k) (tcomp_half_i64){TCOMP_PAIR_AT(k), TCOMP_PAIR_AT(k + 1)}
+#endif
 #define TCOMP_GATHER_PAIRS(index)                                                                                      \
-  TCOMP_INLINE void tcomp_gather_both_##index(const float *p, v##index at, tcomp_half_i64 *low, tcomp_half_i64 *high) { \
-    for (int i = 0; i < TCOMP_LANES / 2; i++) {                                                                        \
-      int64_t x, y;                                                                                                    \
-      __builtin_memcpy(&x, p + at[i], 8);                                                                              \
-      __builtin_memcpy(&y, p + at[TCOMP_LANES / 2 + i], 8);                                                            \
-      (*low)[i] = x;                                                                                                   \
-      (*high)[i] = y;                                                                                                  \
-    }                                                                                                                  \
-  }                                                                                                                    \
   TCOMP_INLINE vf32 tcomp_gather_first_vf32_##index(const float *p, v##index at) {                                     \
-    tcomp_half_i64 low, high;                                                                                          \
-    tcomp_gather_both_##index(p, at, &low, &high);                                                                     \
-    return tcomp_even_vf32((vf32)low, (vf32)high);                                                                     \
+    return tcomp_even_vf32((vf32)TCOMP_HALF_AT(0), (vf32)TCOMP_HALF_AT(TCOMP_LANES / 2));                              \
   }                                                                                                                    \
   TCOMP_INLINE vf32 tcomp_gather_second_vf32_##index(const float *p, v##index at) {                                    \
-    tcomp_half_i64 low, high;                                                                                          \
-    tcomp_gather_both_##index(p, at, &low, &high);                                                                     \
-    return tcomp_odd_vf32((vf32)low, (vf32)high);                                                                      \
+    return tcomp_odd_vf32((vf32)TCOMP_HALF_AT(0), (vf32)TCOMP_HALF_AT(TCOMP_LANES / 2));                               \
   }                                                                                                                    \
   TCOMP_INLINE vi32 tcomp_gather_first_vi32_##index(const int32_t *p, v##index at) {                                   \
     return (vi32)tcomp_gather_first_vf32_##index((const float *)p, at);                                                \
