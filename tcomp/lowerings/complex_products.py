@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 
 from tcomp.ir.dtypes import compute_dtype
+from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import ONE, ZERO, Index
 from tcomp.lowerings.builder import Array, Builder
 from tcomp.lowerings.complex_functions import conjugate, plus, scaled
@@ -23,9 +24,23 @@ from tcomp.lowerings.scalars import Scalar, ordinal, select
 aten = torch.ops.aten
 
 
+PAGE = 4096
+"""Bytes from one row to the next, a multiple of which the rows of a tile lie apart that compete for the same places in a cache."""
+
+MANY_ROWS = 64
+"""Rows from which on that costs more than it takes a library to copy the rows first."""
+
+
 def _multiply(build: Builder, a: Pairs, b: Pairs) -> Halves:
-    """Emit the product of matrices, or batches of them, in the computing type of their parts."""
+    """Emit the product of matrices, or batches of them, in the computing type of their parts.
+
+    Raises Unsupported where PyTorch's library is faster: its time was 0.72 to 0.85 of ours for rows that are a multiple of a page long,
+    and 0.85 to 1.1 of it for all others (complex64, 64 to 1024 rows of 64 to 1024 elements, AVX-512).
+    """
     extent = a.shape[-1] * 2
+    length, rows = extent * a.dtype.bytes, a.shape[-2]
+    if length.is_constant and length.constant % PAGE == 0 < length.constant and rows.is_constant and rows.constant >= MANY_ROWS:
+        raise Unsupported(f"a product of complex matrices with rows of {length.constant} bytes is left to PyTorch, which copies them first")
 
     def conjugated(*ranks: Index) -> Scalar:
         value = a.take(ranks[-1] % 2).at(*ranks[:-1], ranks[-1] // 2)
