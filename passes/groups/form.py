@@ -2,7 +2,7 @@
 
 Which statement founds a group, and what the group then takes, its kind says (`tcomp.passes.kinds`). An einsum joins a group whose tensors
 it reads at bare ranks, which then are the group's; or one that reads the same tensor over the same ranks. Maps that read no group's
-result are computed wherever their reader is, at the ranks at which it reads them. A map may have one short rank of its own beside the group's.
+result are computed wherever their reader is, at the ranks at which it reads them. A map may have one short rank beside the group's.
 """
 
 from __future__ import annotations
@@ -270,11 +270,18 @@ def _see_pairs(index: tuple[Index, ...]) -> tuple[Index, ...]:
 
 def _same_walk(a: Index, b: Index) -> tuple[str | None, str | None]:
     """The variables along which two indices walk alike, in steps as large and from the same place; None if they do not."""
-    walks = [(i.constant, *((c, m[0].name) for m, c in i.terms if len(m) == 1 and isinstance(m[0], Variable))) for i in (a, b)]
-    if not len(a.terms) == len(b.terms) == 1 or not len(walks[0]) == len(walks[1]) == 2:
+    first, second = _only_variable(a), _only_variable(b)
+    if first is None or second is None or a.constant != b.constant or a.terms[0][1] != b.terms[0][1]:
         return None, None
-    (start, (step, name)), (other_start, (other_step, other)) = walks
-    return (name, other) if (start, step) == (other_start, other_step) else (None, None)
+    return first, second
+
+
+def _only_variable(index: Index) -> str | None:
+    """The variable of an index that is a multiple of one, up to a constant; None if it is not."""
+    match index.terms:
+        case (((Variable(name),), _),):
+            return name
+    return None
 
 
 def accept(einsum: Einsum, draft: Draft, mapping: dict[str, str], kinds: Kinds) -> bool:
