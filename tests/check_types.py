@@ -36,7 +36,7 @@ def check_types(arguments: list[str]) -> int:
             *("--cache-dir", str(ROOT / ".mypy_cache"), "-p", "tcomp", *arguments),
         ]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    print(re.sub(r"^tcomp/(?=(ir|passes|codegen)/)", "", result.stdout, flags=re.MULTILINE), end="")
+    print(re.sub(r"^tcomp/(?=(ir|passes|codegen|fuzz)/)", "", result.stdout, flags=re.MULTILINE), end="")
     print(result.stderr, end="", file=sys.stderr)
     return result.returncode
 

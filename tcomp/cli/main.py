@@ -1,4 +1,4 @@
-"""The command line: compile, run, bench, explain, doctor."""
+"""The command line: compile, run, bench, explain, fuzz, doctor."""
 
 import sys
 import time
@@ -17,6 +17,7 @@ import tcomp
 from tcomp import zoo
 from tcomp.cli.bench import CANDIDATE, Result, Row, bench_model
 from tcomp.cli.doctor import run_checks
+from tcomp.cli.fuzz import fuzz
 from tcomp.cli.models import Model, expand_specs, load_model, move_model
 from tcomp.cli.peers import PEERS, find_peers, make_tcomp
 from tcomp.cli.tables import make_bench_table, make_check_table, show, summarise, write_results
@@ -284,6 +285,9 @@ def explain_command(model: str, part: str | None, source: str | None, **options:
         with _show_progress():
             text = tcomp.explain(compiled)
         click.echo(text)
+
+
+main.add_command(fuzz)
 
 
 @main.command("doctor")

@@ -1,0 +1,1 @@
+"""The fuzzer: random programs, machines and schedules, oracles that name the guilty pass, a reducer, and campaigns."""

@@ -1,0 +1,1 @@
+"""Campaigns: workers that survive what they find, a corpus, buckets and reports."""

@@ -1,0 +1,1 @@
+"""What makes random cascades, machines and schedules."""

@@ -1,0 +1,110 @@
+"""Statements that belong together, as models have them: what rewrites and fusion are made for, with a twist now and then.
+
+The twists matter more than the idioms: a rewriting that is right for what it was made for may be wrong for what looks like it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tcomp.fuzz.choices import Choices, chance
+from tcomp.fuzz.generators.cascades import EXTENTS, RANKS, make_read, make_value
+from tcomp.ir.cascade import Einsum, Rank, Statement, Tensor
+from tcomp.ir.dtypes import f32
+from tcomp.ir.expressions import Expr, Index, Load, apply, as_index, constant
+
+MOST_STEPS = 5
+"""Of a recurrence that is written out."""
+
+
+def make_contraction(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """A sum of products of two or three reads, and perhaps what becomes of it: a factor, a bias, a function."""
+    ranks = [Rank(letter, as_index(choices.pick(EXTENTS))) for letter in RANKS[: choices.integer(2, 4)]]
+    summed = choices.integer(1, len(ranks) - 1)
+    order = choices.shuffle(ranks)
+    free, reduced = order[summed:], order[:summed]
+    product: Expr = _read(choices, tensors, ranks)
+    for _ in range(choices.integer(1, 2)):
+        product = apply("mul", product, _read(choices, tensors, choices.pick([ranks, free, reduced])))
+    inner = _store(f"{name}.dot", free, product, "sum", reduced)
+    value: Expr = Load(inner.name, inner.index)
+    for _ in range(choices.integer(0, 2)):
+        others: list[Expr] = [constant(0.5, f32), _read(choices, tensors, free), _read(choices, tensors, free[:1])]
+        value = apply(choices.pick(["add", "mul", "mul", "sub", "maximum"]), value, choices.pick(others))
+    value = apply(choices.pick(["tanh", "sigmoid", "abs"]), value) if chance(choices, 1, 3) else value
+    return inner, _store(name, free, value)
+
+
+def make_softmax(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """A softmax along some rank, in three steps, perhaps without the maximum, or with another one; then a sum of it times something."""
+    ranks = [Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "ij"]
+    along, kept = (ranks[1:], ranks[:1]) if chance(choices, 2, 3) else (ranks[:1], ranks[1:])
+    scores = _store(f"{name}.s", ranks, apply("tanh", make_value(choices, tensors, ranks, 1)))
+    score = Load(scores.name, scores.index)
+    peak = _store(f"{name}.m", kept, score, choices.pick(["max", "max", "max", "min", "sum"]), along)
+    away = apply("sub", score, Load(peak.name, peak.index)) if chance(choices, 4, 5) else score
+    power = _store(f"{name}.e", ranks, apply("exp", away))
+    raised = Load(power.name, power.index)
+    total = _store(f"{name}.d", kept, raised, "sum", along)
+    share = apply("div", raised, Load(total.name, total.index))
+    if chance(choices, 1, 2):
+        return scores, peak, power, total, _store(name, ranks, share)
+    more = Rank("k", as_index(choices.pick(EXTENTS)))
+    product = apply("mul", share, _read(choices, tensors, [*along, more]))
+    return scores, peak, power, total, _store(name, [*kept, more], product, "sum", along)
+
+
+def make_twins(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """Two einsums that are the same, or nearly: ranks called otherwise, operands exchanged; and what reads both."""
+    ranks = [Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "ij"]
+    a, b = _read(choices, tensors, ranks), _read(choices, tensors, ranks)
+    operator = choices.pick(["add", "sub", "mul", "maximum"])
+    monoid, reduced = choices.pick([(None, []), ("sum", ranks[1:]), ("max", ranks[1:])])
+    free = ranks if monoid is None else ranks[:1]
+    first = _store(f"{name}.a", free, apply(operator, a, b), monoid, reduced)
+    second = _store(f"{name}.b", free, apply(operator, *choices.pick([(a, b), (b, a)])), monoid, reduced)
+    both = apply(choices.pick(["sub", "mul", "add"]), Load(first.name, first.index), Load(second.name, second.index))
+    return first, second, _store(name, free, both)
+
+
+def make_unrolled(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """A recurrence that is written out step by step, perhaps with a step that is not like the others."""
+    width = [Rank("d", as_index(choices.pick(EXTENTS)))]
+    source = choices.pick([t for t in tensors if t.dtype == f32 and t.shape])
+    decay = _read(choices, tensors, width)
+    odd = choices.integer(1, 2 * MOST_STEPS)
+    before: Expr = constant(0.0, f32)
+    statements: list[Statement] = []
+    count = choices.integer(2, MOST_STEPS)
+    for step in range(count):
+        places = [as_index(step % source.shape[0].constant), *(make_slot_inside(choices, e.constant, width) for e in source.shape[1:])]
+        value = apply("add", apply("mul", before, decay), Load(source.name, tuple(places)))
+        value = apply("maximum", value, constant(0.0, f32)) if step == odd else value
+        made = _store(name if step == count - 1 else f"{name}.{step}", width, value)
+        statements.append(made)
+        before = Load(made.name, made.index)
+    return tuple(statements)
+
+
+def make_slot_inside(choices: Choices, extent: int, ranks: Sequence[Rank]) -> Index:
+    """An index that stays inside a dimension."""
+    rank = choices.pick(ranks)
+    bare = as_index(rank.name)
+    return bare if rank.extent.constant <= extent else bare % extent
+
+
+def _read(choices: Choices, tensors: Sequence[Tensor], ranks: Sequence[Rank]) -> Load:
+    return make_read(choices, choices.pick([t for t in tensors if t.dtype == f32][-4:]), ranks)
+
+
+def _store(name: str, free: Sequence[Rank], value: Expr, monoid: str | None = None, reduced: Sequence[Rank] = ()) -> Einsum:
+    index, shape = tuple(as_index(rank.name) for rank in free), tuple(rank.extent for rank in free)
+    return Einsum(((name, f32),), index, shape, value, monoid, tuple(reduced))
+
+
+IDIOMS: tuple[Callable[[Choices, str, Sequence[Tensor]], tuple[Statement, ...]], ...] = (
+    *[make_contraction] * 3,
+    *[make_softmax] * 2,
+    make_twins,
+    make_unrolled,
+)

@@ -1,0 +1,1 @@
+"""What changes cascades, passes and schedules that there are."""

@@ -1,0 +1,1 @@
+"""What tells that something is wrong, and where."""
