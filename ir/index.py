@@ -219,6 +219,13 @@ def _split_multiple(index: Index, divisor: Index) -> tuple[Index, Index]:
     return quotient, rest + index.constant
 
 
+def pair_of(index: Index) -> tuple[Index, int] | None:
+    """Which pair of neighbours an index is of, and the part of it, 0 or 1: `index == 2 * pair + part`; None if the part may vary."""
+    if any(coefficient % 2 for _, coefficient in index.terms):
+        return None
+    return Index(tuple((monomial, coefficient // 2) for monomial, coefficient in index.terms), index.constant // 2), index.constant % 2
+
+
 def floor_divide(index: Index, divisor: Index, bounds: Bounds) -> Index:
     """Floor division, simplified on the ranges of `bounds`."""
     if divisor == ONE:

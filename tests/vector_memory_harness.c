@@ -35,6 +35,28 @@ COPY(vi32_u16, vi32, uint16_t)
 COPY(vi32_i64, vi32, int64_t)
 COPY(vi32_bool, vi32, uint8_t)
 
+/* Pairs taken apart and put together again, in the other order. */
+#define SWAP_PAIRS(vector, element)                                                                              \
+  void swap_pairs_##vector(const element *from, element *to, int64_t count) {                                    \
+    for (int64_t i = 0; i < count; i += TCOMP_LANES) {                                                           \
+      const element *p = from + 2 * i;                                                                           \
+      int64_t n = least(count - i, TCOMP_LANES);                                                                 \
+      if (n == TCOMP_LANES)                                                                                      \
+        tcomp_store_both_##vector(to + 2 * i, tcomp_load_second_##vector(p), tcomp_load_first_##vector(p));      \
+      else                                                                                                       \
+        tcomp_store_part_both_##vector(to + 2 * i, tcomp_load_part_second_##vector(p, n),                        \
+                                       tcomp_load_part_first_##vector(p, n), n);                                 \
+    }                                                                                                            \
+  }                                                                                                              \
+  void part_of_pairs_##vector(const element *from, vector##_unaligned *to, int64_t n) {                          \
+    to[0] = tcomp_load_part_first_##vector(from, n);                                                             \
+    to[1] = tcomp_load_part_second_##vector(from, n);                                                            \
+  }
+SWAP_PAIRS(vf32, float)
+SWAP_PAIRS(vf64, double)
+SWAP_PAIRS(vi32, int32_t)
+SWAP_PAIRS(vi64, int64_t)
+
 #define DECODE(name, scalar_name, vector, element, value)                                                \
   void decode_##name(const element *from, value *to, value *scalars, int64_t count) {                    \
     for (int64_t i = 0; i < count; i++) scalars[i] = tcomp_load_##scalar_name(from + i);                 \

@@ -16,6 +16,7 @@ from tcomp.codegen.c.index import LANE, NOTHING, LinearIndex, Resolved, lane_cod
 from tcomp.codegen.c.layout import Layout
 from tcomp.codegen.c.memory import Address, Home, Memory, Register, read_scalar, read_vector
 from tcomp.codegen.c.operators import apply_operator
+from tcomp.codegen.c.pairs import PARTS, PairAddress, gather_part, has_pairs, read_part
 from tcomp.codegen.c.tree import (
     Binary,
     Braces,
@@ -37,7 +38,7 @@ from tcomp.codegen.c.types import VECTOR_TYPES, Value, broadcast, c_type, conver
 from tcomp.codegen.checks import FAULT
 from tcomp.codegen.names import Names
 from tcomp.ir.dtypes import DType, boolean, i32, i64
-from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, zero
+from tcomp.ir.expressions import ZERO, Apply, Cast, Constant, Expr, Index, Load, Ordinal, as_index, zero
 from tcomp.ir.index import Bounds, interval, is_below, is_data, is_inside
 from tcomp.ir.walk import index_variables, variables, walk
 
@@ -335,14 +336,17 @@ class ExpressionWriter:
             if same is not None and outside is not None:
                 code = Conditional(same, code, outside.code)
             return self.keep(base, Value(code, dtype, False))
-        if address.stride == as_index(1) and varying is None:
-            value = Value(read_vector(address.first(), dtype, point.count), dtype, True)
+        pair = None if checked else self._find_pair(home, load, point)
+        read_all = _read_neighbours(address, pair)
+        if read_all is not None and varying is None:
+            value = Value(read_all(point.count), dtype, True)
         else:
             mask = varying
             if point.count is not None:
                 first = call("tcomp_first_lanes", point.count)
                 mask = first if mask is None else Binary("&", mask, first)
-            value = self._read_lanes(address, base, dtype, mask, same)
+            gathered = gather_part(pair.start.lanes(), pair.part, dtype) if pair is not None and mask is None else None
+            value = self._read_lanes(address, base, dtype, mask, same, read_all) if gathered is None else Value(gathered, dtype, True)
         if outside is None:
             return self.keep(base, value)
         lanes = broadcast(outside)
@@ -352,10 +356,23 @@ class ExpressionWriter:
             value = replace(value, code=Conditional(same, value.code, lanes.code))
         return self.keep(base, value)
 
+    def _find_pair(self, home: Memory, load: Load, point: Point) -> PairAddress | None:
+        """The pairs of which a load reads one and the same part in all lanes, which lie wherever lanes say; None if it does not."""
+        part = self.resolve(load.index[-1], point) if has_pairs(home) else None
+        if part is None or part.values or not part.index.is_constant:
+            return None
+        return PairAddress(self.address(home, (*load.index[:-1], ZERO), point), part.index.constant)
+
     def _read_lanes(
-        self, address: Address, base: str, dtype: DType, mask: CExpression | None, same: CExpression | None
+        self,
+        address: Address,
+        base: str,
+        dtype: DType,
+        mask: CExpression | None,
+        same: CExpression | None,
+        read_all: Callable[[CExpression | None], CExpression] | None,
     ) -> Value:
-        """Elements that are not known to be neighbours or to exist: neighbours if at run time they are, else one by one."""
+        """Elements that are not known to be neighbours or to exist: all at once if at run time they are and do, else one by one."""
         storage = storage_of(dtype)
         vector = VECTOR_TYPES[storage.kind]
         if mask is not None:
@@ -367,8 +384,8 @@ class ExpressionWriter:
         if mask is None:
             return Value(call(f"tcomp_gather_{vector}_{suffix}", pointer.code, offsets.code), dtype, True)
         code: CExpression = call(f"tcomp_gather_masked_{vector}_{suffix}", pointer.code, offsets.code, mask)
-        if address.stride == as_index(1):
-            code = Conditional(call("tcomp_all", mask), read_vector(address.first(), dtype, None), code)
+        if read_all is not None:
+            code = Conditional(call("tcomp_all", mask), read_all(None), code)
         return Value(code, dtype, True)
 
     def _read_each(
@@ -422,6 +439,16 @@ class ExpressionWriter:
             mask = part if mask is None else Binary("&", mask, part)
         return both(same) if same else None, mask
 
+
+
+def _read_neighbours(address: Address, pair: PairAddress | None) -> Callable[[CExpression | None], CExpression] | None:
+    """How all lanes, or the first so many, are read at once; None if they are no neighbours, nor one part of pairs that are."""
+    dtype = address.memory.dtype
+    if address.stride == as_index(1):
+        return lambda count: read_vector(address.first(), dtype, count)
+    if pair is None or address.stride != as_index(PARTS):
+        return None
+    return lambda count: read_part(pair.start.first(), pair.part, dtype, count)
 
 
 def is_natural_index(index: Index, bounds: Bounds) -> bool:

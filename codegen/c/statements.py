@@ -18,8 +18,9 @@ from itertools import product
 
 from tcomp.codegen.c.expressions import Context, ExpressionWriter, Point
 from tcomp.codegen.c.layout import looped_axes
-from tcomp.codegen.c.memory import Address, Register, read_scalar, read_vector, write_scalar, write_vector
+from tcomp.codegen.c.memory import Address, Memory, Register, read_scalar, read_vector, write_scalar, write_vector
 from tcomp.codegen.c.operators import apply_operator, fold, identity, state_dtype
+from tcomp.codegen.c.pairs import Halves, find_halves, write_both
 from tcomp.codegen.c.tree import (
     Binary,
     CExpression,
@@ -42,7 +43,7 @@ from tcomp.codegen.names import Names
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, boolean
 from tcomp.ir.errors import Unsupported
-from tcomp.ir.expressions import Expr, Load, as_index
+from tcomp.ir.expressions import ZERO, Expr, Load, as_index
 from tcomp.ir.tile import Assign, Axis, print_assign
 from tcomp.ir.tile_scope import Place
 from tcomp.ir.walk import loads, walk_index
@@ -82,8 +83,9 @@ class _AssignWriter:
             extents[axis.name] = as_index(axis.size)
         self.context = replace(context, names=local, bounds=replace(context.bounds, extents=extents))
         self.dtype = expression_dtype(assign.expression, {name: place.dtype for name, place in places.items()})
-        axes = frozenset(axis.name for axis in assign.axes + assign.reduced)
-        roots = [assign.expression, *([assign.where] if assign.where is not None else [])]
+        self.halves = find_halves(assign, self.home, lane, self.looped)
+        axes = frozenset(axis.name for axis in assign.axes + assign.reduced if self.halves is None or axis != self.halves.axis)
+        roots = [assign.expression, *([assign.where] if assign.where is not None else [])] if self.halves is None else [*self.halves.parts]
         self.writer = ExpressionWriter(self.context, self.names, axes, lane.name if lane else None, roots)
         self.ends: dict[str, CExpression] = {}
         self.late: list[CStatement] | None = [] if self._sees_writes() else None
@@ -180,11 +182,25 @@ class _AssignWriter:
 
     def _map(self) -> None:
         """`target = expression`, or merged with the old value."""
+        if self.halves is not None:
+            self._map_halves(self.halves)
+            return
         for at in self._points(self.assign.axes):
             with self._guarded(at) as point:
                 value = self.writer.value(self.assign.expression, point)
                 mask = None if self.assign.where is None else self.writer.value(self.assign.where, point)
                 self._write(point, value, mask)
+
+    def _map_halves(self, halves: Halves) -> None:
+        """`target = expression` where the target is of pairs: both parts of a vector of them at once."""
+        assert isinstance(self.home, Memory)
+        dtype = self.home.dtype
+        for at in self._points(tuple(axis for axis in self.assign.axes if axis != halves.axis)):
+            with self._guarded(at) as point:
+                values = [broadcast(convert(self.writer.value(part, point), dtype)) for part in halves.parts]
+                first, second = (value if self.late is None else self._hold(value) for value in values)
+                address = self.writer.address(self.home, (*self.assign.index[:-1], ZERO), point)
+                self._emit(write_both(address.first(), (first.code, second.code), dtype, point.count))
 
     def _reduce(self) -> None:
         """`target = monoid over the reduced axes`: fold into accumulators, then write those."""

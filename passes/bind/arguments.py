@@ -5,6 +5,11 @@ slice they read are the same kernel:
 
     H[7, d] with H: f32[t:128, d:64]    =>    x0[d] with x0: f32[64] at H + 7*64
 
+but not that of a pair, whose two parts are read from one vector of neighbours:
+
+    H[d, 1] with H: f32[d:64, 2]        =>    x0[d, 1] with x0: f32[64, 2] at H
+    H[2*d + 1] with H: f32[128]         =>    x0[d, 1] with x0: f32[64, 2] at H    if H[2*d] is read, too
+
 and ranks that are adjacent in every access are merged into one, so that a tile may run across them:
 
     Y[p, q, k] = ... X[p, q, c] ...     =>    Y[p, k] = ... X[p, c] ...      over p:P*Q
@@ -20,13 +25,13 @@ from itertools import count
 from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.check.types import expression_dtype
 from tcomp.ir.dtypes import DType, compute_dtype
-from tcomp.ir.expressions import ZERO, Expr, Index, Load, Monomial, Ordinal, as_index, print_index
-from tcomp.ir.index import Bounds, interval
+from tcomp.ir.expressions import ONE, ZERO, Expr, Index, Load, Monomial, Ordinal, as_index, print_index
+from tcomp.ir.index import Bounds, interval, pair_of
 from tcomp.ir.tile import span_bytes
 from tcomp.ir.traverse import einsum_loads, map_einsum_loads, move_slots, parts
 from tcomp.ir.walk import index_variables, map_load_indices, walk
 from tcomp.passes.einsums.contraction import contraction_of, turn_lanes
-from tcomp.passes.einsums.group import Group, rewrite_group
+from tcomp.passes.einsums.group import PARTS, Group, rewrite_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
     own = set(group.names)
     operands: dict[str, Operand] = {}
     names: dict[Operand, str] = {}
+    pairs = _find_pairs(group)
 
     def argument(operand: Operand) -> str:
         if operand not in names:
@@ -92,12 +98,13 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
         return names[operand]
 
     def bind(load: Load, bounds: Bounds) -> Expr:
+        half = pairs.get(load)
         load = map_load_indices(load, lambda inner: bind(inner, bounds))
         if load.tensor in own:
             return load
         memory = memories[load.tensor]
         if load.outside is None:
-            memory, index = _lift_constants(memory, load.index, bounds)
+            memory, index = _lift_constants(*_see_pairs(memory, load.index, half), bounds)
         else:
             index = load.index
         return Load(argument(Operand(load.tensor, memory)), index, load.outside)
@@ -108,14 +115,47 @@ def bind_arguments(group: Group, memories: Mapping[str, Memory]) -> Bound:
     return Bound(new, operands)
 
 
+def is_paired(memory: Memory) -> bool:
+    """Whether the last dimension is a pair of neighbours, of which there are several."""
+    return len(memory.shape) > 1 and memory.shape[-1] == PARTS and memory.strides[-1] == ONE
+
+
+def _find_pairs(group: Group) -> dict[Load, Index]:
+    """The pair that a load's last index is of, by the load, for loads of either of two neighbours that are both read."""
+    found = dict.fromkeys(load for e in group.members for load in einsum_loads(e) if load.index and load.outside is None)
+    halves: dict[Load, Index] = {}
+    for load in found:
+        *rest, last = load.index
+        pair = pair_of(last)
+        other = None if pair is None else replace(load, index=(*rest, pair[0] * 2 + (1 - pair[1])))
+        if pair is not None and pair[0].terms and other in found:
+            halves[load] = pair[0]
+    return halves
+
+
+def _see_pairs(memory: Memory, index: tuple[Index, ...], pair: Index | None) -> tuple[Memory, tuple[Index, ...]]:
+    """Memory whose last dimension is of pairs of neighbours, if they are, and the index of a part of a `pair`."""
+    count = pair_of(memory.shape[-1]) if pair is not None else None
+    if pair is None or count is None or count[1] or memory.strides[-1] != ONE:
+        return memory, index
+    seen = replace(memory, shape=(*memory.shape[:-1], count[0], PARTS), strides=(*memory.strides[:-1], PARTS, ONE))
+    return seen, (*index[:-1], pair, index[-1] - pair * 2)
+
+
 def _lift_constants(memory: Memory, index: tuple[Index, ...], bounds: Bounds) -> tuple[Memory, tuple[Index, ...]]:
     """Move constant parts of an index into the view's offset; dimensions read at one place disappear.
 
-    What remains must not be negative: the 5 of `5 - i` stays.
+    What remains must not be negative: the 5 of `5 - i` stays. So does the number of a part of a pair.
     """
     shape, strides, kept = [], [], []
     offset = memory.offset
-    for i, extent, stride in zip(index, memory.shape, memory.strides):
+    part = len(index) - 1 if is_paired(memory) and index[-1].is_constant and any(not i.is_constant for i in index) else None
+    for dimension, (i, extent, stride) in enumerate(zip(index, memory.shape, memory.strides)):
+        if dimension == part:
+            shape.append(extent)
+            strides.append(stride)
+            kept.append(i)
+            continue
         if i.is_constant:
             offset = offset + stride * i.constant
             continue
@@ -255,6 +295,12 @@ class _Merging:
 def _joined(values: tuple[Index, ...], walked: tuple[int, int], new: Index) -> tuple[Index, ...]:
     first, second = walked
     return tuple(new if p == first else v for p, v in enumerate(values) if p != second)
+
+
+def step_along(operand: Operand, index: tuple[Index, ...], variable: str) -> int | None:
+    """Vectors from one neighbour along a variable to the next: `stride_along`, but 1 for one of all pairs, which are read together."""
+    step = stride_along(operand, index, variable)
+    return 1 if step == 2 and is_paired(operand.memory) and variable not in index_variables(index[-1]) else step
 
 
 def stride_along(operand: Operand, index: tuple[Index, ...], variable: str) -> int | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from tcomp.ir.cascade import Einsum, Rank
+from tcomp.ir.expressions import as_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,21 @@ class Group:
         """Tensors read from outside the group."""
         own = set(self.names)
         return tuple(dict.fromkeys(name for e in self.members for name in e.reads() if name not in own))
+
+
+PARTS = as_index(2)
+"""The extent of a rank that a member may have of its own: two parts, as real and imaginary ones, are computed side by side."""
+
+
+def may_be_own(einsum: Einsum, rank: Rank) -> bool:
+    """Whether a map may have a rank beside those of its group, all points of which are computed together."""
+    return einsum.is_map and len(einsum.targets) == 1 and not einsum.is_scatter and rank.extent == PARTS
+
+
+def own_ranks(group: Group, einsum: Einsum) -> tuple[Rank, ...]:
+    """The ranks of a member that are not the group's."""
+    shared = {r.name for r in (*group.outer, *group.inner)}
+    return tuple(r for r in einsum.free if r.name not in shared)
 
 
 def rewrite_group(

@@ -2,7 +2,7 @@
 
 Which statement founds a group, and what the group then takes, its kind says (`tcomp.passes.kinds`). An einsum joins a group whose tensors
 it reads at bare ranks, which then are the group's; or one that reads the same tensor over the same ranks. Maps that read no group's
-result are computed wherever their reader is, at the ranks at which it reads them.
+result are computed wherever their reader is, at the ranks at which it reads them. A map may have one short rank beside the group's.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Protocol, TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Symbol
 from tcomp.ir.errors import Illegal
-from tcomp.ir.expressions import Load
+from tcomp.ir.expressions import ZERO, Index, Load, Variable
+from tcomp.ir.index import pair_of
+from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.traverse import rename_ranks, statement_einsums
 from tcomp.ir.walk import loads
 from tcomp.passes.einsums.contraction import is_contraction
 from tcomp.passes.einsums.facts import static_tensors
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.group import Group, may_be_own
 
 Hold: TypeAlias = Callable[[Group], Group]
 """Says of an iteration which members are held, and which are computed again where they are read."""
@@ -245,16 +247,40 @@ def _agree(load: Load, producer: Einsum, mapping: dict[str, str]) -> bool:
 
 
 def unify_sibling(einsum: Einsum, draft: Draft) -> dict[str, str] | None:
-    """Map ranks by a tensor that both read at bare ranks."""
+    """Map ranks by a tensor that both read at bare ranks, or of which they read parts of the same pairs."""
     theirs = {load.tensor: load for e in draft.group.members for load in loads(e.expression)}
     for load in loads(einsum.expression):
         other = theirs.get(load.tensor)
         if other is None or load.outside is not None or other.outside is not None:
             continue
-        pairs = [(a.as_variable, b.as_variable) for a, b in zip(load.index, other.index)]
+        here, there = _see_pairs(load.index), _see_pairs(other.index)
+        is_paired = len(here) < len(load.index) and len(there) < len(other.index)
+        pairs = [_same_walk(a, b) if is_paired else (a.as_variable, b.as_variable) for a, b in zip(here, there)]
         mapping = {a: b for a, b in pairs if a is not None and b is not None}
         if len(mapping) == len(pairs) == len(set(mapping.values())):
             return mapping
+    return None
+
+
+def _see_pairs(index: tuple[Index, ...]) -> tuple[Index, ...]:
+    """An index that leaves out which part of a pair of neighbours it is of."""
+    pair = pair_of(index[-1]) if index else None
+    return index if pair is None else (*index[:-1], *([pair[0]] if pair[0] != ZERO else []))
+
+
+def _same_walk(a: Index, b: Index) -> tuple[str | None, str | None]:
+    """The variables along which two indices walk alike, in steps as large and from the same place; None if they do not."""
+    first, second = _only_variable(a), _only_variable(b)
+    if first is None or second is None or a.constant != b.constant or a.terms[0][1] != b.terms[0][1]:
+        return None, None
+    return first, second
+
+
+def _only_variable(index: Index) -> str | None:
+    """The variable of an index that is a multiple of one, up to a constant; None if it is not."""
+    match index.terms:
+        case (((Variable(name),), _),):
+            return name
     return None
 
 
@@ -262,6 +288,7 @@ def accept(einsum: Einsum, draft: Draft, mapping: dict[str, str], kinds: Kinds) 
     """Add an einsum to a group if its ranks fit; the draft is unchanged if not."""
     if any(mapping.get(r.name) is None for r in einsum.ranks):
         mapping = complete(einsum, draft, mapping)
+    mapping = _with_own(einsum, draft, mapping)
     if not _same_extents(einsum, draft, mapping):
         return False
     group = kinds[draft.group.kind].takes(rename_ranks(einsum, mapping), draft.group)
@@ -286,10 +313,21 @@ def complete(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> dict[str,
     return result
 
 
+def _with_own(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> dict[str, str]:
+    """The mapping with a name for the rank that a map has beside those of the group, if that is all it lacks."""
+    lacking = [r for r in einsum.ranks if r.name not in mapping]
+    if len(lacking) != 1 or not may_be_own(einsum, lacking[0]):
+        return mapping
+    taken = {*draft.ranks, *(r.name for e in draft.group.members for r in e.ranks)}
+    return {**mapping, lacking[0].name: first_free(lengthened(lacking[0].name), taken)}
+
+
 def _same_extents(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> bool:
     for rank in einsum.ranks:
-        other = draft.ranks.get(mapping.get(rank.name, ""))
-        if other is None or other.extent != rank.extent:
+        name = mapping.get(rank.name, "")
+        other = draft.ranks.get(name)
+        is_own = other is None and name and may_be_own(einsum, rank)
+        if not is_own and (other is None or other.extent != rank.extent):
             return False
     return True
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tcomp.ir.cascade import Einsum, Iteration, Symbol
 from tcomp.ir.target import Cpu, Gpu
 from tcomp.passes.bind.arguments import Bound
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.group import Group, may_be_own, own_ranks
 from tcomp.passes.kinds.kind import Kind, Proposal, print_ranks, print_rest
 from tcomp.passes.lower.gpu.nest import lower_gpu_nest
 from tcomp.passes.lower.nest import lower_nest
@@ -27,18 +27,20 @@ def found(statement: Einsum | Iteration, static: Mapping[str, bool], symbols: tu
 def takes(einsum: Einsum, group: Group) -> Group | None:
     """Maps over the outer, or outer and inner ranks, and reductions of the inner ranks.
 
-    A nest of maps alone becomes one with inner ranks when a reduction over some of its ranks joins.
+    A nest of maps alone becomes one with inner ranks when a reduction over some of its ranks joins. Before that it takes maps over the
+    outer ranks and one of their own, which join two parts to pairs.
     """
     free, reduced = {r.name for r in einsum.free}, {r.name for r in einsum.reduced}
     outer, inner = {r.name for r in group.outer}, {r.name for r in group.inner}
     larger = replace(group, members=(*group.members, einsum))
     if einsum.is_map:
-        return larger if free in (outer, outer | inner) else None
+        is_paired = not inner and outer < free and all(may_be_own(einsum, r) for r in own_ranks(group, einsum))
+        return larger if free in (outer, outer | inner) or is_paired else None
     if len(einsum.targets) > 1:
         return None
     if inner:
         return larger if (free, reduced) == (outer, inner) else None
-    if free | reduced != outer or free & reduced:
+    if free | reduced != outer or free & reduced or any(own_ranks(group, e) for e in group.members):
         return None
     return replace(
         larger,

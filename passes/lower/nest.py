@@ -24,8 +24,9 @@ from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
 from tcomp.ir.walk import loads
 from tcomp.passes.bind.arguments import element_dtype
 from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
+from tcomp.passes.einsums.group import own_ranks
 from tcomp.passes.groups.phases import find_phases, is_read_later, walks_inner
-from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name
+from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name, split
 from tcomp.passes.lower.maps import count_uses
 from tcomp.passes.lower.partial_sums import as_f64, is_cut, nest_sums
 from tcomp.passes.lower.states import lower_states
@@ -76,15 +77,17 @@ def lower_phases(lowering: Lowering, *, keeps: bool = True) -> tuple[TileStateme
 def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
     """Members over the outer ranks alone that are ready before this phase."""
     body: list[TileStatement] = []
-    axes = lowering.axes(r.name for r in lowering.bound.group.outer)
-    stored = lowering.bound.group.stored
-    for einsum in lowering.bound.group.members:
-        if phases.of[einsum.name] != phase or walks_inner(lowering.bound.group, einsum) or einsum.reduce is not None:
+    group, stored = lowering.bound.group, lowering.bound.group.stored
+    for einsum in group.members:
+        if phases.of[einsum.name] != phase or walks_inner(group, einsum) or einsum.reduce is not None:
             continue
+        own = own_ranks(group, einsum)
+        lowering.splits.update((r.name, split(r, (r.extent.constant,))) for r in own)
+        axes = lowering.axes(r.name for r in (*group.outer, *own))
         uses = count_uses(lowering, einsum.name)
         if einsum.name in stored and uses == 0:
             body.append(lowering.store(einsum, lowering.expression(einsum.expression), axes))
-        elif uses == 1 and einsum.name not in stored and not lowering.bound.group.inner:
+        elif uses == 1 and einsum.name not in stored and not group.inner:
             lowering.inlined[einsum.name] = einsum
         else:
             value = lowering.expression(einsum.expression)

@@ -18,13 +18,14 @@ from tcomp.ir.index import is_data
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import CpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu
+from tcomp.ir.traverse import einsum_loads
 from tcomp.ir.walk import index_variables, walk
-from tcomp.passes.bind.arguments import Bound, Operand, element_dtype, stride_along
+from tcomp.passes.bind.arguments import Bound, Operand, element_dtype, is_paired, step_along, stride_along
 from tcomp.passes.cost.cpu import VECTOR_COUNTS, fits_registers, partial_sum_tile, rank_tiles
 from tcomp.passes.cost.sizes import typical
 from tcomp.passes.einsums.contraction import Contraction, contraction_of
 from tcomp.passes.einsums.facts import is_long_sum
-from tcomp.passes.einsums.group import Group
+from tcomp.passes.einsums.group import PARTS, Group, own_ranks
 from tcomp.passes.schedule.cpu_iteration import needs_own_lanes, tile_members
 from tcomp.passes.schedule.partial_sums import cut_sums
 from tcomp.passes.schedule.rows import SMALLEST_ROWS, find_row
@@ -43,6 +44,12 @@ MANY_TILES = 64
 
 LARGEST_IN_BLOCKS = 512
 """Elements of all blocks, and of the points of one statement, up to which an iteration runs in the registers of one core."""
+
+ENOUGH_POINTS = 1024
+"""Points of a nest from which on both parts of the pairs that it reads are read at once."""
+
+MOST_TURNED = 8
+"""Members of a nest up to which it has a tile of rows to read turned pairs in: each row is code of its own."""
 
 ENOUGH_INSTANCES = 8
 """Parallel instances per core above which inner loops stay serial inside an instance."""
@@ -232,12 +239,12 @@ def _best_lanes(bound: Bound, ranks: tuple[Rank, ...]) -> str | None:
         for einsum in bound.group.members:
             for name, _ in einsum.targets:
                 if name in bound.operands:
-                    step = stride_along(bound.operands[name], einsum.index, rank.name)
+                    step = step_along(bound.operands[name], einsum.index, rank.name)
                     adjacent, strided = adjacent + 2 * (step == 1), strided + 2 * (step not in (0, 1))
             for part in (einsum.expression, einsum.where, einsum.initial):
                 for node in walk(part) if part is not None else ():
                     if isinstance(node, Load) and node.tensor in bound.operands:
-                        step = stride_along(bound.operands[node.tensor], node.index, rank.name)
+                        step = step_along(bound.operands[node.tensor], node.index, rank.name)
                         adjacent, strided = adjacent + (step == 1), strided + (step not in (0, 1))
         short = typical(rank.extent) < 4
         score = (adjacent - strided - (8 if short else 0), min(typical(rank.extent), 16), position)
@@ -293,28 +300,64 @@ def _shape_nest(bound: Bound, target: Cpu, name: str, shape: _Shape) -> KernelSc
     if lanes is None:
         return KernelSchedule(name, group.names, "nest", (), inner, (), None)
     outer = [r.name for r in ordered if r.name != lanes]
+    parts = _pair_tiles(bound, lanes)
     if lanes in inner:
         width = _width(_extent(group.inner, lanes), target, bound, shape.vectors)
         inner = (*(n for n in inner if n != lanes), lanes)
-        return KernelSchedule(name, group.names, "nest", ((lanes, width),), (*outer, *inner), tuple(outer), lanes)
+        return KernelSchedule(name, group.names, "nest", (*parts, (lanes, width)), (*outer, *inner), tuple(outer), lanes)
     extent = _extent(group.outer, lanes)
-    width = _width(extent, target, bound, shape.vectors)
+    turned = _turned_rank(bound, lanes) if parts or any(own_ranks(group, e) for e in group.members) else None
+    width = _width(extent, target, bound, shape.vectors if turned is None else 1)
+    if turned is not None:
+        parts = ((turned, min(width, _extent(group.outer, turned).constant)), *parts)
     blocks = -(-typical(extent) // width)
     instances = 1
     for rank in group.outer:
         instances *= 1 if rank.name == lanes else typical(rank.extent)
     order = (*outer, lanes, *inner)
     if group.inner:
-        row = _shared_rows(group, outer) if shape.has_rows else None
+        row = _shared_rows(group, outer) if shape.has_rows and not parts else None
         if row is None:
-            return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, (*outer, lanes), lanes)
+            return KernelSchedule(name, group.names, "nest", (*parts, (lanes, width)), order, (*outer, lanes), lanes)
         width = _width(extent, target, bound, max(1, shape.vectors // 2))
         return KernelSchedule(name, group.names, "nest", (row, (lanes, width)), order, (*outer, lanes), lanes)
     if instances >= ENOUGH_INSTANCES * target.cores:
-        return KernelSchedule(name, group.names, "nest", ((lanes, width),), order, tuple(outer), lanes)
+        return KernelSchedule(name, group.names, "nest", (*parts, (lanes, width)), order, tuple(outer), lanes)
     chunk = max(d for d in range(1, min(blocks, shape.chunk) + 1) if blocks % d == 0)
     tiles = ((lanes, chunk * width), (lanes, width)) if chunk > 1 else ((lanes, width),)
-    return KernelSchedule(name, group.names, "nest", tiles, order, (*outer, lanes), lanes)
+    return KernelSchedule(name, group.names, "nest", (*parts, *tiles), order, (*outer, lanes), lanes)
+
+
+def _pair_tiles(bound: Bound, lanes: str) -> tuple[tuple[str, int], ...]:
+    """Tiles that hold whole pairs: of each rank over the parts of pairs that lie along the lanes and are written, or read often enough."""
+    group = bound.group
+    ranks = {r.name: r for r in (*group.outer, *group.inner)}
+    parts = {name for name, r in ranks.items() if r.extent == PARTS and r in group.outer and name != lanes}
+    found: dict[str, None] = {}
+    accesses = [Load(name, e.index) for e in group.members for name, _ in e.targets]
+    if prod(typical(r.extent) for r in ranks.values()) >= ENOUGH_POINTS:
+        accesses += [load for e in group.members for load in einsum_loads(e)]
+    for access in accesses:
+        operand = bound.operands.get(access.tensor)
+        part = access.index[-1].as_variable if access.index else None
+        if operand is not None and is_paired(operand.memory) and part in parts and step_along(operand, access.index, lanes) == 1:
+            found[part] = None
+    return tuple((name, PARTS.constant) for name in found)
+
+
+def _turned_rank(bound: Bound, lanes: str) -> str | None:
+    """The rank along which pairs are neighbours in memory that lie far apart along the lanes: a tile of it reads whole cache lines."""
+    members = bound.group.members
+    if bound.group.inner or len(members) > MOST_TURNED:
+        return None
+    for load in (load for e in members for load in einsum_loads(e)):
+        operand = bound.operands.get(load.tensor)
+        if operand is None or not is_paired(operand.memory) or step_along(operand, load.index, lanes) in (0, 1):
+            continue
+        for rank in bound.group.outer:
+            if rank.name != lanes and rank.extent.is_constant and step_along(operand, load.index, rank.name) == 1 and rank.extent != PARTS:
+                return rank.name
+    return None
 
 
 def _other_nests(bound: Bound, target: Cpu, name: str) -> list[KernelSchedule]:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ir_strategies import indices
 
-from tcomp.ir.expressions import ONE, ZERO, Quotient, Remainder, Variable, as_index, atom_index, load, print_expression
-from tcomp.ir.index import Bounds, interval, is_below, is_inside, largest, simplify_index, simplify_indices
+from tcomp.ir.expressions import ONE, ZERO, Quotient, Remainder, Variable, as_index, atom_index, load, print_expression, print_index
+from tcomp.ir.index import Bounds, interval, is_below, is_inside, largest, pair_of, simplify_index, simplify_indices
 from tcomp.ir.parse.cascade import parse_expression, parse_index
 from tcomp.ir.walk import substitute_index, value_index
 
@@ -199,3 +199,20 @@ def test_a_value_that_is_an_index_becomes_that_index():
     assert value_index(parse_expression("i64[i + 1]")) == parse_index("i + 1")
     assert value_index(parse_expression("3")) == as_index(3)
     assert atom_index(Variable("i")) == as_index("i")
+
+
+@pytest.mark.parametrize(
+    ("index", "pair"),
+    [
+        (as_index(0), ("0", 0)),
+        (as_index(5), ("2", 1)),
+        (as_index("i") * 2, ("i", 0)),
+        (as_index("i") * 4 + as_index("j") * 2 + 3, ("2*i + j + 1", 1)),
+        (as_index("i") * 2 - 1, ("i - 1", 1)),
+        (as_index("i"), None),
+        (as_index("i") * 2 + as_index("j"), None),
+    ],
+)
+def test_pair_of(index, pair):
+    found = pair_of(index)
+    assert (None if found is None else (print_index(found[0]), found[1])) == pair

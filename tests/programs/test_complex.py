@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch.nn import functional
 import tcomp
 from tcomp.program.program import CompiledStage, EagerStage
 from tcomp.reference import is_right, list_tensors, measure_error, run_reference
-from tests.compiled import Function, random
+from tests.compiled import Function, check, random
+from tests.machines import ALL, find_few, on_machine
 
 
 class Rotary(nn.Module):
@@ -264,3 +266,55 @@ def test_triton(function):
     with torch.no_grad():
         compiled = tcomp.compile(Function(function), (x,), fallback="error", backend="triton", interpret=True)
         torch.testing.assert_close(compiled(x), function(x))
+
+
+SIZES = {"odd": 37, "one": 1}
+
+ELEMENTWISE = {
+    "product": lambda a, b: a * b,
+    "chain": lambda a, b: (a * b + a) * 2 - b.conj(),
+    "cube": lambda a, b: (a * b) * a * (b + a),
+    "broadcast": lambda a, b: a * b[-1],
+    "slices": lambda a, b: a[:, 1:] * b[:, :-1],
+    "every other": lambda a, b: a[:, ::2] * b[:, ::2].conj(),
+    "turned": lambda a, b: ((a.t() * 2j).reshape(-1), a.t().reshape(-1) * b.t().reshape(-1)),
+    "backwards": lambda a, b: a.flip(-1) - b,
+    "joined": lambda a, b: torch.cat((a, b, a[:, :1]), -1),
+    "chosen": lambda a, b: torch.where(a.real > 0, a, b),
+    "parts": lambda a, b: (a.real + b.imag, a.imag),
+    "polar": lambda a, b: torch.polar(a.abs(), b.angle()),
+    "as real": lambda a, b: torch.view_as_real(a * b).flatten(-2),
+    "sums": lambda a, b: (a.sum(-1), b.sum(0), (a * b).mean()),
+    "product of matrices": lambda a, b: a @ b.t(),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("machine", [*find_few(), "neither AVX2 nor AVX-512"])
+def test_pairs_on_every_machine(machine, name, size):
+    cpu = find_few().get(machine) or replace(ALL[0], isa="x86_64", vector_bits=128)
+    a, b = complexes(3, SIZES[size]), complexes(3, SIZES[size])
+    with on_machine(cpu):
+        check(ELEMENTWISE[name], a, b)
+        # What lies at the end of its memory.
+        check(ELEMENTWISE[name], torch.cat((a, a))[3:], complexes(3, SIZES[size] + 1)[:, 1:])
+
+
+def test_a_product_is_one_kernel_that_gathers_nothing():
+    for shapes in (((40, 64), (40, 64)), ((40, 64), (64,)), ((3, 40, 64), (40, 1))):
+        compiled = tcomp.compile(Function(torch.mul), tuple(complexes(*shape) for shape in shapes))
+        (kernel,) = compiled.kernels
+        assert "tcomp_store_both" in kernel.source
+        assert "gather" not in kernel.source
+
+
+def test_products_of_rows_that_are_pages_long_are_left_to_pytorch():
+    def left(rows, length):
+        a, b = complexes(rows, length), complexes(length, 2)
+        compiled = tcomp.compile(Function(torch.mm), (a, b), fallback="silent")
+        torch.testing.assert_close(compiled(a, b), a @ b, rtol=1e-4, atol=1e-4)
+        return [fallback.operator for fallback in compiled.fallbacks]
+
+    assert left(64, 512) == ["aten.mm.default"]
+    assert left(63, 512) == left(64, 511) == []

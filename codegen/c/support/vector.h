@@ -19,6 +19,7 @@
  *   load store load_part store_part : vf32 vf64 vi32 vi64 vu16 vi16 vu8 vi8
  *   load store load_part store_part : vf32_bf16 vf32_f16 vf32_f64 vi32_u8 vi32_i8 vi32_i16 vi32_u16 vi32_i64 vi32_bool
  *   load store : f32_bf16 f32_f16
+ *   load_first load_second store_both load_part_first load_part_second store_part_both : vf32 vf64 vi32 vi64
  *   gather gather_masked : vf32_i32 vf64_i32 vi32_i32 vi64_i32 vf32_i64 vf64_i64 vi32_i64 vi64_i64
  *   convert : vf32_vf64 vf32_vi32 vf32_vi64 vf64_vf32 vf64_vi32 vf64_vi64
  *   convert : vi32_vf32 vi32_vf64 vi32_vi64 vi64_vf32 vi64_vf64 vi64_vi32
@@ -84,6 +85,7 @@
 #include "vector_rare.h"
 #include "vector_math_wide.h"
 #include "vector_memory.h"
+#include "vector_pairs.h"
 #include "vector_reduce.h"
 #include "vector_types.h"
 

@@ -32,6 +32,35 @@ KERNELS = {
     "transpose_read": """in X: f32[19, 21], out Y: f32[21, 19] {
         parallel j in 0 .. 21 { Y[j, i.0] over (i.0:19) = X[i.0, j] } }""",
     "strided_narrow": "in X: bf16[19, 3], out Y: i8[19] { Y[i.0] over (i.0:19) = i8(f32(X[i.0, 1]) * 10.0) }",
+    "pairs_taken_apart": """in X: f32[37, 2], out Y: f32[37], out Z: f32[37] {
+        Y[i.0] over (i.0:37) = X[i.0, 0] * 2.0 Z[i.0] over (i.0:37) = X[i.0, 1] }""",
+    "pairs_put_together": """in X: f64[37], in I: i32[37], out Y: f64[37, 2], out Z: i32[37, 2] {
+        Y[i.0, c.0] over (c.0:2, i.0:37) = select(i64[c.0] == 0, X[i.0], -X[i.0])
+        Z[i.0, c.0] over (c.0:2, i.0:37) = select(i64[c.0] > 0, I[i.0], 7:i32) }""",
+    "pairs_multiplied": """in X: f32[N, 2], in Y: f32[3, N, 2], out Z: f32[3, N, 2] for N in 1.. {
+        parallel k in 0 .. 3 { parallel i in 0 .. N step 64 {
+          Z[k, i + i.0, c.0] over (c.0:2, i.0:64 < N - i) = select(i64[c.0] == 0,
+            X[i + i.0, 0] * Y[k, i + i.0, 0] - X[i + i.0, 1] * Y[k, i + i.0, 1],
+            X[i + i.0, 0] * Y[k, i + i.0, 1] + X[i + i.0, 1] * Y[k, i + i.0, 0]) } } }""",
+    "pairs_in_place": """inout X: f32[53, 2] {
+        X[i.0, c.0] over (c.0:2, i.0:53) = select(i64[c.0] == 0, X[i.0, 1], X[i.0, 0] * 2.0) }""",
+    "pairs_summed": """in X: f32[5, 71, 2], out Y: f32[5, 2] { parallel k in 0 .. 5 {
+        block t: f32[c.0:2, i.0:32]
+        t[c.0, i.0] over (c.0:2, i.0:32) = 0.0
+        for i in 0 .. 71 step 32 {
+          t[c.0, i.0] over (c.0:2, i.0:32 < 71 - i) sum= X[k, i + i.0, c.0] }
+        Y[k, c.0] over (c.0:2) = sum(i.0:32) t[c.0, i.0] } }""",
+    "pairs_turned": """in X: f32[21, 19, 2], out Y: f32[19, 21, 2] { parallel i in 0 .. 19 {
+        Y[i, j.0, c.0] over (c.0:2, j.0:21) = X[j.0, i, c.0] } }""",
+    "pairs_of_every_other": "in X: f64[40, 2], out Y: f64[20, 2] { Y[i.0, c.0] over (c.0:2, i.0:20) = X[2*i.0 + 1, c.0] }",
+    "pairs_backwards": "in X: i32[40, 2], out Y: i32[40, 2] { Y[i.0, c.0] over (c.0:2, i.0:40) = X[39 - i.0, c.0] }",
+    "pairs_gathered": """in I: i64[35], in X: f32[5, 2], out Y: f32[35, 2] {
+        Y[i.0, c.0] over (c.0:2, i.0:35) = X[I[i.0], c.0] }""",
+    "pairs_outside": """in X: f32[30, 2], out Y: f32[37, 2] {
+        Y[i.0, c.0] over (c.0:2, i.0:37) = (X[i.0 - 3, c.0] else 5.0) }""",
+    "pairs_of_narrow": "in X: bf16[37, 2], out Y: bf16[37, 2] { Y[i.0, c.0] over (c.0:2, i.0:37) = X[i.0, 1 - c.0] }",
+    "pairs_where": """in X: f32[37, 2], inout Y: f32[37, 2] {
+        Y[i.0, c.0] over (c.0:2, i.0:37) = X[i.0, c.0] where X[i.0, 0] > 0.0 }""",
     "reverse": "in X: f32[40], out Y: f32[40] { Y[i.0] over (i.0:40) = X[39 - i.0] }",
     "quotients": """in X: f32[7, 6], out Y: f32[42] { parallel i in 0 .. 42 step 21 {
         Y[i + i.0] over (i.0:21) = X[(i + i.0) // 6, (i + i.0) % 6] } }""",

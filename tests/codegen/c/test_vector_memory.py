@@ -91,6 +91,36 @@ def test_parts_read_nothing_beyond_and_fill_with_zero(library, name):
     assert libc.mprotect(ctypes.c_void_p(start + page), ctypes.c_size_t(page), 3) == 0
 
 
+@pytest.mark.parametrize("name", ["vf32", "vf64", "vi32", "vi64"])
+def test_pairs_are_taken_apart_and_put_together_and_no_others_touched(library, name):
+    values = np.arange(1, 141).astype(STORAGE[name])
+    for count in range(50):
+        target = np.full(140, 177, values.dtype)
+        call(library[f"swap_pairs_{name}"], values, target, count)
+        np.testing.assert_array_equal(target[: 2 * count].reshape(-1, 2), values[: 2 * count].reshape(-1, 2)[:, ::-1])
+        assert (target[2 * count :] == 177).all()
+
+
+@pytest.mark.parametrize("name", ["vf32", "vf64", "vi32", "vi64"])
+def test_parts_of_pairs_read_nothing_beyond_and_fill_with_zero(library, name):
+    element = np.dtype(STORAGE[name])
+    lanes, page = library.lanes(), mmap.PAGESIZE
+    memory = np.frombuffer(mmap.mmap(-1, 2 * page), np.uint8)
+    start = memory.ctypes.data
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(start + page), ctypes.c_size_t(page), 0) == 0
+    for count in range(lanes + 1):
+        pairs = memory[page - 2 * count * element.itemsize : page].view(element).reshape(-1, 2)
+        pairs[...] = np.arange(1, 2 * count + 1).reshape(-1, 2)
+        target = np.full((2, lanes), 99, element)
+        library[f"part_of_pairs_{name}"](
+            ctypes.c_void_p(start + page - 2 * count * element.itemsize), ctypes.c_void_p(target.ctypes.data), ctypes.c_int64(count)
+        )
+        np.testing.assert_array_equal(target[:, :count], pairs.T)
+        assert (target[:, count:] == 0).all()
+    assert libc.mprotect(ctypes.c_void_p(start + page), ctypes.c_size_t(page), 3) == 0
+
+
 @pytest.mark.parametrize(("name", "dtype"), [("vf32_bf16", torch.bfloat16), ("vf32_f16", torch.float16)])
 def test_every_half_precision_value_decodes_and_encodes_back(library, name, dtype):
     bits = np.arange(1 << 16, dtype=np.uint16)

@@ -7,7 +7,7 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.expressions import as_index, print_index
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.tile import contiguous_strides
-from tcomp.passes.bind.arguments import Memory, bind_arguments, bind_group, merge_ranks, stride_along
+from tcomp.passes.bind.arguments import Memory, bind_arguments, bind_group, merge_ranks, step_along, stride_along
 from tcomp.passes.einsums.group import Product
 from tcomp.passes.groups.check import check_fact
 from tcomp.passes.guess.fuse import fuse
@@ -66,6 +66,32 @@ def test_a_constant_part_of_an_index_becomes_an_offset():
 )
 def test_a_view_never_starts_behind_what_is_read(body, offset):
     assert describe(bind(body))["x0"][3] == offset
+
+
+PAIRS = "P: f32[10, 2], Q: f32[10, 12]"
+
+
+def bind_pairs(body):
+    cascade = parse_cascade(f"cascade c({PAIRS}) -> (Z) {{ {body} }}")
+    (group,) = fuse(cascade)
+    return bind_arguments(group, {name: Memory(t.dtype, t.shape, contiguous_strides(t.shape)) for name, t in cascade.tensors().items()})
+
+
+def test_parts_of_pairs_are_read_from_one_argument():
+    bound = bind_pairs("Z: f32[i:9] = P[i + 1, 0] * P[i + 1, 1]")
+    assert describe(bound)["x0"] == ("P", ["9", "2"], ["2", "1"], "2")
+    assert members(bound) == ["Z: f32[i:9] = x0[i, 0] * x0[i, 1]"]
+
+
+def test_neighbours_that_are_both_read_are_pairs():
+    bound = bind_pairs("Z: f32[i:10, j:5] = Q[i, 2*j + 2] * Q[i, 2*j + 3]")
+    assert describe(bound)["x0"] == ("Q", ["10", "5", "2"], ["12", "2", "1"], "2")
+    assert members(bound) == ["Z: f32[i:10, j:5] = x0[i, j, 0] * x0[i, j, 1]"]
+
+
+@pytest.mark.parametrize("body", ["Q[i, 2*j] * Q[i, 2*j + 2]", "Q[i, 2*j + 1]", "Q[i, j] * Q[i, j + 1]", "Q[i, 2*j + 1] * Q[i, 2*j + 2]"])
+def test_other_neighbours_are_no_pairs(body):
+    assert all(len(o.memory.shape) == 2 for o in bind_pairs(f"Z: f32[i:10, j:5] = {body}").operands.values())
 
 
 def test_equal_views_are_one_argument():
@@ -170,6 +196,14 @@ def test_stride_along(body, variable, stride):
     bound = bind(body)
     load = bound.group.members[0].expression.arguments[0]
     assert stride_along(bound.operands["x0"], load.index, variable) == stride
+
+
+def test_pairs_are_one_step_apart():
+    bound = bind_pairs("Z: f32[i:10, c:2] = select(i64[c] == 0, P[i, 1], 1.0)")
+    assert step_along(bound.operands["x0"], (as_index("i"), as_index(1)), "i") == 1
+    assert step_along(bound.operands["Z"], (as_index("i"), as_index("c")), "i") == 1
+    assert step_along(bound.operands["Z"], (as_index("i") * 2, as_index("c")), "i") == 4
+    assert step_along(bound.operands["Z"], (as_index("i"), as_index("c")), "c") == 1
 
 
 def test_lanes_that_become_part_of_another_rank_have_its_name():

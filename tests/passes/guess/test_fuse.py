@@ -36,6 +36,17 @@ Z: f32[p:4, m:8] = E[p, m] / D[p]"""
         ("A: f32[i:4, j:8] = exp(X[i, j])\nZ: f32[b:8, a:4] = A[a, b] * V[b]", [("nest", "A", "Z")]),
         (SOFTMAX, [("nest", "G", "E", "D", "Z")]),
         (
+            "A: f32[i:4, j:4] = exp(X[i, 2*j])\nB: f32[i:4, j:4] = -X[i, 2*j + 1]\n"
+            "Z: f32[i:4, j:4, c:2] = select(i64[c] == 0, A[i, j], B[i, j])",
+            [("nest", "A", "B", "Z")],
+        ),
+        (
+            "A: f32[i:4] = exp(X[i, 0])\nB: f32[i:4] = -X[i, 1]\nZ: f32[c:2, i:4] = A[i] * B[i] + f32[c]",
+            [("nest", "A", "B", "Z")],
+        ),
+        ("A: f32[i:4] = exp(X[i, 0])\nZ: f32[i:4, j:3] = A[i] * X[i, j]", [("nest", "A"), ("nest", "Z")]),
+        ("A: f32[i:4] = exp(X[i, 0])\nZ: f32[i:4] = sum(c:2) A[i] * X[i, c]", [("nest", "A"), ("nest", "Z")]),
+        (
             "Y: f32[m:4, n:16] = sum(k:8) X[m, k] * W[n, k]\nZ: f32[i:4, j:16] = maximum(Y[i, j], 0.0)",
             [("contract", "Y", "Z")],
         ),

@@ -61,6 +61,28 @@ def test_no_lanes(body):
     assert schedule.lanes is None and not schedule.tiles and not schedule.parallel
 
 
+COMPLEX = "A: f32[40, 64, 2], B: f32[64, 2], M: bool[64]"
+PRODUCT = """R: f32[i:40, j:64] = A[i, j, 0] * B[j, 0] - A[i, j, 1] * B[j, 1]
+    S: f32[i:40, j:64] = A[i, j, 0] * B[j, 1] + A[i, j, 1] * B[j, 0]
+    Z: f32[i:40, j:64, c:2] = select(i64[c] == 0, R[i, j], S[i, j])"""
+
+
+@pytest.mark.parametrize(
+    ("body", "lanes", "first"),
+    [
+        (PRODUCT, "j", "j"),
+        ("Z: f32[i:40, j:64, c:2] = select(M[j], A[i, j, c], 0.0)", "j", "c"),
+        ("Z: f32[i:40, c:2] = sum(j:64) A[i, j, c]", "j", "c"),
+        ("Z: f32[j:64, i:40, c:2] = A[i, j, c] * f32[i]", "i", "j"),
+    ],
+)
+def test_pairs_lie_along_the_lanes_and_their_parts_side_by_side(body, lanes, first):
+    schedule = only(body, inputs=COMPLEX)
+    assert schedule.lanes == lanes
+    assert next(name for name, _ in schedule.tiles) == first
+    assert dict(schedule.tiles).get("c", 2) == 2
+
+
 def test_lanes_never_exceed_a_short_rank_and_come_in_whole_vectors():
     assert dict(only("Z: f32[i:3] = sin(T[0, i]) * f32[i]").tiles) == {"i": 3}
     ((_, width),) = only("Z: f32[i:64, j:37] = T[i, j] * f32[j]").tiles[-1:]

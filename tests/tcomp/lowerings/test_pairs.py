@@ -174,9 +174,11 @@ def test_products(dtype):
     check(lambda x, w: torch.einsum("bixy,ioxy->boxy", x, w), example((2, 3, 4, 5), dtype), example((3, 6, 4, 5), dtype, 1), terms=12)
 
 
-def test_a_product_is_one_real_product():
+def test_a_product_is_two_real_products_over_one_right_matrix():
     cascade = str(check(torch.mm, example((3, 5)), example((5, 4), seed=1), terms=10))
-    assert cascade.count("sum(") == 1
+    assert cascade.count("sum(") == 2
+    assert cascade.count("* mm_flat[") == 2
+
 
 
 def test_writes_through_views():
