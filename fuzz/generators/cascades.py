@@ -31,7 +31,9 @@ Kind = Callable[[Choices, str, Sequence[Tensor]], tuple[Statement, ...]]
 """Makes statements, the last of which stores a tensor of the given name, over some tensors."""
 
 
-def make_cascade(choices: Choices, largest: int = 6, kinds: Sequence[Kind] | None = None) -> Cascade | None:
+def make_cascade(
+    choices: Choices, largest: int = 6, kinds: Sequence[Kind] | None = None, more_inputs: Sequence[Tensor] = ()
+) -> Cascade | None:
     """A cascade of at most `largest` statements (or groups of them) over f32 inputs, weights and one tensor of indices in 0..3.
 
     None if it came out with too many points.
@@ -40,13 +42,14 @@ def make_cascade(choices: Choices, largest: int = 6, kinds: Sequence[Kind] | Non
     for position in range(choices.integer(1, 3)):
         shape = tuple(as_index(choices.pick(EXTENTS)) for _ in range(choices.integer(0, 3)))
         inputs.append(Tensor(f"X{position}", f32, shape, weight=chance(choices, 1, 2)))
+    inputs += more_inputs
     tensors = list(inputs)
     statements: list[Statement] = []
     for position in range(choices.integer(1, largest)):
         for statement in choices.pick(kinds or KINDS)(choices, f"t{position}", tensors):
             statements.append(statement)
             body = statement.body if isinstance(statement, Iteration) else (statement,)
-            tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype == f32]
+            tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets]
     names = [tensor.name for tensor in tensors[len(inputs) :]]
     more = choices.shuffle(names)[: choices.integer(0, min(2, len(names)))]
     cascade = Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys((*more, names[-1]))))

@@ -6,6 +6,7 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.cascades import KINDS, make_cascade, make_product
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.fuzz.generators.machines import make_target
+from tcomp.fuzz.generators.types import TYPED, make_inputs_of_types
 from tcomp.fuzz.seed import Seed
 from tcomp.ir.cascade import Cascade
 from tcomp.passes.pipeline import PIPELINE
@@ -29,7 +30,8 @@ def make_any_cascade(choices: Choices) -> Cascade | None:
     """A cascade of any kind."""
     if chance(choices, 1, 8):
         return make_product(choices)
-    return make_cascade(choices, choices.pick([1, 2, 4, 6]), choices.pick([KINDS, IDIOMS, (*KINDS[::4], *IDIOMS)]))
+    kinds = choices.pick([KINDS, IDIOMS, TYPED, (*KINDS[::4], *IDIOMS, *TYPED[::2])])
+    return make_cascade(choices, choices.pick([1, 2, 4, 6]), kinds, make_inputs_of_types(choices))
 
 
 def make_passes(choices: Choices) -> tuple[str, ...]:
