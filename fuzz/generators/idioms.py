@@ -30,7 +30,8 @@ def make_contraction(choices: Choices, name: str, tensors: Sequence[Tensor]) -> 
     value: Expr = Load(inner.name, inner.index)
     for _ in range(choices.integer(0, 2)):
         others: list[Expr] = [constant(0.5, f32), _read(choices, tensors, free), _read(choices, tensors, free[:1])]
-        value = apply(choices.pick(["add", "mul", "mul", "sub", "maximum"]), value, choices.pick(others))
+        operands = [value, choices.pick(others)]
+        value = apply(choices.pick(["add", "mul", "mul", "sub", "sub", "maximum"]), *(operands[::-1] if chance(choices, 1, 3) else operands))
     value = apply(choices.pick(["tanh", "sigmoid", "abs"]), value) if chance(choices, 1, 3) else value
     return inner, _store(name, free, value)
 
@@ -52,6 +53,39 @@ def make_softmax(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tupl
     more = Rank("k", as_index(choices.pick(EXTENTS)))
     product = apply("mul", share, _read(choices, tensors, [*along, more]))
     return scores, peak, power, total, _store(name, [*kept, more], product, "sum", along)
+
+
+def make_view(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """A map that only renames positions, read beyond its edges, in two ways perhaps, with values outside that may differ from its own."""
+    ranks = [Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "ab"[: choices.integer(1, 2)]]
+    view = _store(f"{name}.v", ranks, _read(choices, tensors, ranks))
+    over = [Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "ij"[: len(ranks)]]
+
+    def read() -> Expr:
+        slots = [as_index(choices.pick(over).name) + choices.integer(-2, 1) for _ in ranks]
+        return Load(view.name, tuple(slots), choices.pick([0.0, 0.0, 1.0, -2.0]))
+
+    value = apply(choices.pick(["add", "mul", "maximum"]), read(), read()) if chance(choices, 1, 2) else read()
+    monoid, reduced = choices.pick([(None, []), (None, []), ("sum", over[-1:]), ("max", over[-1:])])
+    return view, _store(name, over[: len(over) - len(reduced)], value, monoid, reduced)
+
+
+def make_window(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """A sum of products in a sliding window, as convolutions are, of one channel each or of all; two of one tensor with other edges."""
+    places, window = (Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "pr")
+    source = choices.pick([t for t in tensors if t.dtype == f32 and t.shape])
+    channels = [Rank("c", source.shape[0])] if len(source.shape) > 1 else []
+    step, start = choices.integer(1, 2), choices.integer(-2, 1)
+    free = [*channels, places]
+    made = []
+    for part in range(choices.integer(1, 2)):
+        slot = as_index("p") * step + as_index("r") + start
+        index = [*(as_index(rank.name) for rank in channels), slot, *(as_index(0) for _ in source.shape[2:])]
+        element = Load(source.name, tuple(index), choices.pick([0.0, 0.0, 1.0]))
+        product = apply("mul", element, _read(choices, tensors, choices.pick([[window], [*channels, window]])))
+        made.append(_store(f"{name}.{part}", free, product, "sum", [window]))
+    values = [Load(e.name, e.index) for e in made]
+    return *made, _store(name, free, values[0] if len(values) == 1 else apply("sub", *values))
 
 
 def make_twins(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
@@ -105,6 +139,8 @@ def _store(name: str, free: Sequence[Rank], value: Expr, monoid: str | None = No
 IDIOMS: tuple[Callable[[Choices, str, Sequence[Tensor]], tuple[Statement, ...]], ...] = (
     *[make_contraction] * 3,
     *[make_softmax] * 2,
+    *[make_view] * 2,
+    make_window,
     make_twins,
     make_unrolled,
 )

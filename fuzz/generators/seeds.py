@@ -6,6 +6,7 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.cascades import KINDS, make_cascade, make_product
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.fuzz.generators.machines import make_target
+from tcomp.fuzz.generators.rules import PATTERNS
 from tcomp.fuzz.generators.types import TYPED, make_inputs_of_types
 from tcomp.fuzz.seed import Seed
 from tcomp.ir.cascade import Cascade
@@ -30,7 +31,7 @@ def make_any_cascade(choices: Choices) -> Cascade | None:
     """A cascade of any kind."""
     if chance(choices, 1, 8):
         return make_product(choices)
-    kinds = choices.pick([KINDS, IDIOMS, TYPED, (*KINDS[::4], *IDIOMS, *TYPED[::2])])
+    kinds = choices.pick([KINDS, IDIOMS, IDIOMS, TYPED, PATTERNS, (*KINDS[::4], *IDIOMS, *TYPED[::2], *PATTERNS * 2)])
     return make_cascade(choices, choices.pick([1, 2, 4, 6]), kinds, make_inputs_of_types(choices))
 
 

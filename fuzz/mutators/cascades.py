@@ -13,6 +13,7 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.edits import exchange, resize
 from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, UNARY, make_slot, make_value
 from tcomp.fuzz.generators.idioms import IDIOMS
+from tcomp.fuzz.generators.rules import PATTERNS
 from tcomp.fuzz.generators.types import TYPED
 from tcomp.ir.cascade import Cascade, Einsum
 from tcomp.ir.dtypes import f32
@@ -41,7 +42,7 @@ def add_statement(choices: Choices, cascade: Cascade) -> Cascade:
     """A statement more, at the end, whose result is an output."""
     tensors = [t for t in cascade.tensors().values() if all(e.is_constant for e in t.shape)]
     name = fresh(cascade, "u")
-    made = choices.pick([*KINDS, *IDIOMS, *TYPED])(choices, name, tensors)
+    made = choices.pick([*KINDS, *IDIOMS, *TYPED, *PATTERNS * 4])(choices, name, tensors)
     stored = [target for statement in made for e in statement_einsums(statement) for target, _ in e.targets]
     wanted = name if name in stored else stored[-1]
     kept = cascade.outputs if chance(choices, 1, 2) else cascade.outputs[1:]

@@ -86,7 +86,7 @@ class Examination:
     def compare(self, oracle: str, guilty: str, found: Mapping[str, Array], roundoff: float, where: str = "") -> None:
         """Raise Wrong if outputs are farther from the expected ones than operations of this relative error may bring them."""
         for name in self.seed.cascade.outputs:
-            message = describe_excess(found[name], self.expected[name], self._bound(name, roundoff))
+            message = describe_excess(found[name], self.expected[name], self._bound(name, roundoff), keeps_nan=self.seed.strict)
             if message is not None:
                 raise Wrong(oracle, guilty, f"{name}: {message}", where)
 
@@ -100,8 +100,12 @@ F32, F64 = 2.0**-24, 2.0**-53
 """What one rounding may lose, relative to its result."""
 
 
-def describe_excess(found: Array, expected: Array, bound: Array | None) -> str | None:
-    """Say where results are farther from the expected ones than a bound, None if they are not. Without a bound they are equal."""
+def describe_excess(found: Array, expected: Array, bound: Array | None, *, keeps_nan: bool = False) -> str | None:
+    """Say where results are farther from the expected ones than a bound, None if they are not. Without a bound they are equal.
+
+    Where a bound is NaN, which comes of infinities and NaN, nothing is known; but with `keeps_nan`, for numerics that reorder nothing,
+    what is NaN and what is not remains so.
+    """
     if found.size != expected.size:
         return f"it has {found.size} elements, and not {expected.size}"
     got, want = found.reshape(-1), expected.reshape(-1)
@@ -114,6 +118,8 @@ def describe_excess(found: Array, expected: Array, bound: Array | None) -> str |
             is_far = ~(numpy.abs(got.astype(numpy.float64) - want) <= limit) & ~numpy.isinf(limit) & ~numpy.isnan(limit)
             same = (got == want) | (numpy.isnan(got) & numpy.isnan(want))
         wrong = is_far & ~same
+        if keeps_nan:
+            wrong |= numpy.isnan(limit) & (numpy.isnan(got) != numpy.isnan(want))
     if not wrong.any():
         return None
     place = int(numpy.argmax(wrong))
