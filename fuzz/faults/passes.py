@@ -170,10 +170,10 @@ SIMPLIFIER = (
             "simplifier rules",
         ),
         (
-            "literals of different operators are joined",
-            "    return _join_literals(node, \"mul\", context)\n",
-            "    return _join_literals(node, \"add\", context)\n",
-            "simplifier rules",
+            "of two literals the outer one is kept",
+            "            return apply(operator, x, joined)\n",
+            "            return apply(operator, x, outer)\n",
+            "argument dropped",
         ),
         (
             "a negative subtrahend is subtracted",

@@ -59,10 +59,12 @@ def make_view(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[S
     """A map that only renames positions, read beyond its edges, in two ways perhaps, with values outside that may differ from its own."""
     ranks = [Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "ab"[: choices.integer(1, 2)]]
     view = _store(f"{name}.v", ranks, _read(choices, tensors, ranks))
-    over = [Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "ij"[: len(ranks)]]
+    extents = [rank.extent if chance(choices, 2, 3) else as_index(choices.pick(EXTENTS)) for rank in ranks]
+    over = [Rank(letter, extent) for letter, extent in zip("ij", extents)]
 
     def read() -> Expr:
-        slots = [as_index(choices.pick(over).name) + choices.integer(-2, 1) for _ in ranks]
+        walked = over if chance(choices, 2, 3) else choices.shuffle(over)
+        slots = [as_index(rank.name) + choices.pick([0, 0, -2, -1, 1]) for rank in walked]
         return Load(view.name, tuple(slots), choices.pick([0.0, 0.0, 1.0, -2.0]))
 
     value = apply(choices.pick(["add", "mul", "maximum"]), read(), read()) if chance(choices, 1, 2) else read()

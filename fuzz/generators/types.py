@@ -69,7 +69,7 @@ def make_integer(choices: Choices, tensors: Sequence[Tensor], ranks: Sequence[Ra
         return _inside(make_read(choices, choices.pick(known), ranks), dtype)
     if choice <= 1 and ranks:
         rank = as_index(choices.pick(ranks).name)
-        moved = rank - choices.integer(0, 3) if dtype.signed and chance(choices, 1, 3) else rank * choices.integer(1, 3)
+        moved = rank - choices.integer(0, 3) if dtype.signed and chance(choices, 1, 3) else rank * choices.pick([1, 2, 3, 50])
         return Ordinal(moved, dtype)
     if choice <= 2:
         return constant(choices.integer(-3 if dtype.signed else 0, 5), dtype)
@@ -218,7 +218,8 @@ def _reduce(choices: Choices, name: str, ranks: Sequence[Rank], value: Expr, dty
     if dtype == boolean:
         return _fold(name, kept, value, dtype, choices.pick(["any", "all", "xor", "max", "min"]), reduced)
     if dtype.is_float:
-        return _fold(name, kept, value, dtype, choices.pick(["sum", "max", "min", "argmax"]), reduced)
+        monoid = choices.pick(["sum", "sum", "max", "min", "argmax"])
+        return _fold(name, kept, value, choices.pick([dtype, f32]) if monoid == "sum" else dtype, monoid, reduced)
     return _fold(name, kept, value, dtype, choices.pick(["sum", "prod", "max", "min", "xor", "argmin", "argmax"]), reduced)
 
 

@@ -175,8 +175,9 @@ class _Bounds:
                 return _add(grown, _times(LIBRARY, unit))
             case "sqrt":
                 return _add(apply("sqrt", errors[0]), unit)
-        if all(error == ZERO for error in errors) and operator in EXACTLY:
-            return _times(EXACTLY[operator], unit)
+        if operator in EXACTLY:
+            either, rounded = _largest(errors), _times(EXACTLY[operator], unit)
+            return rounded if either == ZERO else apply("select", apply("gt", either, ZERO), INFINITE, rounded)
         if operator in STEEPEST:
             return _add(_times(STEEPEST[operator], errors[0]), _times(LIBRARY, unit))
         return INFINITE
