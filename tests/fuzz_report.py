@@ -163,7 +163,8 @@ def describe(outcomes: Sequence[Outcome], limit: float) -> str:
     for outcome in missed:
         fault = find_fault(outcome.name)
         lines += ["", f"{outcome.name} ({fault.module}, {outcome.kind}; {outcome.tests} tests)"]
-        lines += [f"  - {line}" for line in fault.old.strip("\n").splitlines()] + [f"  + {line}" for line in fault.new.strip("\n").splitlines()]
+        for sign, text in (("-", fault.old), ("+", fault.new)):
+            lines += [f"  {sign} {line}" for line in text.strip("\n").splitlines()]
     return "\n".join(lines)
 
 

@@ -39,9 +39,9 @@ STRATEGIES: Mapping[str, Strategy] = {
     for row in (
         Strategy("joint", "cascades, passes, machines and schedules, changed by what pays", tuple(DOMAINS)),
         Strategy("random", "new programs only, with all oracles", ("new",), has_corpus=False),
-        # Liu, Wei, Yang, Deng and Zhang, "Coverage-guided tensor compiler fuzzing with joint IR-pass mutation", OOPSLA 2022.
+        # Liu and others, "Coverage-guided tensor compiler fuzzing with joint IR-pass mutation", OOPSLA 2022.
         Strategy("tzer", "cascades by coverage, passes where that is barren; results", ("cascade", "passes"), oracles=FINAL, barren=4),
-        # Liu, Lin, Ruffy, Tan, Li, Panda and Zhang, "NNSmith: generating diverse and valid test cases for deep learning compilers", 2023.
+        # Liu and others, "NNSmith: generating diverse and valid test cases for deep learning compilers", ASPLOS 2023.
         Strategy("nnsmith", "new programs only; results", ("new",), has_corpus=False, oracles=("tiles", "C")),
     )
 }

@@ -345,8 +345,8 @@ CODEGEN: tuple[Fault, ...] = (
         ),
         (
             "narrow integers do not wrap",
-            "return Value(_code(name, arguments, is_vector), dtype, is_vector, is_narrow(dtype) and not is_exact, weight)",
-            "return Value(_code(name, arguments, is_vector), dtype, is_vector, dtype.is_float and is_narrow(dtype) and not is_exact, weight)",
+            "dtype, is_vector, is_narrow(dtype) and not is_exact, weight)",
+            "dtype, is_vector, dtype.is_float and is_narrow(dtype) and not is_exact, weight)",
             "casts",
         ),
         (

@@ -154,8 +154,8 @@ GROUPS: tuple[Fault, ...] = (
         ),
         (
             "a merged map loses its ranks",
-            "return substitute(maker.expression, {str(s.as_variable): i for s, i in zip(maker.index, load.index)})\n\n    return map_values(einsum",
-            "return maker.expression\n\n    return map_values(einsum",
+            "return substitute(maker.expression, {str(s.as_variable): i for s, i in zip(maker.index, load.index)})",
+            "return maker.expression",
             "scope and capture",
         ),
     ),

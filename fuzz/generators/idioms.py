@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.cascades import EXTENTS, RANKS, make_read, make_value
-from tcomp.ir.cascade import Einsum, Rank, Statement, Tensor
-from tcomp.ir.dtypes import f32
-from tcomp.ir.expressions import Expr, Index, Load, apply, as_index, constant
+from tcomp.ir.cascade import Einsum, Iteration, Rank, Statement, Tensor
+from tcomp.ir.dtypes import f32, i64
+from tcomp.ir.expressions import Expr, Index, Load, Ordinal, apply, as_index, constant
 
 MOST_STEPS = 5
 """Of a recurrence that is written out."""
@@ -31,7 +31,8 @@ def make_contraction(choices: Choices, name: str, tensors: Sequence[Tensor]) -> 
     for _ in range(choices.integer(0, 2)):
         others: list[Expr] = [constant(0.5, f32), _read(choices, tensors, free), _read(choices, tensors, free[:1])]
         operands = [value, choices.pick(others)]
-        value = apply(choices.pick(["add", "mul", "mul", "sub", "sub", "maximum"]), *(operands[::-1] if chance(choices, 1, 3) else operands))
+        operands = operands[::-1] if chance(choices, 1, 3) else operands
+        value = apply(choices.pick(["add", "mul", "mul", "sub", "sub", "maximum"]), *operands)
     value = apply(choices.pick(["tanh", "sigmoid", "abs"]), value) if chance(choices, 1, 3) else value
     return inner, _store(name, free, value)
 
@@ -122,6 +123,32 @@ def make_unrolled(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tup
     return tuple(statements)
 
 
+def make_recurrence(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """An iteration of several members, whose state is read at its place or at others, or summed over; and what reads some steps of it."""
+    step, place = (Rank(letter, as_index(choices.pick(EXTENTS))) for letter in "td")
+    other = Rank("e", place.extent)
+    t, d, e = map(as_index, "tde")
+    state, made, kept = f"{name}.s", f"{name}.p", f"{name}.y"
+    turned = choices.pick([d, d, place.extent - 1 - d])
+    before = apply("tanh", apply("add", Load(state, (t, turned)), _read(choices, tensors, [step, place])))
+    member = Einsum(((made, f32),), (t, d), (step.extent, place.extent), before)
+    start = choices.pick([constant(0.0, f32), _read(choices, tensors, [place])])
+    if chance(choices, 1, 2):
+        value = apply("mul", Load(made, (t, e)), choices.pick([constant(0.25, f32), Load(state, (t, e))]))
+        where = apply("ne", Ordinal(e, i64), constant(1, i64)) if chance(choices, 1, 4) else None
+        monoid = choices.pick(["sum", "max"])
+        carried = Einsum(((state, f32),), (t + 1, d), (step.extent + 1, place.extent), value, monoid, (other,), where, start)
+    else:
+        value = apply(choices.pick(["add", "mul", "maximum"]), Load(made, (t, turned)), Load(state, (t, d)))
+        carried = Einsum(((state, f32),), (t + 1, d), (step.extent + 1, place.extent), value, None, (), None, start)
+    both = apply("sub", Load(state, (t + choices.integer(0, 1), d)), Load(made, (t, d)))
+    last = Einsum(((kept, f32),), (t, d), (step.extent, place.extent), both)
+    members = (member, carried, last) if chance(choices, 2, 3) else (member, carried)
+    found, steps = choices.pick([(state, step.extent + 1), (made, step.extent), (members[-1].name, members[-1].shape[0])])
+    at = choices.pick([steps - 1, steps - 1, as_index(0)])
+    return Iteration(step, members), _store(name, [place], apply("neg", Load(found, (at, d))))
+
+
 def make_slot_inside(choices: Choices, extent: int, ranks: Sequence[Rank]) -> Index:
     """An index that stays inside a dimension."""
     rank = choices.pick(ranks)
@@ -145,4 +172,5 @@ IDIOMS: tuple[Callable[[Choices, str, Sequence[Tensor]], tuple[Statement, ...]],
     make_window,
     make_twins,
     make_unrolled,
+    make_recurrence,
 )

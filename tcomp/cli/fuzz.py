@@ -111,7 +111,8 @@ def run(
 
         campaign = Campaign(
             folder, Budget(seconds, tests), seed=seed, jobs=jobs, seconds=limit, megabytes=megabytes,
-            suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=chosen), native=native, plant=plant or "", watch=watch,
+            suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=chosen), native=native, plant=plant or "",
+            watch=watch,
         )  # fmt: skip
         try:
             new = campaign.run()
