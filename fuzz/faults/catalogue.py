@@ -15,9 +15,10 @@ from tcomp.fuzz.faults.lowering import LOWERING
 from tcomp.fuzz.faults.mutants import MUTANT, find_mutant
 from tcomp.fuzz.faults.passes import PASSES
 from tcomp.fuzz.faults.plan import PLAN
+from tcomp.fuzz.faults.simplifier import SIMPLIFIER
 from tcomp.ir.errors import TcompError
 
-FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*PASSES, *GROUPS, *LOWERING, *CODEGEN, *PLAN)}
+FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*PASSES, *SIMPLIFIER, *GROUPS, *LOWERING, *CODEGEN, *PLAN)}
 """Every planted fault by its name."""
 
 
