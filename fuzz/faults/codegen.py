@@ -424,12 +424,6 @@ CODEGEN: tuple[Fault, ...] = (
             "return any(_has_value(i) and axis.name == i.as_variable for i in assign.index)",
             "scatter",
         ),
-        (
-            "strides of arguments are one",
-            "return place.strides[using[0]] != Index((), 1)",
-            "return False",
-            "equivalent",
-        ),
     ),
     *list_faults(
         "codegen.c.toolchain",

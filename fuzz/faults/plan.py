@@ -71,7 +71,7 @@ PLAN: tuple[Fault, ...] = (
             "a tensor in place lives as long as the one before it",
             "lives = tuple(replace(life, last=last) if life.name == old else life for life in lives if life.name != new)",
             "lives = tuple(life for life in lives if life.name != new)",
-            "equivalent",
+            "lifetimes",
         ),
     ),
     *list_faults(

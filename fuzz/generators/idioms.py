@@ -132,9 +132,10 @@ def make_recurrence(choices: Choices, name: str, tensors: Sequence[Tensor]) -> t
     turned = choices.pick([d, d, place.extent - 1 - d])
     before = apply("tanh", apply("add", Load(state, (t, turned)), _read(choices, tensors, [step, place])))
     member = Einsum(((made, f32),), (t, d), (step.extent, place.extent), before)
-    start = choices.pick([constant(0.0, f32), _read(choices, tensors, [place])])
+    start: Expr = constant(0.0, f32) if chance(choices, 1, 2) else _read(choices, tensors, [place])
     if chance(choices, 1, 2):
-        value = apply("mul", Load(made, (t, e)), choices.pick([constant(0.25, f32), Load(state, (t, e))]))
+        factor: Expr = constant(0.25, f32) if chance(choices, 1, 2) else Load(state, (t, e))
+        value = apply("mul", Load(made, (t, e)), factor)
         where = apply("ne", Ordinal(e, i64), constant(1, i64)) if chance(choices, 1, 4) else None
         monoid = choices.pick(["sum", "max"])
         carried = Einsum(((state, f32),), (t + 1, d), (step.extent + 1, place.extent), value, monoid, (other,), where, start)
