@@ -5,7 +5,9 @@ The twists matter more than the idioms: a rewriting that is right for what it wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.cascades import EXTENTS, RANKS, make_read, make_value
@@ -27,6 +29,10 @@ def make_contraction(choices: Choices, name: str, tensors: Sequence[Tensor]) -> 
     for _ in range(choices.integer(1, 2)):
         product = apply("mul", product, _read(choices, tensors, choices.pick([ranks, free, reduced])))
     inner = _store(f"{name}.dot", free, product, "sum", reduced)
+    if chance(choices, 1, 6):
+        last = reduced[0]
+        position = Ordinal(as_index(last.name), i64)
+        inner = replace(inner, where=apply("ne", position, constant(choices.integer(0, 2), i64)))
     value: Expr = Load(inner.name, inner.index)
     for _ in range(choices.integer(0, 2)):
         others: list[Expr] = [constant(0.5, f32), _read(choices, tensors, free), _read(choices, tensors, free[:1])]
@@ -54,6 +60,34 @@ def make_softmax(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tupl
     more = Rank("k", as_index(choices.pick(EXTENTS)))
     product = apply("mul", share, _read(choices, tensors, [*along, more]))
     return scores, peak, power, total, _store(name, [*kept, more], product, "sum", along)
+
+
+def make_attention(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+    """A contraction, a softmax along a rank of it that is perhaps masked, and a contraction with that: what becomes one kernel."""
+    i, j, e, d = (Rank(letter, as_index(choices.pick([1, 3, 4, 6, 8, 16]))) for letter in "ijed")
+    source = choices.pick([t for t in tensors if t.dtype == f32 and len(t.shape) > 1])
+
+    def operand(suffix: str, rows: Rank, columns: Rank) -> Einsum:
+        extents = (rows.extent, columns.extent)
+        index = tuple(as_index(rank.name) % extent for rank, extent in zip((rows, columns), source.shape))
+        rest = tuple(as_index(0) for _ in source.shape[2:])
+        value = apply("tanh", Load(source.name, (*index, *rest)))
+        return Einsum(((f"{name}.{suffix}", f32),), (as_index(rows.name), as_index(columns.name)), extents, value)
+
+    q, k, v = operand("q", i, e), operand("k", j, e), operand("v", j, d)
+    scores = _store(f"{name}.s", [i, j], apply("mul", Load(q.name, q.index), Load(k.name, k.index)), "sum", [e])
+    score: Expr = Load(scores.name, scores.index)
+    if chance(choices, 1, 2):
+        seen = apply("le", Ordinal(as_index("j"), i64), Ordinal(as_index("i") + choices.integer(0, 2), i64))
+        score = apply("select", seen, score, constant(-math.inf, f32))
+    masked = _store(f"{name}.x", [i, j], score)
+    value = Load(masked.name, masked.index)
+    peak = _store(f"{name}.m", [i], value, "max", [j])
+    power = _store(f"{name}.e", [i, j], apply("exp", apply("sub", value, Load(peak.name, peak.index))))
+    total = _store(f"{name}.d", [i], Load(power.name, power.index), "sum", [j])
+    share = _store(f"{name}.a", [i, j], apply("div", Load(power.name, power.index), Load(total.name, total.index)))
+    result = _store(name, [i, d], apply("mul", Load(share.name, share.index), Load(v.name, v.index)), "sum", [j])
+    return q, k, v, scores, masked, peak, power, total, share, result
 
 
 def make_view(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
@@ -169,6 +203,7 @@ def _store(name: str, free: Sequence[Rank], value: Expr, monoid: str | None = No
 IDIOMS: tuple[Callable[[Choices, str, Sequence[Tensor]], tuple[Statement, ...]], ...] = (
     *[make_contraction] * 3,
     *[make_softmax] * 2,
+    make_attention,
     *[make_view] * 2,
     make_window,
     make_twins,
