@@ -6,6 +6,8 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, count_points, make_cascade, make_product
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.fuzz.generators.machines import make_target
+from tcomp.fuzz.generators.rules import PATTERNS
+from tcomp.fuzz.generators.types import TYPED, make_inputs_of_types
 from tcomp.fuzz.seed import Seed
 from tcomp.ir.cascade import Cascade
 from tcomp.passes.pipeline import PIPELINE
@@ -30,7 +32,8 @@ def make_any_cascade(choices: Choices) -> Cascade | None:
     if chance(choices, 1, 8):
         product = make_product(choices)
         return product if count_points(product) <= MOST_POINTS else None
-    return make_cascade(choices, choices.pick([1, 2, 4, 6]), choices.pick([KINDS, IDIOMS, (*KINDS[::4], *IDIOMS)]))
+    kinds = choices.pick([KINDS, IDIOMS, IDIOMS, TYPED, PATTERNS, (*KINDS[::4], *IDIOMS, *TYPED[::2], *PATTERNS * 2)])
+    return make_cascade(choices, choices.pick([1, 2, 4, 6]), kinds, make_inputs_of_types(choices))
 
 
 def make_passes(choices: Choices) -> tuple[str, ...]:

@@ -13,14 +13,16 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.edits import exchange, resize
 from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, UNARY, count_points, make_slot, make_value
 from tcomp.fuzz.generators.idioms import IDIOMS
+from tcomp.fuzz.generators.rules import PATTERNS
+from tcomp.fuzz.generators.types import TYPED
 from tcomp.ir.cascade import Cascade, Einsum
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import Apply, Constant, Expr, Load, apply, constant
 from tcomp.ir.traverse import map_einsum_loads, map_einsums, statement_einsums
 from tcomp.ir.walk import walk
 
-SIZES = (1, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
-"""Of ranks and dimensions: one, primes, and powers of two with their neighbours."""
+SIZES = (0, 1, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+"""Of ranks and dimensions: none, one, primes, and powers of two with their neighbours."""
 NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.5, 3.0, 1e-3)
 MONOIDS = ("sum", "max", "min")
 
@@ -40,7 +42,7 @@ def add_statement(choices: Choices, cascade: Cascade) -> Cascade:
     """A statement more, at the end, whose result is an output."""
     tensors = [t for t in cascade.tensors().values() if all(e.is_constant for e in t.shape)]
     name = fresh(cascade, "u")
-    made = choices.pick([*KINDS, *IDIOMS])(choices, name, tensors)
+    made = choices.pick([*KINDS, *IDIOMS, *TYPED, *PATTERNS * 4])(choices, name, tensors)
     stored = [target for statement in made for e in statement_einsums(statement) for target, _ in e.targets]
     wanted = name if name in stored else stored[-1]
     kept = cascade.outputs if chance(choices, 1, 2) else cascade.outputs[1:]

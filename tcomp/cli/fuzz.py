@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
 from tcomp.fuzz.campaign.protocol import Job
 from tcomp.fuzz.campaign.report import write_reports
+from tcomp.fuzz.campaign.strategies import JOINT
 from tcomp.fuzz.faults.catalogue import FAULTS, find_fault
 from tcomp.fuzz.mutators.seeds import DOMAINS
 from tcomp.fuzz.seed import parse_seed
@@ -109,7 +111,8 @@ def run(
 
         campaign = Campaign(
             folder, Budget(seconds, tests), seed=seed, jobs=jobs, seconds=limit, megabytes=megabytes,
-            suppressions=_read_suppressions(suppress), domains=chosen, native=native, plant=plant or "", watch=watch,
+            suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=chosen), native=native, plant=plant or "",
+            watch=watch,
         )  # fmt: skip
         try:
             new = campaign.run()
