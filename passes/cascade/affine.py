@@ -77,9 +77,6 @@ def fold_affine(cascade: Cascade) -> Cascade:
         if chain is None or weight is None:
             continue
         *between, last = chain.maps
-        if any(e.name in dropped or e.name in emitted for e in chain.maps):
-            # Two results of weights alone are both folded into what reads both: the one is the other's shift.
-            continue
         dropped.update((statement.name, *(e.name for e in between)))
         emitted[last.name] = _emit(statement, weight, chain, cascade, taken)
     kept: list[Statement] = []

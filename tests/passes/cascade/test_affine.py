@@ -46,13 +46,6 @@ def test_batch_norm_in_three_maps():
     ]
 
 
-def test_of_two_contractions_of_weights_that_one_map_reads_one_is_the_others_shift():
-    both = """Y: f32[j:4, k:6] = sum(i:6) V[j, i] * m[i] * s[k]
-    U: f32[j:4, k:6] = sum(i:6) V[j, i] * b[k]
-    Z: f32[j:4, k:6] = Y[j, k] - U[j, k] * 2.0"""
-    assert folded(both)[-1] == "Z: f32[j:4, k:6] = Y[j, k] + Z.shift[j, k]"
-
-
 def test_a_scale_alone_leaves_no_map():
     assert folded(f"{CONTRACTION}\nZ: f32[k:6, n:4] = Y[n, k] * s[k]") == [
         "W.scaled: f32[d0:6, d1:8] = W[d0, d1] * s[d0]",
