@@ -25,7 +25,8 @@ from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
 from tcomp.fuzz.campaign.protocol import Answer, Job
 from tcomp.fuzz.choices import RandomChoices, chance
-from tcomp.fuzz.mutators.seeds import DOMAINS
+from tcomp.fuzz.layer import Layer
+from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers, layer_of
 
 FIRST = 64
 """Seeds that are made anew before any is changed."""
@@ -75,7 +76,10 @@ class Campaign:
         seconds: float = 30.0,
         megabytes: int = 4096,
         suppressions: Mapping[str, str] | None = None,
-        domains: tuple[str, ...] = tuple(DOMAINS),
+        domains: tuple[str, ...] = (),
+        layers: tuple[str, ...] = tuple(LAYERS),
+        compiler: str = TCOMP,
+        tree: Path | None = None,
         native: int = NATIVE,
         watch: Callable[[Campaign], None] = lambda campaign: None,
     ) -> None:
@@ -84,11 +88,12 @@ class Campaign:
         self.buckets = Buckets(folder / "crashes", suppressions or {})
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
-        self._limits, self._domains, self._native, self._watch = (seconds, megabytes), domains, native, watch
+        self._limits, self._domains, self._native, self._watch = (seconds, megabytes, layers, compiler, tree), domains, native, watch
+        self._layers = find_layers(layers, compiler)
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._tries: Counter[str] = Counter()
         self._gains: Counter[str] = Counter()
-        self._waiting = [Job(0, text) for text in reversed(self.corpus.read_texts())]
+        self._waiting = [Job(0, text) for text in reversed(self.corpus.read_texts()) if layer_of(text, find_layers()).name in layers]
         self._fault: BaseException | None = None
         self._started, self._before, self._tests = 0.0, self.state.seconds, 0
 
@@ -154,22 +159,24 @@ class Campaign:
         number = (self.seed << 32) + self.state.number
         self.state.number += 1
         choices = RandomChoices(number)
+        layer = choices.pick([layer for layer in self._layers for _ in range(layer.weight)])
         is_native = bool(self._native) and chance(choices, 1, self._native)
-        parent = self.corpus.pick(choices) if self.state.number > FIRST else None
+        parent = self.corpus.pick(choices, layer.word) if self.state.number > FIRST else None
         if parent is None:
-            return Job(number, "", "new", is_native), "new"
-        domain = self._choose(choices)
-        return Job(number, parent.text, domain, is_native), domain
+            return Job(number, "", "new", layer.name, is_native), "new"
+        domain = self._choose(choices, layer)
+        return Job(number, parent.text, domain, layer.name, is_native), domain
 
-    def _choose(self, choices: RandomChoices) -> str:
+    def _choose(self, choices: RandomChoices, layer: Layer) -> str:
         """A domain of changes: those that reached something new lately are taken more often."""
-        weights = [(1.0 + self._gains[name]) / (PATIENCE + self._tries[name]) for name in self._domains]
+        domains = [name for name in layer.domains if name in self._domains or not self._domains]
+        weights = [(1.0 + self._gains[name]) / (PATIENCE + self._tries[name]) for name in domains]
         at = choices.integer(0, 1 << 30) / (1 << 30) * sum(weights)
-        for name, weight in zip(self._domains, weights):
+        for name, weight in zip(domains, weights):
             at -= weight
             if at <= 0:
                 return name
-        return self._domains[-1]
+        return domains[-1]
 
     def _take(self, answer: Answer, domain: str) -> bool:
         """Count an answer and keep what is new; whether it is a finding that no bucket has."""
