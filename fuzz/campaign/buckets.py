@@ -84,7 +84,6 @@ class Buckets:
 
 def reduce_in(worker: Worker, text: str, bucket: str, *, is_native: bool, seconds: float = REDUCING) -> str:
     """The text of a smaller seed that a worker finds to fail in the same bucket."""
-
     layer = layer_of(text, worker.layers)
 
     def fails(seed: object) -> bool:

@@ -17,6 +17,7 @@ from typing import IO
 from tcomp.fuzz.campaign.protocol import Answer, Job, read_answer, write_line
 from tcomp.fuzz.finding import Finding
 from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers
+from tcomp.settings import override_environment
 
 START = 300.0
 """Seconds that a worker may take to start: it imports PyTorch's neighbours, on a machine that may be busy."""
@@ -80,11 +81,11 @@ class Worker:
         self._said.seek(0)
         self._said.truncate()
         command = [sys.executable, "-m", "tcomp.fuzz.campaign.worker", "--megabytes", str(self.megabytes), *self._asked]
-        environment = os.environ if self._tree is None else {**os.environ, "PYTHONPATH": str(self._tree)}  # for whoever it starts
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True, cwd=self._tree,
-            env=environment,
-        )
+        path = {} if self._tree is None else {"PYTHONPATH": str(self._tree)}
+        with override_environment(path):
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True, cwd=self._tree
+            )
         first = self._read(START)
         if first is None:
             said = self._tail()

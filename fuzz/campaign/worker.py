@@ -7,7 +7,6 @@ It says which seed it is about to examine before it does, so that whoever starte
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
@@ -24,13 +23,11 @@ def main() -> None:
     # Threads of libraries would only get in the way of other workers.
     with override_environment({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "99"}):
         from tcomp.fuzz.campaign.examine import examine_job, make_text  # noqa: PLC0415 (as above)
-        from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers  # noqa: PLC0415 (as above)
         from tcomp.fuzz.campaign.protocol import Answer, Ready, read_job, write_line  # noqa: PLC0415 (as above)
+        from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers  # noqa: PLC0415 (as above)
 
         asked = dict(word[2:].split("=", 1) for word in sys.argv if word.startswith("--") and "=" in word)
         layers = find_layers(tuple(asked.get("layers", ",".join(LAYERS)).split(",")), asked.get("compiler", TCOMP))
-    # An error inside the compiler is a finding, not a reason to leave an operator to PyTorch.
-    os.environ["TCOMP_RAISE_FAULTS"] = "1"
     if "--megabytes" in sys.argv:
         limit = int(sys.argv[sys.argv.index("--megabytes") + 1]) << 20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -38,19 +35,21 @@ def main() -> None:
     output, sys.stdout = sys.stdout, sys.stderr
     output.write(write_line(Ready(len(probes.names), tuple(probes.names))))
     output.flush()
-    for line in sys.stdin:
-        job = read_job(line)
-        started = time.monotonic()
-        text, invalid = make_text(job, layers)
-        output.write(write_line(Answer(text, invalid=invalid)))
-        output.flush()
-        if invalid:
-            continue
-        probes.take()
-        finding, features = examine_job(job, text, layers)
-        seconds = time.monotonic() - started
-        output.write(write_line(Answer(text, finding, tuple(sorted(features)), tuple(probes.take()), seconds)))
-        output.flush()
+    # An error inside the compiler is a finding, not a reason to leave an operator to PyTorch.
+    with override_environment({"TCOMP_RAISE_FAULTS": "1"}):
+        for line in sys.stdin:
+            job = read_job(line)
+            started = time.monotonic()
+            text, invalid = make_text(job, layers)
+            output.write(write_line(Answer(text, invalid=invalid)))
+            output.flush()
+            if invalid:
+                continue
+            probes.take()
+            finding, features = examine_job(job, text, layers)
+            seconds = time.monotonic() - started
+            output.write(write_line(Answer(text, finding, tuple(sorted(features)), tuple(probes.take()), seconds)))
+            output.flush()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ LARGEST = 1 << 14
 """Elements of one tensor, but for those that are large on purpose."""
 NUMBERS = ("0.5", "2.0", "-1.5", "0.0", "1.0", "3", "-1", "0.25")
 FLOATS = ("float32",) * 8 + ("float64", "bfloat16", "float16")
-TYPES = ("torch.float32", "torch.float64", "torch.bfloat16", "torch.float16", "torch.int64", "torch.int32", "torch.bool", "torch.uint8", "torch.int8")
+TYPES = ("torch.float32", "torch.float64", "torch.bfloat16", "torch.float16",
+         "torch.int64", "torch.int32", "torch.bool", "torch.uint8", "torch.int8")  # fmt: skip
 
 
 class NoFit(Exception):  # noqa: N818 (nothing is wrong)

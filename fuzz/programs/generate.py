@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tcomp.fuzz.choices import Choices, chance
-from tcomp.fuzz.programs.fill import LARGEST, RARE_SIZES, SIZES, NoFit, Scope, add_input, fill, make_input
+from tcomp.fuzz.programs.fill import LARGEST, RARE_SIZES, SIZES, Scope, add_input, fill, make_input
 from tcomp.fuzz.programs.inferred import replay
 from tcomp.fuzz.programs.program import LAYOUTS, Call, Named, Program, Spec
 from tcomp.fuzz.programs.rules import ACTIONS, BUFFERS, EFFECTS, MODULES, RULES
@@ -136,7 +136,7 @@ def _is_tame(choices: Choices, value: object) -> bool:
     if not isinstance(value, Tensor) or not value.numel() or not (value.is_floating_point() or value.is_complex()):
         return not isinstance(value, Tensor) or value.numel() <= 4 * LARGEST
     most = value.detach().abs().float().amax()
-    return bool(most < LARGE) and value.numel() <= 256 * LARGEST or chance(choices, 1, 12)
+    return (bool(most < LARGE) and value.numel() <= 256 * LARGEST) or chance(choices, 1, 12)
 
 
 def _add_alias(choices: Choices, scope: Scope) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.testing._internal.common_methods_invocations import op_db
 
 from tcomp.fuzz.programs.inferred import TRACES
-from tcomp.fuzz.programs.run import make_tensor
 from tcomp.fuzz.programs.program import Spec, parse_spec
+from tcomp.fuzz.programs.run import make_tensor
 
 SAMPLES = 6
 """Kept of each operator, spread over those there are."""

@@ -120,6 +120,7 @@ def print_compile(program: Program) -> str:
     """The expression that compiles a module."""
     options = list_options(program)
     if program.way == "compile":
+        # What stops the compiler is shown, not left to PyTorch.
         words = "".join(f", {name}={value!r}" for name, value in options.items())
         return f"tcomp.compile(m{words})"
     return f'torch.compile(m, backend="tcomp"{f", options={options!r}" if options else ""})'
@@ -142,8 +143,10 @@ def list_options(program: Program) -> dict[str, object]:
 def print_script(program: Program, bucket: str = "", what: str = "", compiler: str = "tcomp") -> str:
     """A script that shows what eager and the compiler make of a program; it needs torch and tcomp alone."""
     made = print_compile(program) if compiler == "tcomp" else f'torch.compile(m, backend="{compiler}")'
+    oracle = bucket.partition(":")[0]
     said = [f"# {line}" for line in (bucket, what) if line]
-    lines = ["import torch", "import tcomp", "", *print_class(program), "", "def run(compile):"]
+    lines = ["import torch", "import tcomp", "", *print_class(_shorten(program))]
+    lines += [f"for compile in (lambda m: m, lambda m: {made}):"]
     lines += [f"    torch.manual_seed({program.option('numbers')})", "    m = M()", "    run = compile(m)"]
     for number, call in enumerate(program.calls):
         lines += [f"    {action}" for action in call.actions]
@@ -152,22 +155,37 @@ def print_script(program: Program, bucket: str = "", what: str = "", compiler: s
             f"    {named.name} = {print_tensor(named.made) if isinstance(named.made, Spec) else named.made}"
             for named in list_inputs(program, call)
         ]
-        if program.trains:
-            lines += [f"    y = run({print_arguments(program)})", *_print_backward(program)]
-        else:
-            lines += ["    with torch.no_grad():", f"        print(run({print_arguments(program)}))"]
-        if any(word in bucket for word in ("mutation", "state")):
-            names = [named.name for named in program.inputs if isinstance(named.made, Spec)]
-            lines += [f"    print({', '.join([*names, 'list(m.buffers())'])})"]
-    lines += ["", "run(lambda m: m)", f"run(lambda m: {made})"]
+        called = f"y = run({print_arguments(program)})"
+        lines += [f"    {called}", *_print_backward(program)] if program.trains else ["    with torch.no_grad():", f"        {called}"]
+        lines += [f"    print({_print_shown(program, oracle)})"]
     return "\n".join([*said, *lines]) + "\n"
 
 
+def _shorten(program: Program) -> Program:
+    """The program, which returns its last value at once."""
+    *body, last = program.statements
+    name, _, value = body[-1].partition(" = ") if body else ("", "", "")
+    return replace(program, statements=(*body[:-1], f"return {value}")) if body and last == f"return {name}" else program
+
+
+def _print_shown(program: Program, oracle: str) -> str:
+    """What a script prints after a call: that which is otherwise than in eager."""
+    match oracle:
+        case "strides":
+            return "[t.stride() for t in torch.utils._pytree.tree_leaves(y)]"
+        case "mutation" | "state" | "aliasing":
+            names = [named.name for named in program.inputs if isinstance(named.made, Spec)]
+            return ", ".join(["y", *names, "vars(m)", "*m.buffers()"])
+        case "gradients":
+            leaves = [f"{n.name}.grad" for n in program.inputs if isinstance(n.made, Spec) and n.made.grad]
+            return ", ".join([*leaves, *(f"m.{n.name}.grad" for n in program.members if n.kind == "parameter")]) or "y.requires_grad"
+    return "y"
+
+
 def _print_backward(program: Program) -> Sequence[str]:
-    leaves = [f"{n.name}.grad" for n in program.inputs if isinstance(n.made, Spec) and n.made.grad]
-    leaves += [f"m.{n.name}.grad" for n in program.members if n.kind == "parameter"]
+    if program.statements[-1].removeprefix("return ").isidentifier():
+        return ["    y.backward(torch.linspace(0.25, 1, y.numel(), dtype=y.dtype).view(y.shape))"]
     return [
         "    ends = [t for t in torch.utils._pytree.tree_leaves(y) if isinstance(t, torch.Tensor) and t.requires_grad]",
         "    torch.autograd.backward(ends, [torch.linspace(0.25, 1, t.numel(), dtype=t.dtype).view(t.shape) for t in ends])",
-        f"    print({', '.join(['y', *leaves])})",
     ]

@@ -80,8 +80,8 @@ def fuzz() -> None:
 @_memory_option
 @_folder_option
 def run(
-    seconds: float, tests: int | None, seed: int, jobs: int, native: int, layers: str, target: str, domains: str, suppress: Path | None, limit: float,
-    megabytes: int, folder: Path,
+    seconds: float, tests: int | None, seed: int, jobs: int, native: int, layers: str, target: str, domains: str,
+    suppress: Path | None, limit: float, megabytes: int, folder: Path,
 ) -> None:  # fmt: skip
     """Run a campaign; Ctrl-C ends it and keeps what it has.
 
@@ -110,7 +110,8 @@ def run(
 
         campaign = Campaign(
             folder, Budget(seconds, tests), seed=seed, jobs=jobs, seconds=limit, megabytes=megabytes,
-            suppressions=_read_suppressions(suppress), domains=_split(domains), layers=names, compiler=target, native=native, watch=watch,
+            suppressions=_read_suppressions(suppress), domains=_split(domains), layers=names, compiler=target, native=native,
+            watch=watch,
         )  # fmt: skip
         try:
             new = campaign.run()
