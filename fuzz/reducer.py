@@ -28,8 +28,12 @@ PLAIN = Cpu("4 lanes", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
 
 
 def reduce_seed(
-    seed: S, smaller: Callable[[S], Iterator[S]], fails: Callable[[S], bool], seconds: float = 60.0, report: Callable[[S], None] = lambda seed: None
-) -> S:  # fmt: skip
+    seed: S,
+    smaller: Callable[[S], Iterator[S]],
+    fails: Callable[[S], bool],
+    seconds: float = 60.0,
+    report: Callable[[S], None] = lambda seed: None,
+) -> S:
     """The smallest seed found, within some seconds, for which `fails` is true, as it is for the given one; `report` sees each step.
 
     `smaller` lists seeds that are a step smaller than one.

@@ -80,14 +80,14 @@ def _compare_call(call: int, got: Record, want: Record, references: References) 
             found = _compare_kinds(_oracle(part), call, name, ours[name], theirs[name], has_strides=part == "results")
             if found is not None:
                 return found
-    if got.aliases != want.aliases:
-        extra, lost = sorted(got.aliases - want.aliases), sorted(want.aliases - got.aliases)
-        return Difference("aliasing", call, f"memory shared that eager does not share: {extra}; not shared that it does: {lost}")
     for part in ("results", "after", "gradients"):
         for name in getattr(want, part):
             what = _compare_values(call, part, name, got, want, references)
             if what is not None:
                 return Difference(_oracle(part), call, what, name)
+    if got.aliases != want.aliases:
+        extra, lost = sorted(got.aliases - want.aliases), sorted(want.aliases - got.aliases)
+        return Difference("aliasing", call, f"memory shared that eager does not share: {extra}; not shared that it does: {lost}")
     if got.state != want.state:
         names = sorted(name for name in got.state.keys() | want.state.keys() if got.state.get(name) != want.state.get(name))
         first = names[0]
@@ -141,7 +141,8 @@ def _compare_floats(name: str, ours: Tensor, theirs: Tensor, wide: Tensor, pairs
     info = torch.finfo(theirs.dtype)
     found, eager, exact = ours.double(), theirs.double(), wide.double()
     others = [(a.double(), b.double()) for a, b in pairs]
-    stable = torch.stack([eager.isfinite() == exact.isfinite(), *(t.isfinite() == eager.isfinite() for pair in others for t in pair)]).all(0)
+    finite = eager.isfinite()
+    stable = torch.stack([finite == exact.isfinite(), *(t.isfinite() == finite for pair in others for t in pair)]).all(0)
     errors = torch.stack([(eager - exact).abs(), *((a - b).abs() for a, b in others)]).nan_to_num(0.0, 0.0, 0.0)
     spread = torch.stack([(b - exact).abs() for _, b in others]).nan_to_num(0.0, 0.0, 0.0).amax(0)
     # Of one element eager's error may be small by chance: those of all are its scale.

@@ -1,4 +1,4 @@
-"""Fills the holes of a template (see `rules.py`) with what there is, and makes inputs, parameters and buffers where something is missing."""
+"""Fills the holes of a template (see `rules.py`) with what there is; makes inputs, parameters and buffers where something is missing."""
 
 from __future__ import annotations
 
@@ -201,10 +201,9 @@ def _make_indices(choices: Choices, most: int, shape: tuple[int, ...], scope: Sc
     """Indices below a number: an input, or made of a range."""
     if len(shape) == 1 and chance(choices, 1, 3):
         return f"torch.arange({shape[0]})" if shape[0] <= most and chance(choices, 2, 3) else f"torch.arange({shape[0]}) % {most}"
-    for named in scope.inputs:
-        if isinstance(named.made, Spec) and named.made.dtype == "int64" and named.made.shape == shape and named.made.values == f"below {most}":
-            return named.name
-    return add_input(scope, Spec("int64", shape, "contiguous", f"below {most}"))
+    made = Spec("int64", shape, "contiguous", f"below {most}")
+    found = next((named.name for named in scope.inputs if named.made == made), None)
+    return found or add_input(scope, made)
 
 
 def _pick_partner(choices: Choices, hole: str, scope: Scope, state: dict[str, Any], first: str) -> str:
@@ -229,7 +228,7 @@ def _pick_partner(choices: Choices, hole: str, scope: Scope, state: dict[str, An
         return choices.pick(others)
     if chance(choices, 1, 3) and first in fitting:
         return first
-    shape = list(tensor.shape)
+    shape: list[int] = [*tensor.shape]
     if hole == "same":
         shape = [1 if chance(choices, 1, 4) else size for size in shape[choices.integer(0, len(shape)) if chance(choices, 1, 3) else 0 :]]
     dtype = str(tensor.dtype).removeprefix("torch.")
@@ -248,7 +247,7 @@ def _pick_mask(choices: Choices, scope: Scope, shape: tuple[int, ...], first: st
 
 def _reshape(choices: Choices, shape: tuple[int, ...]) -> list[int]:
     """Neighbouring dimensions merged, or one split, or all in one."""
-    sizes = list(shape)
+    sizes: list[int] = [*shape]
     match choices.pick(("merge", "merge", "split", "flat", "infer")):
         case "merge" if len(sizes) > 1:
             at = choices.integer(0, len(sizes) - 2)

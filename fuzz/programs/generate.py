@@ -143,7 +143,8 @@ def _add_alias(choices: Choices, scope: Scope) -> None:
     named = choices.pick(scope.inputs)
     tensor = scope.values[named.name]
     views = [named.name, f"{named.name}.detach()", f"{named.name}.t()" if tensor.dim() <= 2 else f"{named.name}.mT"]
-    views += [f"{named.name}[1:]", f"{named.name}[:-1]", f"{named.name}[0]", f"{named.name}[..., ::2]"] if tensor.dim() and tensor.shape[0] else []
+    if tensor.dim() and tensor.shape[0]:
+        views += [f"{named.name}{part}" for part in ("[1:]", "[:-1]", "[0]", "[..., ::2]")]
     made = choices.pick(views)
     name = scope.fresh("x")
     scope.inputs.append(Named("input", name, made))

@@ -22,7 +22,7 @@ from tcomp.fuzz.programs.run import make_tensor
 SAMPLES = 6
 """Kept of each operator, spread over those there are."""
 LARGEST = 1 << 12
-RANDOM = ("rand", "normal", "dropout", "bernoulli", "multinomial", "exponential", "cauchy", "geometric", "uniform", "empty", "rrelu", "poisson")
+RANDOM = """rand normal dropout bernoulli multinomial exponential cauchy geometric uniform empty rrelu poisson""".split()  # noqa: SIM905
 
 
 class Unfit(Exception):  # noqa: N818 (nothing is wrong)

@@ -8,7 +8,7 @@ from tcomp.fuzz.finding import Finding
 from tcomp.fuzz.programs.program import Program
 from tcomp.fuzz.programs.run import Compile, build, make_inputs
 from tcomp.fuzz.programs.source import print_arguments
-from tcomp.fuzz.programs.syntax import name_operators
+from tcomp.fuzz.programs.syntax import name_operator
 
 FACTOR = 1.25
 """Times eager's extra memory that a compiled program may hold."""
@@ -25,7 +25,7 @@ def describe_excess(program: Program, compile: Compile) -> Finding | None:
     eager, ours = _measure(program, None), _measure(program, compile)
     if ours <= FACTOR * eager + SPARE:
         return None
-    operators = name_operators(program.statements[0]) if len(program.statements) == 2 else "together"
+    operators = name_operator(program.statements[0]) if len(program.statements) == 2 else "together"
     return Finding("memory", operators, "its peak is above eager's", f"{ours} bytes beyond inputs and results, eager {eager}")
 
 

@@ -38,14 +38,14 @@ def change_statements(choices: Choices, program: Program) -> Program:
             for later in range(place, len(statements)) if spare else ():
                 statements[later] = rename(statements[later], name, spare[0])
         case "operand":
-            known = [named.name for named in program.inputs] + [s.partition(" = ")[0] for s in statements[:place] if re.match(r"t\d+ = ", s)]
+            before = [s.partition(" = ")[0] for s in statements[:place] if re.match(r"t\d+ = ", s)]
+            known = [named.name for named in program.inputs] + before
             used = sorted(names_of(statements[place]) & set(known))
             if used:
                 statements[place] = rename(statements[place], choices.pick(used), choices.pick(known))
         case "number":
-            numbers = [
-                k for k, node in enumerate(list_expressions(statements[place])) if isinstance(node, ast.Constant) and type(node.value) is int
-            ]
+            parts = list_expressions(statements[place])
+            numbers = [k for k, node in enumerate(parts) if isinstance(node, ast.Constant) and type(node.value) is int]
             if numbers:
                 statements[place] = exchange_at(statements[place], choices.pick(numbers), ast.Constant(choices.integer(-2, 5)))
         case "return":

@@ -17,7 +17,7 @@ from tcomp.fuzz.programs.compilers import COMPILERS
 from tcomp.fuzz.programs.memory import describe_excess
 from tcomp.fuzz.programs.program import Program, parse_program
 from tcomp.fuzz.programs.run import Compile, Record, run_program
-from tcomp.fuzz.programs.syntax import name_operators, written_name
+from tcomp.fuzz.programs.syntax import name_operator, written_name
 
 FRAMES = 3
 """Innermost functions of the compiler that tell one exception from another."""
@@ -61,7 +61,7 @@ def compare_runs(program: Program, eager: list[Record], compile: Compile) -> tup
     difference = find_difference(program, ours, eager)
     if difference is None:
         return None
-    if program.way == "dynamo" or compile is not COMPILERS["tcomp"]:
+    if compile in COMPILERS.values() and (program.way == "dynamo" or compile is not COMPILERS["tcomp"]):
         for name in ("dynamo", "aot_eager"):
             if compile is COMPILERS[name]:
                 continue
@@ -83,7 +83,7 @@ def _blame(program: Program, difference: Difference, ours: list[Record], compile
 
 
 def _find_guilty(program: Program, difference: Difference, compile: Compile) -> str:
-    """The operators of the first statement whose own result, if it is all that is returned, shows the same difference."""
+    """The operator of the first statement whose own result, if it is all that is returned, shows the same difference."""
     for place, statement in enumerate(program.statements[:-1]):
         name = written_name(statement)
         if name is None:
@@ -94,8 +94,8 @@ def _find_guilty(program: Program, difference: Difference, compile: Compile) -> 
             continue
         found = compare_runs(shorter, eager, compile)
         if found is not None and found[0].oracle == difference.oracle:
-            return name_operators(statement)
-    return name_operators(program.statements[-1]) if len(program.statements) == 1 else "together"
+            return name_operator(statement)
+    return name_operator(program.statements[-1]) if len(program.statements) == 1 else "together"
 
 
 def _kind(about: str) -> str:

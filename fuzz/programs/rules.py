@@ -1,6 +1,8 @@
-"""Operators, each as a template of Python with holes, one a line of `rules.txt`: right-hand sides of assignments, statements that write to
-memory, those that change buffers and attributes, modules after what they take, and what happens to a module between calls. `fill.py`
-fills the holes; what does not run is drawn again, so that a template need not say all that has to hold.
+"""Operators, each as a template of Python with holes, one a line of `rules.txt`.
+
+There are right-hand sides of assignments, statements that write to memory, those that change buffers and attributes, modules after
+what they take, and what happens to a module between calls. `fill.py` fills the holes; what does not run is drawn again, so that a
+template need not say all that has to hold.
 
     <f> <f1> <F3>     a tensor of floats of any rank, of rank 1 at least, of rank 3; so <x> of any type, <i> of integers, <b> of booleans
     <g>               a tensor of floats or complex numbers

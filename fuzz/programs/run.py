@@ -248,11 +248,12 @@ def _name(value: object) -> str:
 
 def _treat_module(made: nn.Module, variant: Variant) -> None:
     for part in made.modules():
-        for table in (part._parameters, part._buffers):
-            for name, tensor in table.items():
-                if tensor is not None:
-                    changed = variant.treat(tensor.detach())
-                    table[name] = nn.Parameter(changed, tensor.requires_grad) if table is part._parameters else changed
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                part._parameters[name] = nn.Parameter(variant.treat(parameter.detach()), parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = variant.treat(buffer)
 
 
 @contextlib.contextmanager

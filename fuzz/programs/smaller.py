@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tcomp.fuzz.programs.program import Call, Program, Spec
+from tcomp.fuzz.programs.program import Call, Named, Program, Spec
 from tcomp.fuzz.programs.syntax import list_simpler, names_of, rename
 
 
@@ -90,7 +90,14 @@ def _list_plainer(program: Program) -> Iterator[Program]:
 
 
 def _list_specs(program: Program) -> Iterator[Program]:
-    """With one input, parameter or buffer of the usual layout, type and numbers."""
+    """With a parameter or buffer that is an input; with an input, parameter or buffer of the usual layout, type and numbers."""
+    actions = " ".join(action for call in program.calls for action in call.actions)
+    for member in program.members:
+        if isinstance(member.made, Spec) and member.name not in actions and member.name not in {n.name for n in program.inputs}:
+            made = replace(member.made, grad=program.trains and member.kind == "parameter")
+            statements = tuple(re.sub(rf"\bself\.{member.name}\b", member.name, statement) for statement in program.statements)
+            rest = tuple(other for other in program.members if other != member)
+            yield replace(program, members=rest, inputs=(*program.inputs, Named("input", member.name, made)), statements=statements)
     for table in ("inputs", "members"):
         rows = getattr(program, table)
         for place, named in enumerate(rows):
@@ -104,7 +111,7 @@ def _list_specs(program: Program) -> Iterator[Program]:
             for smaller in plainer:
                 if smaller != made:
                     changed = (*rows[:place], replace(named, made=smaller), *rows[place + 1 :])
-                    yield replace(program, **{table: changed})
+                    yield _with_rows(program, table, changed)
 
 
 def _list_sizes(program: Program) -> Iterator[Program]:
@@ -125,7 +132,11 @@ def _list_sizes(program: Program) -> Iterator[Program]:
                     if 0 < new < size:
                         shape = (*named.made.shape[:d], new, *named.made.shape[d + 1 :])
                         smaller = replace(named, made=replace(named.made, shape=shape))
-                        yield replace(program, **{table: (*rows[:place], smaller, *rows[place + 1 :])})
+                        yield _with_rows(program, table, (*rows[:place], smaller, *rows[place + 1 :]))
+
+
+def _with_rows(program: Program, table: str, rows: tuple[Named, ...]) -> Program:
+    return replace(program, inputs=rows) if table == "inputs" else replace(program, members=rows)
 
 
 def _resize(program: Program, old: int, new: int) -> Program:

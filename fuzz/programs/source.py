@@ -147,7 +147,10 @@ def print_script(program: Program, bucket: str = "", what: str = "", compiler: s
     said = [f"# {line}" for line in (bucket, what) if line]
     lines = ["import torch", "import tcomp", "", *print_class(_shorten(program))]
     lines += [f"for compile in (lambda m: m, lambda m: {made}):"]
-    lines += [f"    torch.manual_seed({program.option('numbers')})", "    m = M()", "    run = compile(m)"]
+    shown = _print_shown(program, oracle)
+    is_named = bool(program.members) or "m." in shown or "(m)" in shown or any(call.actions for call in program.calls)
+    named = [f"    torch.manual_seed({program.option('numbers')})", "    m = M()", "    run = compile(m)"]
+    lines += named if is_named else ["    run = compile(M())"]
     for number, call in enumerate(program.calls):
         lines += [f"    {action}" for action in call.actions]
         lines += [f"    torch.manual_seed({program.option('numbers') + number + 1})"]
@@ -156,8 +159,8 @@ def print_script(program: Program, bucket: str = "", what: str = "", compiler: s
             for named in list_inputs(program, call)
         ]
         called = f"y = run({print_arguments(program)})"
-        lines += [f"    {called}", *_print_backward(program)] if program.trains else ["    with torch.no_grad():", f"        {called}"]
-        lines += [f"    print({_print_shown(program, oracle)})"]
+        lines += [f"    {called}", *_print_backward(program)] if program.trains else [f"    with torch.no_grad(): {called}"]
+        lines += [f"    print({shown})"]
     return "\n".join([*said, *lines]) + "\n"
 
 

@@ -37,18 +37,16 @@ def written_name(statement: str) -> str | None:
     return None
 
 
-def name_operators(statement: str) -> str:
-    """The operators that a statement calls, outermost first."""
-    found = []
+def name_operator(statement: str) -> str:
+    """The outermost operator of a statement."""
     for node in ast.walk(parse_line(statement)):
         if isinstance(node, ast.Call):
-            function = node.func
-            found.append(function.attr if isinstance(function, ast.Attribute) else ast.unparse(function))
-        elif isinstance(node, (ast.BinOp, ast.UnaryOp)):
-            found.append(type(node.op).__name__.lower())
-        elif isinstance(node, ast.Subscript):
-            found.append("getitem")
-    return " of ".join(dict.fromkeys(found)) or re.split(r"\W", statement)[0]
+            return node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        if isinstance(node, (ast.BinOp, ast.UnaryOp)):
+            return type(node.op).__name__.lower()
+        if isinstance(node, ast.Subscript):
+            return "getitem"
+    return re.split(r"\W", statement)[0]
 
 
 def rename(statement: str, old: str, new: str) -> str:
