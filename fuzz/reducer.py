@@ -22,22 +22,25 @@ from tcomp.ir.traverse import map_einsum, map_einsum_loads, map_einsums, stateme
 from tcomp.ir.walk import substitute, walk
 
 S = TypeVar("S")
-
 PLAIN = Cpu("4 lanes", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
 """The machine that nothing depends on, if nothing does."""
 
 
 def reduce_seed(
+    seed: Seed, fails: Callable[[Seed], bool], seconds: float = 60.0, report: Callable[[Seed], None] = lambda seed: None
+) -> Seed:
+    """The smallest seed found, within some seconds, for which `fails` is true, as it is for the given one; `report` sees each step."""
+    return reduce_by(seed, list_smaller, fails, seconds, report)
+
+
+def reduce_by(
     seed: S,
     smaller: Callable[[S], Iterator[S]],
     fails: Callable[[S], bool],
     seconds: float = 60.0,
     report: Callable[[S], None] = lambda seed: None,
 ) -> S:
-    """The smallest seed found, within some seconds, for which `fails` is true, as it is for the given one; `report` sees each step.
-
-    `smaller` lists seeds that are a step smaller than one.
-    """
+    """The same for whatever has a text, and a list of what is a step smaller."""
     deadline = time.monotonic() + seconds
     tried: set[str] = set()
     progress = True

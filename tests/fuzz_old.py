@@ -37,12 +37,14 @@ def main() -> int:
     parser.add_argument("--time", default="10m", help="how long: 90s, 10m, 2h (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other programs")
     parser.add_argument("--folder", type=Path, help="the campaign's folder; by default a temporary one that stays")
+    parser.add_argument("--reduce", type=float, default=60.0, help="seconds to reduce what is found first in a bucket (%(default)s)")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="fuzz-old-"))
     seconds = float(options.time[:-1]) * UNITS[options.time[-1]]
     with tempfile.TemporaryDirectory() as scratch:
         tree = make_tree(options.commit, Path(scratch))
-        campaign = Campaign(folder, Budget(seconds), seed=options.seed, layers=("programs",), tree=tree, seconds=60.0)
+        budget, limits = Budget(seconds), {"seconds": 60.0, "reducing": options.reduce}
+        campaign = Campaign(folder, budget, seed=options.seed, layers=("programs",), tree=tree, **limits)
         try:
             campaign.run()
         except WorkerError as error:

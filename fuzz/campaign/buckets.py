@@ -15,7 +15,7 @@ from tcomp.fuzz.campaign.protocol import Answer, Job
 from tcomp.fuzz.finding import Finding
 from tcomp.fuzz.layer import Layer
 from tcomp.fuzz.layers.table import layer_of
-from tcomp.fuzz.reducer import reduce_seed
+from tcomp.fuzz.reducer import reduce_by
 
 REDUCING = 60.0
 """Seconds that reducing one seed may take."""
@@ -63,14 +63,14 @@ class Buckets:
             self.new.append(bucket)
         return not reason
 
-    def keep(self, answer: Answer, worker: Worker, *, is_native: bool) -> None:
+    def keep(self, answer: Answer, worker: Worker, *, is_native: bool, seconds: float = REDUCING) -> None:
         """Write down the seed of a new bucket, and a smaller one that fails alike."""
         assert answer.finding is not None
         bucket = self.known[answer.finding.bucket]
         folder = self.folder / bucket.folder
         write_file(folder / "seed", answer.text)
         self._write(bucket, answer.text, worker.layers)
-        reduced = reduce_in(worker, answer.text, bucket.name, is_native=is_native)
+        reduced = reduce_in(worker, answer.text, bucket.name, is_native=is_native, seconds=seconds)
         self._write(bucket, reduced, worker.layers)
 
     def _write(self, bucket: Bucket, text: str, layers: tuple[Layer, ...]) -> None:
@@ -90,4 +90,4 @@ def reduce_in(worker: Worker, text: str, bucket: str, *, is_native: bool, second
         answer = worker.ask(Job(0, str(seed), is_native=is_native))
         return answer.finding is not None and answer.finding.bucket == bucket
 
-    return str(reduce_seed(layer.parse(text), layer.list_smaller, fails, seconds))
+    return str(reduce_by(layer.parse(text), layer.list_smaller, fails, seconds))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tcomp.fuzz.campaign.buckets import Bucket, Buckets
+from tcomp.fuzz.campaign.buckets import REDUCING, Bucket, Buckets
 from tcomp.fuzz.campaign.corpus import Corpus
 from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
@@ -81,6 +81,7 @@ class Campaign:
         compiler: str = TCOMP,
         tree: Path | None = None,
         native: int = NATIVE,
+        reducing: float = REDUCING,
         watch: Callable[[Campaign], None] = lambda campaign: None,
     ) -> None:
         self.folder, self.budget, self.seed, self.jobs = folder, budget, seed, jobs
@@ -89,7 +90,7 @@ class Campaign:
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
         self._limits, self._domains, self._native, self._watch = (seconds, megabytes, layers, compiler, tree), domains, native, watch
-        self._layers = find_layers(layers, compiler)
+        self._layers, self._reducing = find_layers(layers, compiler), reducing
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._tries: Counter[str] = Counter()
         self._gains: Counter[str] = Counter()
@@ -140,7 +141,7 @@ class Campaign:
                     self.names = max(self.names, worker.names, key=len)
                     is_new = self._take(answer, domain)
                 if is_new:
-                    self.buckets.keep(answer, worker, is_native=job.is_native)
+                    self.buckets.keep(answer, worker, is_native=job.is_native, seconds=self._reducing)
         except WorkerError as error:
             self._fault = error
             self._stop.set()

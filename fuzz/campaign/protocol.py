@@ -16,7 +16,7 @@ class Job:
     number: int
     text: str = ""
     domain: str = ""
-    layer: str = ""
+    layer: str = "cascades"
     """Of a seed that is made anew."""
     is_native: bool = False
     """Whether compiled C is run as well."""

@@ -256,7 +256,7 @@ def _reshape(choices: Choices, shape: tuple[int, ...]) -> list[int]:
             at = choices.integer(0, len(sizes) - 1)
             factor = next((f for f in choices.shuffle((2, 3, 4, 5)) if sizes[at] % f == 0), 1)
             sizes[at : at + 1] = [sizes[at] // factor, factor]
-        case "infer" if sizes and prod(sizes):
+        case "infer" if sizes and 0 not in sizes:
             sizes[choices.integer(0, len(sizes) - 1)] = -1
         case _:
             return [-1] if prod(shape) else [prod(shape)]

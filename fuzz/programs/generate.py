@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.programs.fill import LARGEST, RARE_SIZES, SIZES, Scope, add_input, fill, make_input
 from tcomp.fuzz.programs.inferred import replay
 from tcomp.fuzz.programs.program import LAYOUTS, Call, Named, Program, Spec
-from tcomp.fuzz.programs.rules import ACTIONS, BUFFERS, EFFECTS, MODULES, RULES
+from tcomp.fuzz.programs.rules import ACTIONS, BUFFERS, EFFECTS, LONG, MODULES, RULES
 from tcomp.fuzz.programs.run import run_program
 from tcomp.fuzz.programs.smaller import drop_unused
 from tcomp.fuzz.programs.syntax import names_of
@@ -49,7 +49,7 @@ def make_program(choices: Choices) -> Program | None:
     statements: list[str] = []
     with quiet(), torch.set_grad_enabled(scope.trains):
         for _ in range(choices.pick((1, 2) if is_large else (1, 2, 3, 4, 6, 8))):
-            made = make_statement(choices, scope)
+            made = make_statement(choices, scope, LONG if is_large else RULES)
             if made is not None:
                 statements.append(made)
     results = _pick_results(choices, statements, scope)
@@ -74,12 +74,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def make_statement(choices: Choices, scope: Scope) -> str | None:
-    """A statement that runs, whose result is in the scope from then on. None if none was found."""
+def make_statement(choices: Choices, scope: Scope, rules: Sequence[str] = RULES) -> str | None:
+    """A statement that runs, mostly of the given rules, whose result is in the scope from then on. None if none was found."""
     for _ in range(ATTEMPTS):
         trial = Scope(dict(scope.values), list(scope.members), list(scope.inputs), scope.trains)
         try:
-            statement = _draw(choices, trial)
+            statement = _draw(choices, trial, rules)
             _run(statement, trial)
         # What does not run is drawn again: NoFit, and whatever PyTorch says.
         except Exception:  # noqa: BLE001
@@ -91,8 +91,8 @@ def make_statement(choices: Choices, scope: Scope) -> str | None:
     return None
 
 
-def _draw(choices: Choices, scope: Scope) -> str:
-    kind = choices.integer(0, 19)
+def _draw(choices: Choices, scope: Scope, rules: Sequence[str]) -> str:
+    kind = choices.integer(0, 19) if rules is RULES else 19
     name = scope.fresh("t")
     if kind < 2:
         return fill(choices, choices.pick(EFFECTS), scope)
@@ -105,7 +105,7 @@ def _draw(choices: Choices, scope: Scope) -> str:
         return _draw_module(choices, scope, name)
     if kind < 6:
         return f"{name} = {replay(choices, scope)}"
-    return f"{name} = {fill(choices, choices.pick(RULES), scope)}"
+    return f"{name} = {fill(choices, choices.pick(rules), scope)}"
 
 
 def _draw_module(choices: Choices, scope: Scope, name: str) -> str:

@@ -1,6 +1,6 @@
 """Operators, each as a template of Python with holes, one a line of `rules.txt`.
 
-There are right-hand sides of assignments, statements that write to memory, those that change buffers and attributes, modules after
+There are right-hand sides of assignments (and those of programs on large tensors, "long"), statements that write to memory, those that change buffers and attributes, modules after
 what they take, and what happens to a module between calls. `fill.py` fills the holes; what does not run is drawn again, so that a
 template need not say all that has to hold.
 
@@ -36,5 +36,5 @@ def _read_sections(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 _SECTIONS = _read_sections(Path(__file__).with_name("rules.txt"))
-RULES, EFFECTS, BUFFERS, ACTIONS = (_SECTIONS[name] for name in ("values", "effects", "buffers", "actions"))
+RULES, EFFECTS, BUFFERS, ACTIONS, LONG = (_SECTIONS[name] for name in ("values", "effects", "buffers", "actions", "long"))
 MODULES = tuple((takes, made) for takes, _, made in (line.partition(" -> ") for line in _SECTIONS["modules"]))

@@ -2,7 +2,7 @@ from tcomp.fuzz.programs.oracle import describe_invalid
 from tcomp.fuzz.programs.program import parse_program
 from tcomp.fuzz.programs.run import run_program
 from tcomp.fuzz.programs.smaller import list_smaller
-from tcomp.fuzz.reducer import reduce_seed
+from tcomp.fuzz.reducer import reduce_by
 
 PROGRAM = parse_program("""\
 program train dynamo numbers=40 threads=2 pack=1
@@ -25,7 +25,7 @@ def test_a_program_is_reduced_to_what_fails():
     def fails(program):
         return not describe_invalid(program) and any("cumsum" in statement for statement in program.statements)
 
-    reduced = reduce_seed(PROGRAM, list_smaller, fails)
+    reduced = reduce_by(PROGRAM, list_smaller, fails)
     assert len(str(reduced).splitlines()) <= 5
     assert "cumsum(" in str(reduced) and "compile" in str(reduced) and "inference" in str(reduced)
 
@@ -36,7 +36,7 @@ def test_what_the_fault_needs_stays():
             return False
         return run_program(program)[1].error is None and bool(program.members)
 
-    reduced = reduce_seed(PROGRAM, list_smaller, fails)
+    reduced = reduce_by(PROGRAM, list_smaller, fails)
     assert len(reduced.calls) == 2 and reduced.calls[1].actions == ("m.w.data.mul_(2.0)",)
     assert len(reduced.statements) <= 2 and [member.name for member in reduced.members] == ["w"]
 
