@@ -38,7 +38,7 @@ def normalise(message: str) -> str:
     'x: element N is N, not N'
     """
     line = message.splitlines()[0] if message else ""
-    line = re.sub(r"\b0x[0-9a-f]+|\b(?=[a-f]*\d)[0-9a-f]{6,}\b", "#", line)
     line = re.sub(r"(?<![\w.])(?:nan|inf|-?\d[\d.]*(?:e[+-]?\d+)?)\b", "N", line)
+    line = re.sub(r"\b0x[0-9a-f]+|\b(?=[a-f]*\d)[0-9a-f]{6,}\b", "#", line)
     line = re.sub(r"\b(?:[a-zA-Z]\d*|[tuXT]\d+)(?:[.~_]\w+)*\b(?!\()", lambda m: m[0] if m[0] in ("N", "a", "I") else "x", line)
     return line[:LONGEST]

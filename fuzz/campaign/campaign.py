@@ -82,6 +82,7 @@ class Campaign:
         tree: Path | None = None,
         native: int = NATIVE,
         reducing: float = REDUCING,
+        plant: str = "",
         watch: Callable[[Campaign], None] = lambda campaign: None,
     ) -> None:
         self.folder, self.budget, self.seed, self.jobs = folder, budget, seed, jobs
@@ -89,7 +90,8 @@ class Campaign:
         self.buckets = Buckets(folder / "crashes", suppressions or {})
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
-        self._limits, self._domains, self._native, self._watch = (seconds, megabytes, layers, compiler, tree), domains, native, watch
+        self._domains, self._native, self._watch = domains, native, watch
+        self._limits = (seconds, megabytes, plant, layers, compiler, tree)
         self._layers, self._reducing = find_layers(layers, compiler), reducing
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._tries: Counter[str] = Counter()

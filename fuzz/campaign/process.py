@@ -35,9 +35,15 @@ class Worker:
     """
 
     def __init__(
-        self, seconds: float, megabytes: int, names: tuple[str, ...] = tuple(LAYERS), compiler: str = TCOMP, tree: Path | None = None
+        self,
+        seconds: float,
+        megabytes: int,
+        plant: str = "",
+        names: tuple[str, ...] = tuple(LAYERS),
+        compiler: str = TCOMP,
+        tree: Path | None = None,
     ) -> None:
-        self.seconds, self.megabytes = seconds, megabytes
+        self.seconds, self.megabytes, self.plant = seconds, megabytes, plant
         self.layers = find_layers(names, compiler)
         self._asked, self._tree = [f"--layers={','.join(names)}", f"--compiler={compiler}"], tree
         self.names: tuple[str, ...] = ()
@@ -81,6 +87,7 @@ class Worker:
         self._said.seek(0)
         self._said.truncate()
         command = [sys.executable, "-m", "tcomp.fuzz.campaign.worker", "--megabytes", str(self.megabytes), *self._asked]
+        command += ["--plant", self.plant] if self.plant else []
         path = {} if self._tree is None else {"PYTHONPATH": str(self._tree)}
         with override_environment(path):
             self._process = subprocess.Popen(

@@ -56,9 +56,9 @@ def print_junit(folder: Path, state: State, buckets: Sequence[Bucket]) -> str:
     )
     ElementTree.SubElement(suite, "testcase", classname="tcomp.fuzz", name="campaign", time=f"{state.seconds:.3f}")
     for bucket in buckets:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"tcomp.fuzz.{bucket.finding.oracle}", name=bucket.name)
+        case = ElementTree.SubElement(suite, "testcase", classname=f"tcomp.fuzz.{bucket.finding.oracle}", name=_clean(bucket.name))
         if bucket.suppressed:
-            ElementTree.SubElement(case, "skipped", message=bucket.suppressed)
+            ElementTree.SubElement(case, "skipped", message=_clean(bucket.suppressed))
         else:
             said = ElementTree.SubElement(case, "failure", message=_clean(bucket.finding.what))
             said.text = _clean(_read_reduced(folder, bucket))

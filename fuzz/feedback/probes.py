@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -109,21 +110,28 @@ class _Instrument(ast.NodeTransformer):
         call = ast.parse(f"({NAME}.__setitem__({number}, 1), 0)[1]", mode="eval").body
         assert isinstance(call, ast.Subscript) and isinstance(call.value, ast.Tuple)
         call.value.elts[1] = node
-        for part in ast.walk(call):
-            if not hasattr(part, "lineno") or part is not node:
-                ast.copy_location(part, node)
+        ast.copy_location(call, node)
         return ast.fix_missing_locations(call)
 
 
+Edit = Callable[[str], str]
+"""Changes the source of a module before it is compiled."""
+
+
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads a module with probes in it; nothing is kept on disk."""
+    """Loads a module with probes in it, or with its source changed; nothing is kept on disk."""
+
+    def __init__(self, fullname: str, path: str, edit: Edit | None) -> None:
+        super().__init__(fullname, path)
+        self._edit = edit
 
     def source_to_code(  # type: ignore[override]
         self, data: Any, path: Any, *, _optimize: int = -1
     ) -> CodeType:
-        tree = ast.parse(data, str(path))
-        # What future imports ask for has to stay at the top.
-        tree = _Instrument(self.name.removeprefix("tcomp.").replace(".", "/") + ".py", PROBES).visit(tree)
+        source = importlib.util.decode_source(data)
+        tree = ast.parse(source if self._edit is None else self._edit(source), str(path))
+        if is_covered(self.name):
+            tree = _Instrument(self.name.removeprefix("tcomp.").replace(".", "/") + ".py", PROBES).visit(tree)
         code: CodeType = compile(ast.fix_missing_locations(tree), str(path), "exec", dont_inherit=True, optimize=_optimize)
         return code
 
@@ -136,21 +144,32 @@ class _Loader(importlib.machinery.SourceFileLoader):
         super().exec_module(module)
 
 
+def is_covered(name: str) -> bool:
+    """Whether the branches of a module are counted."""
+    return name.startswith(tuple(f"{package}." for package in PACKAGES))
+
+
 class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, edits: Mapping[str, Edit]) -> None:
+        self._edits = edits
+
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        if not fullname.startswith(tuple(f"{package}." for package in PACKAGES)):
+        if not is_covered(fullname) and fullname not in self._edits:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader) or spec.origin is None:
             return spec
-        spec.loader = _Loader(fullname, spec.origin)
+        spec.loader = _Loader(fullname, spec.origin, self._edits.get(fullname))
         return spec
 
 
-def install() -> Probes:
-    """Put probes into the modules of `PACKAGES` that are imported from now on. Raises RuntimeError if some are there already."""
-    early = sorted(name for name in sys.modules if name.startswith(tuple(f"{package}." for package in PACKAGES)))
+def install(edits: Mapping[str, Edit] | None = None) -> Probes:
+    """Put probes into the modules of `PACKAGES` that are imported from now on, and change the sources of others.
+
+    Raises RuntimeError if some of them are there already.
+    """
+    early = sorted(name for name in sys.modules if is_covered(name) or name in (edits or {}))
     if early:
         raise RuntimeError(f"{early[0]} has been imported before its probes were there")
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _Finder(edits or {}))
     return PROBES

@@ -50,8 +50,12 @@ def make_cascade(choices: Choices, largest: int = 6, kinds: Sequence[Kind] | Non
     names = [tensor.name for tensor in tensors[len(inputs) :]]
     more = choices.shuffle(names)[: choices.integer(0, min(2, len(names)))]
     cascade = Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys((*more, names[-1]))))
-    points = max(prod(rank.extent.constant for rank in einsum.ranks) for einsum in cascade.einsums())
-    return cascade if points <= MOST_POINTS else None
+    return cascade if count_points(cascade) <= MOST_POINTS else None
+
+
+def count_points(cascade: Cascade) -> int:
+    """The points of the largest einsum of a cascade without symbols."""
+    return max((prod(rank.extent.constant for rank in einsum.ranks) for einsum in cascade.einsums()), default=0)
 
 
 def make_product(choices: Choices) -> Cascade:

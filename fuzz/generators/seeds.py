@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tcomp.fuzz.choices import Choices, chance
-from tcomp.fuzz.generators.cascades import KINDS, make_cascade, make_product
+from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, count_points, make_cascade, make_product
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.fuzz.generators.machines import make_target
 from tcomp.fuzz.seed import Seed
@@ -26,9 +26,10 @@ def make_seed(choices: Choices) -> Seed | None:
 
 
 def make_any_cascade(choices: Choices) -> Cascade | None:
-    """A cascade of any kind."""
+    """A cascade of any kind. None if it came out too large."""
     if chance(choices, 1, 8):
-        return make_product(choices)
+        product = make_product(choices)
+        return product if count_points(product) <= MOST_POINTS else None
     return make_cascade(choices, choices.pick([1, 2, 4, 6]), choices.pick([KINDS, IDIOMS, (*KINDS[::4], *IDIOMS)]))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.edits import exchange, resize
-from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, UNARY, make_slot, make_value
+from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, UNARY, count_points, make_slot, make_value
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.ir.cascade import Cascade, Einsum
 from tcomp.ir.dtypes import f32
@@ -206,21 +206,13 @@ MUTATORS: tuple[Row, ...] = (
 def mutate(choices: Choices, cascade: Cascade) -> Cascade:
     """The cascade with one change; itself where nothing could be changed, or it became too large."""
     changed = choices.pick([row.change for row in MUTATORS for _ in range(row.weight)])(choices, cascade)
-    sizes = [_points(einsum) for einsum in changed.einsums()]
-    return changed if sizes and max(sizes) <= MOST_POINTS else cascade
+    return changed if 0 < count_points(changed) <= MOST_POINTS else cascade
 
 
 def fresh(cascade: Cascade, stem: str) -> str:
     """A name that no tensor of the cascade begins with."""
     taken = tuple(cascade.tensors())
     return next(name for number in range(len(taken) + 1) if not any(t.startswith(name := f"{stem}{number}") for t in taken))
-
-
-def _points(einsum: Einsum) -> int:
-    total = 1
-    for rank in einsum.ranks:
-        total *= rank.extent.constant if rank.extent.is_constant else MOST_POINTS
-    return total
 
 
 def _change_one(choices: Choices, cascade: Cascade, change: Callable[[Einsum], Einsum]) -> Cascade:

@@ -1,6 +1,7 @@
 """Operators, each as a template of Python with holes, one a line of `rules.txt`.
 
-There are right-hand sides of assignments (and those of programs on large tensors, "long"), statements that write to memory, those that change buffers and attributes, modules after
+There are right-hand sides of assignments (and those of programs on large tensors, "long"), statements that write to memory, those that
+change buffers and attributes, modules after
 what they take, and what happens to a module between calls. `fill.py` fills the holes; what does not run is drawn again, so that a
 template need not say all that has to hold.
 

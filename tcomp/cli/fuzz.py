@@ -18,6 +18,7 @@ from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
 from tcomp.fuzz.campaign.protocol import Job
 from tcomp.fuzz.campaign.report import write_reports
+from tcomp.fuzz.faults.catalogue import FAULTS, find_fault
 from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers, layer_of
 from tcomp.fuzz.programs.compilers import COMPILERS
 
@@ -76,18 +77,25 @@ def fuzz() -> None:
 @click.option("--target", default=TCOMP, show_default=True, help="The compiler that programs examine: tcomp, inductor, aot_eager.")
 @click.option("--domains", default="", help="What may be changed in a seed; by default everything.")
 @click.option("--suppress", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Lines 'BUCKET # REASON' to leave alone.")
+@click.option("--plant", metavar="FAULT", help="Plant this fault in the compiler first, to see whether it is found; 'list' lists them.")
 @_limit_option
 @_memory_option
 @_folder_option
 def run(
     seconds: float, tests: int | None, seed: int, jobs: int, native: int, layers: str, target: str, domains: str,
-    suppress: Path | None, limit: float, megabytes: int, folder: Path,
+    suppress: Path | None, plant: str | None, limit: float, megabytes: int, folder: Path,
 ) -> None:  # fmt: skip
     """Run a campaign; Ctrl-C ends it and keeps what it has.
 
     Exits with 0 if nothing new is wrong, 1 if something is, 2 if the campaign could not run. With one job and the same seed, a campaign in
     an empty folder makes the same programs each time.
     """
+    if plant == "list":
+        for fault in FAULTS.values():
+            click.echo(f"{fault.name:40s} {fault.module.removeprefix('tcomp.'):32s} {fault.kind}")
+        return
+    if plant is not None:
+        find_fault(plant)
     names = _split(layers)
     unknown = sorted(set(names) - LAYERS.keys())
     if unknown or not names:
@@ -111,7 +119,7 @@ def run(
         campaign = Campaign(
             folder, Budget(seconds, tests), seed=seed, jobs=jobs, seconds=limit, megabytes=megabytes,
             suppressions=_read_suppressions(suppress), domains=_split(domains), layers=names, compiler=target, native=native,
-            watch=watch,
+            plant=plant or "", watch=watch,
         )  # fmt: skip
         try:
             new = campaign.run()

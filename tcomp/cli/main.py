@@ -21,15 +21,20 @@ from tcomp.cli.fuzz import fuzz
 from tcomp.cli.models import Model, expand_specs, load_model, move_model
 from tcomp.cli.peers import PEERS, find_peers, make_tcomp
 from tcomp.cli.tables import make_bench_table, make_check_table, show, summarise, write_results
+from tcomp.fuzz.campaign.minify import find_seeds, minify
 from tcomp.ir.errors import TcompError
 from tcomp.machine.devices import SERVED
 from tcomp.machine.gpus import DEFAULT, DESCRIBED
+from tcomp.machine.toolchains import find_machine
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import MOST_THREADS, Backend, Precision, Scatter
 from tcomp.progress import watch_progress
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 from tcomp.settings import read_settings
 from tcomp.stages.faults import describe_fault
+
+MOST_MEGABYTES = 16384
+"""Memory of the process that examines the parts of a model."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -285,6 +290,37 @@ def explain_command(model: str, part: str | None, source: str | None, **options:
         with _show_progress():
             text = tcomp.explain(compiled)
         click.echo(text)
+
+
+@main.command("minify", epilog=_MODEL_HELP)
+@click.argument("model")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="minified", show_default=True, help="Where scripts go.")
+@click.option("--time", "seconds", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to reduce one fault.")
+@click.option("--limit", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds that examining it once may take.")
+@_take_compile_options
+def minify_command(model: str, output: Path, seconds: float, limit: float, **options: Any) -> None:
+    """Find what is wrong with a MODEL that fails, and write the smallest program that fails alike.
+
+    Every part of the model that is compiled is examined on random numbers: each pass, the kernels, the compiled code. What is wrong is
+    named, with the guilty pass, and reduced to a few lines, which make a good report. The exit code is 1 if something is wrong.
+
+    \b
+    Example:
+      tcomp minify my_package.models:make_encoder --output reports
+    """
+    module, inputs = _load(model, options)
+    settings = read_settings()
+    _, target = find_machine(settings.compiler, settings.sanitizers, settings.target, settings.compiler_seconds)
+    with _make_progress() as progress:
+        progress.add_task(f"examining {model}", total=None)
+        seeds = find_seeds(module, inputs, target, _make_arguments(options))
+        found = minify(seeds, output, seconds, limit, MOST_MEGABYTES)
+    for fault in found:
+        click.echo(f"{fault.finding.bucket}\n  {fault.path}\n\n{fault.seed}")
+    click.echo(f"{len(seeds)} parts of the model were examined, {len(found)} faults found")
+    if found:
+        sys.exit(1)
+    click.echo("If the model fails all the same, `tcomp run` says how wrong it is: the fault is then in what surrounds these parts.")
 
 
 main.add_command(fuzz)
