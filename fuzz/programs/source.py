@@ -144,9 +144,9 @@ def print_script(program: Program, bucket: str = "", what: str = "", compiler: s
     """A script that shows what eager and the compiler make of a program; it needs torch and tcomp alone."""
     made = print_compile(program) if compiler == "tcomp" else f'torch.compile(m, backend="{compiler}")'
     oracle = bucket.partition(":")[0]
-    said = [f"# {line}" for line in (bucket, what) if line]
+    said = [f"# {line}" for line in f"{bucket}\n{what}".splitlines() if line.strip()]
     lines = ["import torch", "import tcomp", "", *print_class(_shorten(program))]
-    lines += [f"for compile in (lambda m: m, lambda m: {made}):"]
+    lines += ["", f"for compile in (lambda m: m, lambda m: {made}):"]
     shown = _print_shown(program, oracle)
     is_named = bool(program.members) or "m." in shown or "(m)" in shown or any(call.actions for call in program.calls)
     named = [f"    torch.manual_seed({program.option('numbers')})", "    m = M()", "    run = compile(m)"]
