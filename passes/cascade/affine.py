@@ -145,7 +145,7 @@ def find_affine(expression: Expr, y: Load, known: Known) -> Affine | None:
             left, right = find_affine(a, y, known), find_affine(b, y, known)
             if left is not None and right is not None:
                 return _join(operator, left, right, known.wide)
-            constant = _coefficient(a if left is None else b, known)
+            constant = _coefficient(a if left is None else b, y, known)
             if constant is None:
                 return None
             if left is not None:
@@ -155,9 +155,9 @@ def find_affine(expression: Expr, y: Load, known: Known) -> Affine | None:
             return None
 
 
-def _coefficient(part: Expr, known: Known) -> Expr | None:
-    """A static expression as a coefficient; None if it is not static."""
-    if not all(known.static[load.tensor] for load in loads(part)):
+def _coefficient(part: Expr, y: Load, known: Known) -> Expr | None:
+    """A static expression as a coefficient; None if it is not static, or made of y, which may be static too."""
+    if not all(known.static[load.tensor] and load.tensor != y.tensor for load in loads(part)):
         return None
     return part if expression_dtype(part, known.dtypes) == known.wide else Cast(known.wide, part)
 

@@ -143,6 +143,24 @@ def test_coefficients(expression, scale, shift):
     assert [e if e is None else print_expression(e) for e in (affine.scale, affine.shift)] == [scale, shift]
 
 
+@pytest.mark.parametrize("expression", ["maximum(Y[k], 0.5) - Y[k]", "Y[k] * exp(Y[k])", "tanh(Y[k]) + Y[k]"])
+def test_what_is_made_of_the_contraction_is_no_coefficient(expression):
+    """Not even where the contraction is of weights alone, so that all of it is static."""
+    known = Known({"Y": True}, {"Y": f32}, f32)
+    y = parse_expression("Y[k]")
+    assert isinstance(y, Load)
+    assert find_affine(parse_expression(expression), y, known) is None
+
+
+def test_a_contraction_of_weights_alone_comes_before_what_reads_it():
+    before = parse_cascade(
+        "cascade c(weight W: f32[4, 6]) -> (Z) "
+        "{ Y: f32[k:6] = sum(c:4) W[c, k] Z: f32[k:6] = maximum(Y[k], 0.5) - Y[k] }"
+    )
+    assert fold_affine(before) is before
+    check_compiled(before, random_inputs(before))
+
+
 def test_folded_weights_run_in_the_prelude():
     before = cascade(f"{CONTRACTION}\nZ: f32[n:4, k:6] = (Y[n, k] - m[k]) * s[k] + b[k]")
     compiled = check_compiled(before, random_inputs(before))
