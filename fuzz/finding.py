@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from dataclasses import dataclass
 
 LONGEST = 120
@@ -22,6 +23,12 @@ class Finding:
     def bucket(self) -> str:
         """What findings have in common that are one fault: the oracle, whose fault it is, and the message without its particulars."""
         return f"{self.oracle}: {self.guilty}: {normalise(self.what)}"
+
+
+def describe_failure(error: Exception) -> str:
+    """An exception, and where it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} in {frames[-1].name if frames else 'nothing'}"
 
 
 def normalise(message: str) -> str:

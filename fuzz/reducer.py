@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from tcomp.fuzz.edits import exchange, resize
 from tcomp.fuzz.seed import Seed
@@ -20,6 +21,7 @@ from tcomp.ir.target import Cpu
 from tcomp.ir.traverse import map_einsum, map_einsum_loads, map_einsums, statement_einsums
 from tcomp.ir.walk import substitute, walk
 
+S = TypeVar("S")
 PLAIN = Cpu("4 lanes", "x86_64", 128, 16, 1, 32 << 10, 1 << 20, 8 << 20, "cc")
 """The machine that nothing depends on, if nothing does."""
 
@@ -28,12 +30,23 @@ def reduce_seed(
     seed: Seed, fails: Callable[[Seed], bool], seconds: float = 60.0, report: Callable[[Seed], None] = lambda seed: None
 ) -> Seed:
     """The smallest seed found, within some seconds, for which `fails` is true, as it is for the given one; `report` sees each step."""
+    return reduce_by(seed, list_smaller, fails, seconds, report)
+
+
+def reduce_by(
+    seed: S,
+    smaller: Callable[[S], Iterator[S]],
+    fails: Callable[[S], bool],
+    seconds: float = 60.0,
+    report: Callable[[S], None] = lambda seed: None,
+) -> S:
+    """The same for whatever has a text, and a list of what is a step smaller."""
     deadline = time.monotonic() + seconds
     tried: set[str] = set()
     progress = True
     while progress and time.monotonic() < deadline:
         progress = False
-        for candidate in list_smaller(seed):
+        for candidate in smaller(seed):
             if time.monotonic() > deadline:
                 break
             text = str(candidate)

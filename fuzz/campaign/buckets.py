@@ -13,24 +13,12 @@ from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker
 from tcomp.fuzz.campaign.protocol import Answer, Job
 from tcomp.fuzz.finding import Finding
-from tcomp.fuzz.reducer import reduce_seed
-from tcomp.fuzz.seed import Seed, parse_seed
+from tcomp.fuzz.layer import Layer
+from tcomp.fuzz.layers.table import layer_of
+from tcomp.fuzz.reducer import reduce_by
 
 REDUCING = 60.0
 """Seconds that reducing one seed may take."""
-
-REPRO = '''"""{bucket}
-
-{what}
-"""
-from tcomp.fuzz.oracles.cascade import examine
-from tcomp.fuzz.seed import parse_seed
-
-SEED = r"""
-{seed}"""
-finding, _ = examine(parse_seed(SEED.lstrip()))
-print(finding.what if finding else "nothing is wrong", finding.where if finding else "", sep="\\n")
-'''
 
 
 @dataclass
@@ -81,23 +69,25 @@ class Buckets:
         bucket = self.known[answer.finding.bucket]
         folder = self.folder / bucket.folder
         write_file(folder / "seed", answer.text)
-        self._write(bucket, answer.text)
+        self._write(bucket, answer.text, worker.layers)
         reduced = reduce_in(worker, answer.text, bucket.name, is_native=is_native, seconds=seconds)
-        self._write(bucket, reduced)
+        self._write(bucket, reduced, worker.layers)
 
-    def _write(self, bucket: Bucket, text: str) -> None:
+    def _write(self, bucket: Bucket, text: str, layers: tuple[Layer, ...]) -> None:
         folder = self.folder / bucket.folder
         write_file(folder / "reduced.seed", text)
-        write_file(folder / "repro.py", REPRO.format(bucket=bucket.name, what=bucket.finding.what, seed=text))
+        layer = layer_of(text, layers)
+        write_file(folder / "repro.py", layer.print_script(layer.parse(text), bucket.name, bucket.finding.what))
         data = {"finding": asdict(bucket.finding), "count": bucket.count, "first": bucket.first}
         write_file(folder / "finding.json", json.dumps(data, indent=1) + "\n")
 
 
 def reduce_in(worker: Worker, text: str, bucket: str, *, is_native: bool, seconds: float = REDUCING) -> str:
     """The text of a smaller seed that a worker finds to fail in the same bucket."""
+    layer = layer_of(text, worker.layers)
 
-    def fails(seed: Seed) -> bool:
-        answer = worker.ask(Job(0, str(seed), "", is_native))
+    def fails(seed: object) -> bool:
+        answer = worker.ask(Job(0, str(seed), is_native=is_native))
         return answer.finding is not None and answer.finding.bucket == bucket
 
-    return str(reduce_seed(parse_seed(text), fails, seconds))
+    return str(reduce_by(layer.parse(text), layer.list_smaller, fails, seconds))

@@ -26,6 +26,8 @@ from tcomp.fuzz.campaign.process import Worker, WorkerError
 from tcomp.fuzz.campaign.protocol import Answer, Job
 from tcomp.fuzz.campaign.strategies import JOINT, Strategy
 from tcomp.fuzz.choices import RandomChoices, chance
+from tcomp.fuzz.layer import Layer
+from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers, layer_of
 
 PATIENCE = 10.0
 """How much a domain that found nothing is still worth, in tries: its share falls as it goes on finding nothing."""
@@ -75,9 +77,12 @@ class Campaign:
         megabytes: int = 4096,
         suppressions: Mapping[str, str] | None = None,
         strategy: Strategy = JOINT,
+        layers: tuple[str, ...] = tuple(LAYERS),
+        compiler: str = TCOMP,
+        tree: Path | None = None,
         native: int = NATIVE,
-        plant: str = "",
         reducing: float = REDUCING,
+        plant: str = "",
         watch: Callable[[Campaign], None] = lambda campaign: None,
     ) -> None:
         self.folder, self.budget, self.seed, self.jobs = folder, budget, seed, jobs
@@ -85,12 +90,14 @@ class Campaign:
         self.buckets = Buckets(folder / "crashes", suppressions or {})
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
-        self._limits, self._strategy, self._native, self._watch = (seconds, megabytes, plant), strategy, native, watch
+        self._strategy, self._native, self._watch = strategy, native, watch
+        self._limits = (seconds, megabytes, plant, layers, compiler, tree)
+        self._layers = find_layers(layers, compiler)
         self._reducing, self._barren = reducing, 0
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._tries: Counter[str] = Counter()
         self._gains: Counter[str] = Counter()
-        self._waiting = [Job(0, text) for text in reversed(self.corpus.read_texts())]
+        self._waiting = [Job(0, text) for text in reversed(self.corpus.read_texts()) if layer_of(text, find_layers()).name in layers]
         self._fault: BaseException | None = None
         self._started, self._before, self._tests = 0.0, self.state.seconds, 0
 
@@ -157,17 +164,19 @@ class Campaign:
         number = (self.seed << 32) + self.state.number
         self.state.number += 1
         choices = RandomChoices(number)
+        layer = choices.pick([layer for layer in self._layers for _ in range(layer.weight)])
         is_native = bool(self._native) and chance(choices, 1, self._native)
         strategy = self._strategy
-        parent = self.corpus.pick(choices) if strategy.has_corpus and self.state.number > strategy.first else None
+        has_parent = strategy.has_corpus and self.state.number > strategy.first
+        parent = self.corpus.pick(choices, layer.word) if has_parent else None
         if parent is None:
-            return Job(number, "", "new", is_native, strategy.oracles), "new"
-        domain = self._choose(choices)
-        return Job(number, parent.text, domain, is_native, strategy.oracles), domain
+            return Job(number, "", "new", layer.name, is_native, strategy.oracles), "new"
+        domain = self._choose(choices, layer)
+        return Job(number, parent.text, domain, layer.name, is_native, strategy.oracles), domain
 
-    def _choose(self, choices: RandomChoices) -> str:
+    def _choose(self, choices: RandomChoices, layer: Layer) -> str:
         """A domain of changes: those that reached something new lately are taken more often, or the strategy has a rule."""
-        domains = self._strategy.domains
+        domains = [name for name in layer.domains if name in self._strategy.domains or not self._strategy.domains]
         if self._strategy.barren:
             is_over = self._barren >= self._strategy.barren
             self._barren = 0 if is_over else self._barren

@@ -58,17 +58,18 @@ class Corpus:
                 write_file(path, text)
         return new
 
-    def pick(self, choices: RandomChoices) -> Entry | None:
-        """An entry, those that reach what few reach more often: the chance is that of its rarest branches."""
-        if not self.entries:
+    def pick(self, choices: RandomChoices, word: str = "") -> Entry | None:
+        """An entry whose text begins with a word, those that reach what few reach more often: the chance is that of its rarest branches."""
+        entries = [entry for entry in self.entries if entry.text.startswith(word)]
+        if not entries:
             return None
-        weights = [sum(1.0 / self.known[item] for item in entry.reached) for entry in self.entries]
+        weights = [sum(1.0 / self.known[item] for item in entry.reached) for entry in entries]
         at = choices.integer(0, 1 << 40) / (1 << 40) * sum(weights)
-        for entry, weight in zip(self.entries, weights):
+        for entry, weight in zip(entries, weights):
             at -= weight
             if at <= 0:
                 return entry
-        return self.entries[-1]
+        return entries[-1]
 
     def minimise(self) -> int:
         """Drop entries all of whose branches and features others reach, largest texts first; returns how many went."""

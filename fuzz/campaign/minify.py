@@ -16,13 +16,14 @@ from typing import Any
 from torch import nn
 
 import tcomp
-from tcomp.fuzz.campaign.buckets import REPRO, reduce_in
+from tcomp.fuzz.campaign.buckets import reduce_in
 from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker
 from tcomp.fuzz.campaign.protocol import Job
 from tcomp.fuzz.finding import Finding
+from tcomp.fuzz.layers.cascades import print_script
 from tcomp.fuzz.oracles.cascade import describe_invalid
-from tcomp.fuzz.seed import Seed
+from tcomp.fuzz.seed import Seed, parse_seed
 from tcomp.ir.errors import TcompError
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.target import Target
@@ -63,7 +64,7 @@ def minify(seeds: Sequence[Seed], folder: Path, seconds: float, limit: float, me
                 continue
             text = reduce_in(worker, str(seed), finding.bucket, is_native=True, seconds=seconds)
             path = folder / f"repro{number}.py"
-            write_file(path, REPRO.format(bucket=finding.bucket, what=finding.what, seed=text))
+            write_file(path, print_script(parse_seed(text), finding.bucket, finding.what))
             found[finding.bucket] = Minified(finding, text, path)
     finally:
         worker.close()

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import IO
 
 from tcomp.fuzz.campaign.protocol import Answer, Job, read_answer, write_line
 from tcomp.fuzz.finding import Finding
+from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers
+from tcomp.settings import override_environment
 
-START = 120.0
+START = 300.0
 """Seconds that a worker may take to start: it imports PyTorch's neighbours, on a machine that may be busy."""
 LINES_SHOWN = 20
 
@@ -26,10 +29,23 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A worker process; it is started again when it has died."""
+    """A worker process; it is started again when it has died.
 
-    def __init__(self, seconds: float, megabytes: int, plant: str = "") -> None:
+    It examines seeds of some layers; of programs, a compiler by its name; what it imports as `tcomp` lies in `tree`, or is this one.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        megabytes: int,
+        plant: str = "",
+        names: tuple[str, ...] = tuple(LAYERS),
+        compiler: str = TCOMP,
+        tree: Path | None = None,
+    ) -> None:
         self.seconds, self.megabytes, self.plant = seconds, megabytes, plant
+        self.layers = find_layers(names, compiler)
+        self._asked, self._tree = [f"--layers={','.join(names)}", f"--compiler={compiler}"], tree
         self.names: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
@@ -70,11 +86,13 @@ class Worker:
             return self._process
         self._said.seek(0)
         self._said.truncate()
-        command = [sys.executable, "-m", "tcomp.fuzz.campaign.worker", "--megabytes", str(self.megabytes)]
+        command = [sys.executable, "-m", "tcomp.fuzz.campaign.worker", "--megabytes", str(self.megabytes), *self._asked]
         command += ["--plant", self.plant] if self.plant else []
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
-        )
+        path = {} if self._tree is None else {"PYTHONPATH": str(self._tree)}
+        with override_environment(path):
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True, cwd=self._tree
+            )
         first = self._read(START)
         if first is None:
             said = self._tail()

@@ -16,6 +16,8 @@ class Job:
     number: int
     text: str = ""
     domain: str = ""
+    layer: str = "cascades"
+    """Of a seed that is made anew."""
     is_native: bool = False
     """Whether compiled C is run as well."""
     oracles: tuple[str, ...] = ()

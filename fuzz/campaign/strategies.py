@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tcomp.fuzz.mutators.seeds import DOMAINS
-
 FIRST = 64
 """Seeds that are made anew before any is changed."""
 
@@ -21,7 +19,7 @@ class Strategy:
     name: str
     what: str
     domains: tuple[str, ...]
-    """What may be changed in a seed, as in `tcomp.fuzz.mutators.seeds.DOMAINS`."""
+    """What may be changed in a seed, as layers call it; everything if nothing is named."""
     has_corpus: bool = True
     """Whether seeds that reached something new are changed; else all are new."""
     oracles: tuple[str, ...] = ()
@@ -37,7 +35,7 @@ FINAL = ("passes", "tiles", "C")
 STRATEGIES: Mapping[str, Strategy] = {
     row.name: row
     for row in (
-        Strategy("joint", "cascades, passes, machines and schedules, changed by what pays", tuple(DOMAINS)),
+        Strategy("joint", "cascades, passes, machines and schedules, changed by what pays", ()),
         Strategy("random", "new programs only, with all oracles", ("new",), has_corpus=False),
         # Liu and others, "Coverage-guided tensor compiler fuzzing with joint IR-pass mutation", OOPSLA 2022.
         Strategy("tzer", "cascades by coverage, passes where that is barren; results", ("cascade", "passes"), oracles=FINAL, barren=4),

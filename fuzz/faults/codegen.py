@@ -198,8 +198,8 @@ CODEGEN: tuple[Fault, ...] = (
         ),
         (
             "a tail is read whole",
-            "value = Value(read_vector(address.first(), dtype, point.count), dtype, True)",
-            "value = Value(read_vector(address.first(), dtype, None), dtype, True)",
+            "return lambda count: read_vector(address.first(), dtype, count)",
+            "return lambda count: read_vector(address.first(), dtype, None)",
             "memory safety",
         ),
         (

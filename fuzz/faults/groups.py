@@ -33,8 +33,8 @@ GROUPS: tuple[Fault, ...] = (
         ),
         (
             "ranks of a group may be longer than those of a member",
-            "if other is None or other.extent != rank.extent:",
-            "if other is None:",
+            "(other is None or other.extent != rank.extent)",
+            "other is None",
             "broadcast",
         ),
         (

@@ -105,8 +105,8 @@ VIEWS = (
         ),
         (
             "panels are packed along the place within them",
-            "position_of = {outer: lane // width, inner: lane % width}",
-            "position_of = {outer: lane % width, inner: lane // width}",
+            "position_of = {outer: lane // width, inner: lane % width, ",
+            "position_of = {outer: lane % width, inner: lane // width, ",
             "layout rewriting",
         ),
         (

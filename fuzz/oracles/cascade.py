@@ -308,11 +308,6 @@ def describe_invalid(seed: Seed) -> str:
     return ""
 
 
-def describe_failure(error: Exception) -> str:
-    """An exception, and where it came from."""
-    return f"{_tell(error)} in {_place(error)}"
-
-
 def choose_oracles(number: int) -> tuple[Oracle, ...]:
     """The oracles that are asked of the seed with this number."""
     return tuple(oracle for oracle in ORACLES if number % oracle.every == 0)

@@ -21,8 +21,8 @@ from tcomp.fuzz.campaign.protocol import Job
 from tcomp.fuzz.campaign.report import write_reports
 from tcomp.fuzz.campaign.strategies import JOINT
 from tcomp.fuzz.faults.catalogue import FAULTS, find_fault
-from tcomp.fuzz.mutators.seeds import DOMAINS
-from tcomp.fuzz.seed import parse_seed
+from tcomp.fuzz.layers.table import LAYERS, TCOMP, find_layers, layer_of
+from tcomp.fuzz.programs.compilers import COMPILERS
 
 CLEAN, FOUND, BROKEN = 0, 1, 2
 """Exit codes: nothing new is wrong, something is, the campaign could not run."""
@@ -57,7 +57,8 @@ def fuzz() -> None:
 
     A campaign makes random cascades, machines, lists of passes and schedules, changes those that reach new branches of the compiler, and
     asks oracles of each: every stage is legal and means the same (which names the guilty pass), tile programs compute what the cascade
-    means, C computes the same and stays inside its memory. What fails is sorted into buckets, reduced, and written down as a script.
+    means, C computes the same and stays inside its memory. It makes random modules of PyTorch too, compiles them as a user would, and
+    compares all that can be seen with eager. What fails is sorted into buckets, reduced, and written down as a script.
 
     \b
     Examples:
@@ -74,15 +75,17 @@ def fuzz() -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other programs.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Workers, each a process of its own.")
 @click.option("--native", type=click.IntRange(0), default=20, show_default=True, help="Run one of so many seeds as compiled C; 0: none.")
-@click.option("--domains", default=",".join(DOMAINS), show_default=True, help="What may be changed in a seed.")
+@click.option("--layers", default=",".join(LAYERS), show_default=True, help="What is made: cascades, programs of PyTorch.")
+@click.option("--target", default=TCOMP, show_default=True, help="The compiler that programs examine: tcomp, inductor, aot_eager.")
+@click.option("--domains", default="", help="What may be changed in a seed; by default everything.")
 @click.option("--suppress", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Lines 'BUCKET # REASON' to leave alone.")
 @click.option("--plant", metavar="FAULT", help="Plant this fault in the compiler first, to see whether it is found; 'list' lists them.")
 @_limit_option
 @_memory_option
 @_folder_option
 def run(
-    seconds: float, tests: int | None, seed: int, jobs: int, native: int, domains: str, suppress: Path | None, plant: str | None,
-    limit: float, megabytes: int, folder: Path,
+    seconds: float, tests: int | None, seed: int, jobs: int, native: int, layers: str, target: str, domains: str,
+    suppress: Path | None, plant: str | None, limit: float, megabytes: int, folder: Path,
 ) -> None:  # fmt: skip
     """Run a campaign; Ctrl-C ends it and keeps what it has.
 
@@ -95,10 +98,16 @@ def run(
         return
     if plant is not None:
         find_fault(plant)
-    chosen = tuple(name.strip() for name in domains.split(",") if name.strip())
-    unknown = sorted(set(chosen) - DOMAINS.keys())
-    if unknown or not chosen:
-        raise click.UsageError(f"{', '.join(unknown) or 'nothing'} cannot be changed: choose from {', '.join(DOMAINS)}")
+    names = _split(layers)
+    unknown = sorted(set(names) - LAYERS.keys())
+    if unknown or not names:
+        raise click.UsageError(f"{', '.join(unknown) or 'nothing'} cannot be made: choose from {', '.join(LAYERS)}")
+    if target != TCOMP and target not in COMPILERS:
+        raise click.UsageError(f"{target} is no compiler: choose from {', '.join(COMPILERS)}")
+    known = [name for layer in find_layers(names, target) for name in layer.domains]
+    unknown = sorted(set(_split(domains)) - set(known))
+    if unknown:
+        raise click.UsageError(f"{', '.join(unknown)} cannot be changed: choose from {', '.join(known)}")
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -111,8 +120,8 @@ def run(
 
         campaign = Campaign(
             folder, Budget(seconds, tests), seed=seed, jobs=jobs, seconds=limit, megabytes=megabytes,
-            suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=chosen), native=native, plant=plant or "",
-            watch=watch,
+            suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=_split(domains)), layers=names, compiler=target,
+            native=native, plant=plant or "", watch=watch,
         )  # fmt: skip
         try:
             new = campaign.run()
@@ -143,8 +152,8 @@ def replay(paths: tuple[Path, ...], native: bool, limit: float, megabytes: int) 
     worker = Worker(limit, megabytes)
     try:
         for file in files:
-            parse_seed(file.read_text())
-            answer = worker.ask(Job(0, file.read_text(), "", native))
+            layer_of(file.read_text(), worker.layers).parse(file.read_text())
+            answer = worker.ask(Job(0, file.read_text(), is_native=native))
             if answer.finding is not None:
                 wrong += 1
                 table.add_row(str(file), answer.finding.bucket, answer.finding.what)
@@ -169,8 +178,8 @@ def reduce(path: Path, seconds: float, output: Path | None, limit: float, megaby
     """Find a smaller seed that fails in the same way."""
     worker = Worker(limit, megabytes)
     try:
-        parse_seed(path.read_text())
-        answer = worker.ask(Job(0, path.read_text(), "", is_native=True))
+        layer_of(path.read_text(), worker.layers).parse(path.read_text())
+        answer = worker.ask(Job(0, path.read_text(), is_native=True))
         if answer.finding is None:
             raise click.ClickException(f"nothing is wrong with {path}")
         text = reduce_in(worker, path.read_text(), answer.finding.bucket, is_native=True, seconds=seconds)
@@ -214,6 +223,10 @@ def corpus(folder: Path, minimise: bool, limit: float, megabytes: int) -> None:
     dropped = found.minimise() if minimise else 0
     reached = sum(1 for item in found.known if isinstance(item, int) and found.known[item] > 0)
     click.echo(f"{len(found.entries)} seeds reach {reached} of {branches} branches" + (f"; {dropped} were dropped" if minimise else ""))
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def _read_suppressions(path: Path | None) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The kinds of seeds, each with what a campaign asks of it."""
