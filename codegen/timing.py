@@ -36,6 +36,28 @@ class Timing:
 TIMING = Timing()
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Quartiles of a sample."""
+
+    low: float
+    median: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """Half the distance of the quartiles, over the median; 0 of nothing but zeros."""
+        return (self.high - self.low) / (2 * abs(self.median)) if self.median else 0.0
+
+
+def measure_spread(sample: Sequence[float]) -> Spread:
+    """Return the quartiles of a sample of at least one value."""
+    if len(sample) == 1:
+        return Spread(sample[0], sample[0], sample[0])
+    low, median, high = statistics.quantiles(sample, n=4, method="inclusive")
+    return Spread(low, median, high)
+
+
 def find_usual(samples: Sequence[float]) -> float:
     """The time that stands for several on a device of its own: their median, since clocks vary both ways."""
     return statistics.median(samples)

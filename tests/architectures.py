@@ -8,6 +8,7 @@ of `forward` and the sizes in the configuration. Where the first try does not ru
 import inspect
 import random
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 SEED = 1234
 MOST_PARAMETERS = 100_000_000
+MOST_SECONDS = 10
+"""Of processors, that a call in eager may take: what takes longer is not small."""
+MOST_BUILDING = 30
+"""Seconds of processors after which no other way of making an architecture small is tried."""
 BATCH, LENGTH = 2, 16
 
 
@@ -44,6 +49,8 @@ class Shrink:
 
     name: str
     rules: tuple[tuple[str, Callable[[int], int]], ...] = field(repr=False)
+    picks_layers: bool = True
+    """Whether lists that say which layers are of a kind name the last one of two."""
 
     def number(self, name: str, value: int) -> int:
         for pattern, change in self.rules:
@@ -58,7 +65,7 @@ def _most(limit: int) -> Callable[[int], int]:
 
 _COUNTS: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r".*vocab_size.*|.*num_embeddings|.*codebook_size|.*type_vocab.*", _most(256)),
-    (r"(?!.*kernel).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(2)),
+    (r"(?!.*(kernel|feat_extract)).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(2)),
     (r".*(max_position_embeddings|n_positions|max_length|max_seq_len.*|_(source|target)_positions|n_ctx|block_size)", _most(512)),
     (r".*(num_experts|n_routed_experts|num_local_experts|moe_num_experts)", _most(4)),
     (r".*(num_experts_per_tok|num_experts_per_token|moe_top_?k|moe_k|router_top_k)", _most(2)),
@@ -73,11 +80,21 @@ _WIDTHS: tuple[tuple[str, Callable[[int], int]], ...] = (
     (r".*(intermediate_size|ffn_dim|d_ff|d_inner|n_inner|mlp_dim|ffn_hidden_size|feedforward_dim|intermediate_dim)", _most(128)),
     (r".*(hidden_size|d_model|n_embd|d_embed|embedding_size|embed_size|dim|hidden_channels|lru_width)", _most(64)),
 )
-_IMAGES: tuple[tuple[str, Callable[[int], int]], ...] = ((r"(image_size|input_size)", _most(64)),)
+_IMAGES: tuple[tuple[str, Callable[[int], int]], ...] = ((r"(image_size|input_size)(\[\])?", _most(64)),)
+_PICKED = r".*(indices|_layers|layer_ids|_idxs?)"
+_STAGES: tuple[tuple[str, Callable[[int], int]], ...] = (
+    (r"(depths?|.*blocks_per_stage|stage_num_blocks|stage_numb_of_layers|num_block_repeats)\[\]", _most(1)),
+    (r"(conv_dim|tdnn_dim)\[\]", _most(32)),
+)
+"""Of the numbers in lists, whose names end in []."""
+_MORE_LAYERS = ((r"(?!.*(kernel|feat_extract)).*(_layers?|n_layers?|num_blocks|depth|num_layers_per_.*)", _most(8)),)
+"""Where layers of several kinds alternate."""
 
 SHRINKS = (
-    Shrink("narrow", (*_COUNTS, *_WIDTHS, *_IMAGES)),
-    Shrink("narrow, images of their size", (*_COUNTS, *_WIDTHS)),
+    Shrink("narrow", (*_COUNTS, *_WIDTHS, *_IMAGES, *_STAGES)),
+    Shrink("narrow, lists as they are", (*_COUNTS, *_WIDTHS, *_IMAGES), picks_layers=False),
+    Shrink("narrow, eight layers", (*_MORE_LAYERS, *_COUNTS, *_WIDTHS, *_IMAGES), picks_layers=False),
+    Shrink("narrow, images of their size", (*_COUNTS, *_WIDTHS, *_STAGES)),
     Shrink("shallow", (*_COUNTS, *_IMAGES)),
     Shrink("shallow, images of their size", _COUNTS),
     Shrink("as it is", ()),
@@ -98,7 +115,11 @@ def build(kind: str, *, generates: bool = False) -> Built:
     """A small model of a type that runs in eager, with a head that continues texts if it `generates`; raises NotBuilt with the reasons."""
     transformers.logging.set_verbosity_error()
     reasons: list[str] = []
+    began = time.process_time()
     for shrink in SHRINKS:
+        if time.process_time() - began > MOST_BUILDING:
+            reasons.append(f"tries took more than {MOST_BUILDING} s")
+            break
         try:
             config = make_config(CONFIG_MAPPING[kind], shrink)
             cls = (MODEL_FOR_CAUSAL_LM_MAPPING if generates else MODEL_MAPPING)[type(config)]
@@ -111,13 +132,17 @@ def build(kind: str, *, generates: bool = False) -> Built:
         for inputs in make_inputs(model):
             try:
                 seed()
+                started = time.process_time()
                 with torch.no_grad():
                     model(**inputs)
             except Exception as error:  # noqa: BLE001
                 reasons.append(f"{shrink.name}, {', '.join(inputs)}: {describe_error(error)}")
                 continue
+            if time.process_time() - started > MOST_SECONDS:
+                reasons.append(f"{shrink.name}, {', '.join(inputs)}: a call takes more than {MOST_SECONDS} s")
+                break
             return Built(model, inputs, shrink.name)
-    raise NotBuilt("; ".join(dict.fromkeys(reasons)))
+    raise NotBuilt("; ".join(dict.fromkeys(reasons)) or "it takes inputs of which nothing is known")
 
 
 def seed() -> None:
@@ -153,9 +178,13 @@ def _shrink_attributes(config: Any, shrink: Shrink) -> dict[str, Any]:
         if hasattr(value, "to_dict") and hasattr(value, "model_type"):
             small = type(value)(**_shrink_attributes(value, shrink))
             changed[name] = small.to_dict() if name in type(config).sub_configs else small
-        elif isinstance(value, list) and re.fullmatch(r".*(indices|_layers|layer_ids|_idxs?)", name) and shrink.rules:
+        elif shrink.picks_layers and shrink.rules and isinstance(value, list) and re.fullmatch(_PICKED, name):
             # Which layers are of a kind: of two layers the last one.
             changed[name] = [1]
+        elif isinstance(value, (list, tuple)) and value and all(type(item) is int for item in value):
+            small = type(value)(shrink.number(f"{name}[]", item) for item in value)
+            if small != value:
+                changed[name] = small
         elif isinstance(value, int) and not isinstance(value, bool):
             # Heads of keys that are as many as those of queries stay so.
             is_shared = "key_value" in name and value == getattr(config, "num_attention_heads", None)

@@ -52,6 +52,11 @@ def prefer_turns(trials):
     return [0.0 if "for tile in instance" in str(kernel) else 1.0 for kernel, product in trials]
 
 
+CHOSEN = """cascade c(E: i64[6], X: f32[6, 16, 40], weight W: f32[4, 64, 40]) -> (Z) {
+  Z: f32[b:6, i:16, n:64] = sum(j:40) X[b, i, j] * W[E[b], n, j]
+}"""
+"""Each of six products takes one of four matrices."""
+
 ATTENTION = """cascade c(Q: f32[3, 24, 16], K: f32[3, 42, 16], V: f32[3, 42, 20]) -> (Z) {
   S: f32[h:3, i:24, j:42] = sum(e:16) Q[h, i, e] * K[h, j, e]
   M: f32[h:3, i:24] = max(j:42) S[h, i, j]
@@ -145,6 +150,7 @@ CASES = {
         replace(SMALL_CPU, vector_bits=256, l2=4096),
         ("prefetch (x1)",),
     ),
+    "chosen by data": Case(CHOSEN, TINY, ("pack Z",)),
     "transposed": Case(TRANSPOSED, SMALL_CPU, ("layout Y (1, 0)", "address Y", "address E")),
     "backward": Case(BACKWARD, SMALL_CPU, ("address B 0", "address D 0", "arena")),
     "scatter": Case(SCATTER, SMALL_CPU, ("scatter(Z)",)),

@@ -28,7 +28,7 @@ from tests.documentation import (
 
 SHOWS = "shows "
 EXECUTED = {"python"}
-TESTED_ELSEWHERE = {"cascade": "tests/ir/parse/test_grammar.py", "sh": ".ci/run"}
+TESTED_ELSEWHERE = {"cascade": "tests/ir/parse/test_grammar.py", "sh": ".ci/run", "profile": "tests/tcomp/profiling/test_page.py"}
 
 
 def run_page(name, page):

@@ -57,6 +57,9 @@ RunFunction: TypeAlias = Callable[[object, object, object, int, int], int]
 PartFunction: TypeAlias = Callable[[object, object, object, int, int, int, int], int]
 """tcomp_run_part(externals, arena, symbols, threads, flush_denormals, first, last)."""
 
+TimedFunction: TypeAlias = Callable[[object, object, object, int, int, object], int]
+"""tcomp_run_timed(externals, arena, symbols, threads, flush_denormals, times); times hold a number more than there are steps."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
@@ -106,6 +109,15 @@ def build_program(
         built = _build(units, key, toolchain, cache, compile_all)
     cache.evict()
     return built
+
+
+def build_source(name: str, source: str, *, toolchain: Toolchain, cache_directory: Path) -> Path:
+    """Build a shared library of one C source, which defines `tcomp_run`, or find it in the cache; raises ToolchainError."""
+    cache = BuildCache(cache_directory)
+    linking = (str(toolchain.has_openmp), *toolchain.link_flags)
+    unit = _Unit(name, source, hash_parts("object", _context(toolchain), source))
+    key = hash_parts("source", *linking, unit.key)
+    return cache.find(key, ".so") or _build([unit], key, toolchain, cache, partial(compile_objects, toolchain))
 
 
 CompileAll: TypeAlias = Callable[[Sequence[Compilation]], None]
@@ -238,10 +250,24 @@ def load_parts(path: Path) -> PartFunction | None:
     return part
 
 
+def load_timed(path: Path) -> TimedFunction | None:
+    """A program's `tcomp_run_timed`, which tells when each step began and the last one ended, in nanoseconds; None if it has none.
+
+    Programs that check their kernels have none. Raises as `load_program`, which is to be called first.
+    """
+    library = ctypes.CDLL(str(path))
+    if not hasattr(library, "tcomp_run_timed"):
+        return None
+    timed = library.tcomp_run_timed
+    timed.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+    timed.restype = ctypes.c_int
+    return timed
+
+
 def _check_sanitizer(path: Path) -> None:
     """The address sanitizer ends a process that loads it late; say so before it does."""
     if path.is_file() and ASAN_START in path.read_bytes() and not hasattr(ctypes.CDLL(None), ASAN_START.decode()):
-        raise ToolchainError(
+        raise BrokenCompiler(
             f"the compiled program {path.name} is built with the address sanitizer, which has to be loaded before Python is",
             where="TCOMP_SANITIZE",
             help=f"start Python with {PRELOAD}",

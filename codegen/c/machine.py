@@ -56,6 +56,12 @@ def read_flags(root: Path) -> frozenset[str]:
     return frozenset(match.group(1).split()) if match else frozenset()
 
 
+def read_processor(root: Path = Path("/")) -> str:
+    """What the processor is called."""
+    match = re.search(r"^model name\s*:(.*)$", _read(root / "proc/cpuinfo"), re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
 def find_allowed_cpus() -> frozenset[int]:
     """The CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

@@ -75,14 +75,14 @@ class Buckets:
             self.new.append(bucket)
         return not reason
 
-    def keep(self, answer: Answer, worker: Worker, *, is_native: bool) -> None:
-        """Write down the seed of a new bucket, and a smaller one that fails alike."""
+    def keep(self, answer: Answer, worker: Worker, *, is_native: bool, seconds: float = REDUCING) -> None:
+        """Write down the seed of a new bucket, and a smaller one that fails alike, if some seconds are enough to find one."""
         assert answer.finding is not None
         bucket = self.known[answer.finding.bucket]
         folder = self.folder / bucket.folder
         write_file(folder / "seed", answer.text)
         self._write(bucket, answer.text)
-        reduced = reduce_in(worker, answer.text, bucket.name, is_native=is_native)
+        reduced = reduce_in(worker, answer.text, bucket.name, is_native=is_native, seconds=seconds)
         self._write(bucket, reduced)
 
     def _write(self, bucket: Bucket, text: str) -> None:

@@ -19,16 +19,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tcomp.fuzz.campaign.buckets import Bucket, Buckets
+from tcomp.fuzz.campaign.buckets import REDUCING, Bucket, Buckets
 from tcomp.fuzz.campaign.corpus import Corpus
 from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
 from tcomp.fuzz.campaign.protocol import Answer, Job
+from tcomp.fuzz.campaign.strategies import JOINT, Strategy
 from tcomp.fuzz.choices import RandomChoices, chance
-from tcomp.fuzz.mutators.seeds import DOMAINS
 
-FIRST = 64
-"""Seeds that are made anew before any is changed."""
 PATIENCE = 10.0
 """How much a domain that found nothing is still worth, in tries: its share falls as it goes on finding nothing."""
 EVERY = 5.0
@@ -39,10 +37,11 @@ NATIVE = 20
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When a campaign ends: after some seconds, or some tests, whichever comes first."""
+    """When a campaign ends: after some seconds, some tests, or some buckets that are new, whichever comes first."""
 
     seconds: float = 60.0
     tests: int | None = None
+    buckets: int | None = None
 
 
 @dataclass
@@ -75,9 +74,10 @@ class Campaign:
         seconds: float = 30.0,
         megabytes: int = 4096,
         suppressions: Mapping[str, str] | None = None,
-        domains: tuple[str, ...] = tuple(DOMAINS),
+        strategy: Strategy = JOINT,
         native: int = NATIVE,
         plant: str = "",
+        reducing: float = REDUCING,
         watch: Callable[[Campaign], None] = lambda campaign: None,
     ) -> None:
         self.folder, self.budget, self.seed, self.jobs = folder, budget, seed, jobs
@@ -85,7 +85,8 @@ class Campaign:
         self.buckets = Buckets(folder / "crashes", suppressions or {})
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
-        self._limits, self._domains, self._native, self._watch = (seconds, megabytes, plant), domains, native, watch
+        self._limits, self._strategy, self._native, self._watch = (seconds, megabytes, plant), strategy, native, watch
+        self._reducing, self._barren = reducing, 0
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._tries: Counter[str] = Counter()
         self._gains: Counter[str] = Counter()
@@ -136,7 +137,7 @@ class Campaign:
                     self.names = max(self.names, worker.names, key=len)
                     is_new = self._take(answer, domain)
                 if is_new:
-                    self.buckets.keep(answer, worker, is_native=job.is_native)
+                    self.buckets.keep(answer, worker, is_native=job.is_native, seconds=self._reducing)
         except WorkerError as error:
             self._fault = error
             self._stop.set()
@@ -146,7 +147,8 @@ class Campaign:
     def _is_over(self) -> bool:
         spent = time.monotonic() - self._started
         counted = self.budget.tests is not None and self._tests >= self.budget.tests
-        return self._stop.is_set() or spent > self.budget.seconds or counted
+        found = self.budget.buckets is not None and len(self.buckets.new) >= self.budget.buckets
+        return self._stop.is_set() or spent > self.budget.seconds or counted or found
 
     def _next(self) -> tuple[Job, str]:
         """A stored seed that has not been examined by this code yet, or a new one, or one that is changed."""
@@ -156,21 +158,27 @@ class Campaign:
         self.state.number += 1
         choices = RandomChoices(number)
         is_native = bool(self._native) and chance(choices, 1, self._native)
-        parent = self.corpus.pick(choices) if self.state.number > FIRST else None
+        strategy = self._strategy
+        parent = self.corpus.pick(choices) if strategy.has_corpus and self.state.number > strategy.first else None
         if parent is None:
-            return Job(number, "", "new", is_native), "new"
+            return Job(number, "", "new", is_native, strategy.oracles), "new"
         domain = self._choose(choices)
-        return Job(number, parent.text, domain, is_native), domain
+        return Job(number, parent.text, domain, is_native, strategy.oracles), domain
 
     def _choose(self, choices: RandomChoices) -> str:
-        """A domain of changes: those that reached something new lately are taken more often."""
-        weights = [(1.0 + self._gains[name]) / (PATIENCE + self._tries[name]) for name in self._domains]
+        """A domain of changes: those that reached something new lately are taken more often, or the strategy has a rule."""
+        domains = self._strategy.domains
+        if self._strategy.barren:
+            is_over = self._barren >= self._strategy.barren
+            self._barren = 0 if is_over else self._barren
+            return domains[is_over]
+        weights = [(1.0 + self._gains[name]) / (PATIENCE + self._tries[name]) for name in domains]
         at = choices.integer(0, 1 << 30) / (1 << 30) * sum(weights)
-        for name, weight in zip(self._domains, weights):
+        for name, weight in zip(domains, weights):
             at -= weight
             if at <= 0:
                 return name
-        return self._domains[-1]
+        return domains[-1]
 
     def _take(self, answer: Answer, domain: str) -> bool:
         """Count an answer and keep what is new; whether it is a finding that no bucket has."""
@@ -183,6 +191,7 @@ class Campaign:
         if domain:
             self._tries[domain] += 1
             self._gains[domain] += gained > 0
+            self._barren = 0 if gained else self._barren + 1
         if answer.finding is None:
             return False
         self.state.oracles[answer.finding.oracle] += 1

@@ -38,4 +38,5 @@ def make_text(job: Job) -> tuple[str, str]:
 
 def examine_job(job: Job, text: str) -> tuple[Finding | None, frozenset[str]]:
     """What the oracles say of the seed of a text."""
-    return examine(parse_seed(text), tuple(oracle for oracle in ORACLES if job.is_native or oracle.every == 1))
+    wanted = job.oracles or tuple(oracle.name for oracle in ORACLES)
+    return examine(parse_seed(text), tuple(o for o in ORACLES if o.name in wanted and (job.is_native or o.every == 1)))

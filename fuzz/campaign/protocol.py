@@ -18,6 +18,8 @@ class Job:
     domain: str = ""
     is_native: bool = False
     """Whether compiled C is run as well."""
+    oracles: tuple[str, ...] = ()
+    """Which oracles are asked; all if none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ def write_line(message: Any) -> str:
 
 def read_job(line: str) -> Job:
     """The job of a line."""
-    return Job(**json.loads(line))
+    data = json.loads(line)
+    return Job(**{**data, "oracles": tuple(data["oracles"])})
 
 
 def read_answer(line: str) -> Answer:

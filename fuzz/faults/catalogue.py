@@ -7,49 +7,26 @@ before it is compiled. Nothing of it is in the compiler that users run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from tcomp.fuzz.faults.codegen import CODEGEN
+from tcomp.fuzz.faults.fault import Fault
+from tcomp.fuzz.faults.groups import GROUPS
+from tcomp.fuzz.faults.lowering import LOWERING
+from tcomp.fuzz.faults.mutants import MUTANT, find_mutant
+from tcomp.fuzz.faults.passes import PASSES
+from tcomp.fuzz.faults.plan import PLAN
+from tcomp.fuzz.faults.simplifier import SIMPLIFIER
 from tcomp.ir.errors import TcompError
 
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A text of a module that is exchanged for another one, and what kind of mistake that is."""
-
-    name: str
-    module: str
-    old: str
-    new: str
-    kind: str
-
-    def plant(self, source: str) -> str:
-        """The source of the module with the fault in it. Raises TcompError if the text is not there exactly once."""
-        count = source.count(self.old)
-        if count != 1:
-            raise TcompError(
-                f"the planted fault {self.name} does not fit the source",
-                where=f"{self.module} has its text {count} times",
-                help="mend the catalogue in fuzz/faults",
-            )
-        return source.replace(self.old, self.new)
-
-
-_ROWS = (
-    Fault(
-        "a view is read at its own places",
-        "tcomp.passes.cascade.inline",
-        "    mapping = {rank.name: i for rank, i in zip(view.free, load.index)}\n    body = ",
-        "    mapping = {}\n    body = ",
-        "layout rewriting",
-    ),
-)
-
-FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _ROWS}
+FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*PASSES, *SIMPLIFIER, *GROUPS, *LOWERING, *CODEGEN, *PLAN)}
 """Every planted fault by its name."""
 
 
 def find_fault(name: str) -> Fault:
-    """The fault of a name. Raises TcompError if there is none."""
+    """The fault of a name, or the mutant of `mutant:SEED`. Raises TcompError if there is none."""
+    if name.startswith(MUTANT):
+        return find_mutant(name.removeprefix(MUTANT))
     if name not in FAULTS:
-        raise TcompError(f"there is no planted fault {name!r}", where="fuzz/faults", help=f"there are {', '.join(sorted(FAULTS))}")
+        help = f"there are {', '.join(sorted(FAULTS))}, and {MUTANT}0, {MUTANT}1, ..."
+        raise TcompError(f"there is no planted fault {name!r}", where="fuzz/faults", help=help)
     return FAULTS[name]

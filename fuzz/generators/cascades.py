@@ -31,7 +31,9 @@ Kind = Callable[[Choices, str, Sequence[Tensor]], tuple[Statement, ...]]
 """Makes statements, the last of which stores a tensor of the given name, over some tensors."""
 
 
-def make_cascade(choices: Choices, largest: int = 6, kinds: Sequence[Kind] | None = None) -> Cascade | None:
+def make_cascade(
+    choices: Choices, largest: int = 6, kinds: Sequence[Kind] | None = None, more_inputs: Sequence[Tensor] = ()
+) -> Cascade | None:
     """A cascade of at most `largest` statements (or groups of them) over f32 inputs, weights and one tensor of indices in 0..3.
 
     None if it came out with too many points.
@@ -40,18 +42,23 @@ def make_cascade(choices: Choices, largest: int = 6, kinds: Sequence[Kind] | Non
     for position in range(choices.integer(1, 3)):
         shape = tuple(as_index(choices.pick(EXTENTS)) for _ in range(choices.integer(0, 3)))
         inputs.append(Tensor(f"X{position}", f32, shape, weight=chance(choices, 1, 2)))
+    inputs += more_inputs
     tensors = list(inputs)
     statements: list[Statement] = []
     for position in range(choices.integer(1, largest)):
         for statement in choices.pick(kinds or KINDS)(choices, f"t{position}", tensors):
             statements.append(statement)
             body = statement.body if isinstance(statement, Iteration) else (statement,)
-            tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets if dtype == f32]
+            tensors += [Tensor(name, dtype, e.shape) for e in body for name, dtype in e.targets]
     names = [tensor.name for tensor in tensors[len(inputs) :]]
     more = choices.shuffle(names)[: choices.integer(0, min(2, len(names)))]
     cascade = Cascade("random", tuple(inputs), tuple(statements), tuple(dict.fromkeys((*more, names[-1]))))
-    points = max(prod(rank.extent.constant for rank in einsum.ranks) for einsum in cascade.einsums())
-    return cascade if points <= MOST_POINTS else None
+    return cascade if count_points(cascade) <= MOST_POINTS else None
+
+
+def count_points(cascade: Cascade) -> int:
+    """The points of the largest einsum of a cascade without symbols."""
+    return max((prod(rank.extent.constant for rank in einsum.ranks) for einsum in cascade.einsums()), default=0)
 
 
 def make_product(choices: Choices) -> Cascade:
@@ -76,7 +83,7 @@ def make_product(choices: Choices) -> Cascade:
 def make_slot(choices: Choices, extent: int, ranks: Sequence[Rank], *, may_leave: bool) -> tuple[Index, bool]:
     """An index into a dimension of this extent, over ranks; second, whether it may be outside."""
     fitting = [rank for rank in ranks if rank.extent.constant <= extent]
-    match choices.pick(["constant"] + ["bare"] * 6 * bool(fitting) + ["flip", "shift", "split", "wrap"] * bool(ranks)):
+    match choices.pick(["constant"] + ["bare"] * 6 * bool(fitting) + ["flip", "shift", "split", "wrap", "nest"] * bool(ranks)):
         case "bare":
             return as_index(choices.pick(fitting).name), False
         case "flip" if fitting:
@@ -91,7 +98,18 @@ def make_slot(choices: Choices, extent: int, ranks: Sequence[Rank], *, may_leave
             rank = choices.pick(ranks)
             divided = as_index(rank.name) // choices.pick([1, 2, 4])
             return divided if extent > rank.extent.constant else divided % extent, False
+        case "nest":
+            return _nest(choices, ranks) % extent, False
     return as_index(choices.integer(0, extent - 1)), False
+
+
+def _nest(choices: Choices, ranks: Sequence[Rank]) -> Index:
+    """A quotient or remainder of a sum, and one of that: what reshapes of reshapes make."""
+    index = as_index(choices.pick(ranks).name) * choices.pick([1, 2, 4, 6]) + choices.pick([0, 1, 5])
+    index = index + as_index(choices.pick(ranks).name) if chance(choices, 1, 2) else index
+    for divisor in choices.pick([(2, 2), (4, 2), (6, 2), (8, 4), (12, 3), (6, 4)]):
+        index = index // divisor if chance(choices, 1, 2) else index % divisor
+    return index
 
 
 def make_read(choices: Choices, tensor: Tensor, ranks: Sequence[Rank]) -> Load:
@@ -188,6 +206,7 @@ def make_gather(choices: Choices, name: str, tensors: Sequence[Tensor]) -> tuple
     ids = next(t for t in tensors if t.name == INDICES)
     tensor = choices.pick([t for t in tensors if t.dtype == f32 and t.shape and t.shape[0].constant > 3])
     row = value_index(Load(ids.name, (as_index("i"),)))
+    row = (row + choices.integer(0, 5)) % tensor.shape[0] if chance(choices, 1, 3) else row
     rest = tuple(as_index(RANKS[p]) for p in range(1, len(tensor.shape)))
     shape = (ids.shape[0], *tensor.shape[1:])
     return (Einsum(((name, f32),), (as_index("i"), *rest), shape, Load(tensor.name, (row, *rest))),)
@@ -245,7 +264,8 @@ def _fill(name: str, shape: Sequence[Index], expression: Expr, ranks: Sequence[R
 
 
 def _leave_one_out(rank: Rank) -> Expr:
-    return apply("ne", Ordinal(as_index(rank.name), i64), constant(1, i64))
+    """A condition that one point of a rank does not meet: the only one, if it has no second."""
+    return apply("ne", Ordinal(as_index(rank.name), i64), constant(min(1, rank.extent.constant - 1), i64))
 
 
 KINDS: tuple[Kind, ...] = (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tcomp.fuzz.choices import Choices, chance
-from tcomp.fuzz.generators.cascades import KINDS, make_cascade, make_product
+from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, count_points, make_cascade, make_product
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.fuzz.generators.machines import make_target
+from tcomp.fuzz.generators.rules import PATTERNS
+from tcomp.fuzz.generators.types import TYPED, make_inputs_of_types
 from tcomp.fuzz.seed import Seed
 from tcomp.ir.cascade import Cascade
 from tcomp.passes.pipeline import PIPELINE
@@ -26,10 +28,12 @@ def make_seed(choices: Choices) -> Seed | None:
 
 
 def make_any_cascade(choices: Choices) -> Cascade | None:
-    """A cascade of any kind."""
+    """A cascade of any kind. None if it came out too large."""
     if chance(choices, 1, 8):
-        return make_product(choices)
-    return make_cascade(choices, choices.pick([1, 2, 4, 6]), choices.pick([KINDS, IDIOMS, (*KINDS[::4], *IDIOMS)]))
+        product = make_product(choices)
+        return product if count_points(product) <= MOST_POINTS else None
+    kinds = choices.pick([KINDS, IDIOMS, IDIOMS, TYPED, PATTERNS, (*KINDS[::4], *IDIOMS, *TYPED[::2], *PATTERNS * 2)])
+    return make_cascade(choices, choices.pick([1, 2, 4, 6]), kinds, make_inputs_of_types(choices))
 
 
 def make_passes(choices: Choices) -> tuple[str, ...]:

@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.edits import exchange, resize
-from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, UNARY, make_slot, make_value
+from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, UNARY, count_points, make_slot, make_value
 from tcomp.fuzz.generators.idioms import IDIOMS
+from tcomp.fuzz.generators.rules import PATTERNS
+from tcomp.fuzz.generators.types import TYPED
 from tcomp.ir.cascade import Cascade, Einsum
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import Apply, Constant, Expr, Load, apply, constant
 from tcomp.ir.traverse import map_einsum_loads, map_einsums, statement_einsums
 from tcomp.ir.walk import walk
 
-SIZES = (1, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
-"""Of ranks and dimensions: one, primes, and powers of two with their neighbours."""
+SIZES = (0, 1, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+"""Of ranks and dimensions: none, one, primes, and powers of two with their neighbours."""
 NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.5, 3.0, 1e-3)
 MONOIDS = ("sum", "max", "min")
 
@@ -40,7 +42,7 @@ def add_statement(choices: Choices, cascade: Cascade) -> Cascade:
     """A statement more, at the end, whose result is an output."""
     tensors = [t for t in cascade.tensors().values() if all(e.is_constant for e in t.shape)]
     name = fresh(cascade, "u")
-    made = choices.pick([*KINDS, *IDIOMS])(choices, name, tensors)
+    made = choices.pick([*KINDS, *IDIOMS, *TYPED, *PATTERNS * 4])(choices, name, tensors)
     stored = [target for statement in made for e in statement_einsums(statement) for target, _ in e.targets]
     wanted = name if name in stored else stored[-1]
     kept = cascade.outputs if chance(choices, 1, 2) else cascade.outputs[1:]
@@ -206,21 +208,13 @@ MUTATORS: tuple[Row, ...] = (
 def mutate(choices: Choices, cascade: Cascade) -> Cascade:
     """The cascade with one change; itself where nothing could be changed, or it became too large."""
     changed = choices.pick([row.change for row in MUTATORS for _ in range(row.weight)])(choices, cascade)
-    sizes = [_points(einsum) for einsum in changed.einsums()]
-    return changed if sizes and max(sizes) <= MOST_POINTS else cascade
+    return changed if 0 < count_points(changed) <= MOST_POINTS else cascade
 
 
 def fresh(cascade: Cascade, stem: str) -> str:
     """A name that no tensor of the cascade begins with."""
     taken = tuple(cascade.tensors())
     return next(name for number in range(len(taken) + 1) if not any(t.startswith(name := f"{stem}{number}") for t in taken))
-
-
-def _points(einsum: Einsum) -> int:
-    total = 1
-    for rank in einsum.ranks:
-        total *= rank.extent.constant if rank.extent.is_constant else MOST_POINTS
-    return total
 
 
 def _change_one(choices: Choices, cascade: Cascade, change: Callable[[Einsum], Einsum]) -> Cascade:

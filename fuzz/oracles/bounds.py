@@ -27,6 +27,8 @@ ZERO, ONE, INFINITE = constant(0.0, f64), constant(1.0, f64), constant(math.inf,
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "sin": 1.0, "cos": 1.0, "atan": 1.0, "erf": 1.1284}
 """The largest slope of functions that have one."""
+EXACTLY = {"floor": 0.0, "ceil": 0.0, "trunc": 0.0, "round": 0.0, "sign": 0.0, "copysign": 0.0, "fmod": 0.0, "mod": LIBRARY, "pow": LIBRARY}
+"""By how many roundings functions may be off whose arguments are exact; of others nothing is known, since they jump, or are steep."""
 
 
 def bound_of(name: str) -> str:
@@ -82,6 +84,8 @@ class _Bounds:
             case "max" | "min" | "last" | "any" | "all" | "xor":
                 monoid = "last" if einsum.reduce == "last" else "max"
                 return (replace(fold, expression=error, reduce=monoid),)
+            case "prod" if not einsum.dtype.is_float:
+                return (replace(fold, expression=error, reduce="max"),)
             case "argmax" | "argmin":
                 unsure = apply("select", apply("gt", error, ZERO), INFINITE, ZERO)
                 positions = replace(fold, targets=targets[1:], expression=unsure, reduce="max")
@@ -162,11 +166,18 @@ class _Bounds:
                 left = apply("sub", sizes[1], errors[1])
                 lost = apply("div", _add(errors[0], _mul(self.size(whole), errors[1])), left)
                 return _add(apply("select", apply("gt", left, ZERO), lost, INFINITE), unit)
+            case "reciprocal":
+                left = apply("sub", sizes[0], errors[0])
+                lost = apply("div", _mul(self.size(whole), errors[0]), left)
+                return _add(apply("select", apply("gt", left, ZERO), lost, INFINITE), unit)
             case "exp":
                 grown = _mul(self.size(whole), apply("expm1", errors[0]))
                 return _add(grown, _times(LIBRARY, unit))
             case "sqrt":
                 return _add(apply("sqrt", errors[0]), unit)
+        if operator in EXACTLY:
+            either, rounded = _largest(errors), _times(EXACTLY[operator], unit)
+            return rounded if either == ZERO else apply("select", apply("gt", either, ZERO), INFINITE, rounded)
         if operator in STEEPEST:
             return _add(_times(STEEPEST[operator], errors[0]), _times(LIBRARY, unit))
         return INFINITE

@@ -136,8 +136,10 @@ def read_array(array: Array, index: Sequence[Array], outside: Number | None, act
     if inside is not None and outside is None:
         faulty = ~inside if active is None else ~inside & active
         if faulty.any():
-            place = numpy.unravel_index(int(numpy.argmax(faulty)), faulty.shape)
-            point = tuple(int(numpy.broadcast_to(p, faulty.shape)[place]) for p in index)
+            # Other dimensions may be walked by ranks that the faulty one is not.
+            shape = numpy.broadcast_shapes(faulty.shape, *(p.shape for p in index))
+            place = numpy.unravel_index(int(numpy.argmax(numpy.broadcast_to(faulty, shape))), shape)
+            point = tuple(int(numpy.broadcast_to(p, shape)[place]) for p in index)
             raise OutsideError(f"reads [{', '.join(map(str, point))}] of a tensor of shape {list(array.shape)}")
     if array.size == 0:
         shape = numpy.broadcast_shapes(*(p.shape for p in kept))

@@ -69,7 +69,8 @@ def fold_affine(cascade: Cascade) -> Cascade:
     emitted: dict[str, tuple[Einsum, ...]] = {}
     taken = set(cascade.tensors())
     for statement in cascade.statements:
-        if not isinstance(statement, Einsum) or not _may_fold(statement):
+        # A contraction of weights alone is computed once as it is, and might be a coefficient itself: of another, or of its own maps.
+        if not isinstance(statement, Einsum) or not _may_fold(statement) or static[statement.name]:
             continue
         chain = _follow(statement, readers, Known(static, dtypes, statement.dtype), set(cascade.outputs))
         weight = None if chain is None else _find_weight(statement, chain.affine.scale, static)

@@ -6,7 +6,8 @@
     W.pack: f32[k.1:2, r:3, s:3, c:32, k.0:32] = W[k.0 + 32*k.1, c, r, s]
     Y: f32[n:1, k:64, p:56, q:56] = sum(r:3, s:3, c:32) X.pad[n, p + r, q + s, c] * W.pack[k // 32, r, s, c, k % 32]
 
-What is packed from weights alone is computed once (`tcomp.passes.cascade.fold`). A map of inputs that nothing else reads is computed as
+What is packed from weights alone is computed once (`tcomp.passes.cascade.fold`), the whole of a weight of which data choose parts
+(`W[E[m], n, k]`). A map of inputs that nothing else reads is computed as
 it is packed:
 
     B: f32[n:64, k:256] = X[n, k] / norm[n]
@@ -17,15 +18,15 @@ it is packed:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement, Tensor
 from tcomp.ir.dtypes import DType
 from tcomp.ir.errors import Illegal
-from tcomp.ir.expressions import Apply, Cast, Expr, Load, as_index
-from tcomp.ir.index import Bounds, interval, is_inside, simplify_index
+from tcomp.ir.expressions import Apply, Cast, Expr, Index, Load, as_index
+from tcomp.ir.index import Bounds, interval, is_data, is_inside, simplify_index
 from tcomp.ir.names import fresh
 from tcomp.ir.schedule import Packing
 from tcomp.ir.walk import index_variables, loads, map_load_indices, map_loads, substitute_index
@@ -174,17 +175,20 @@ def _pack(
     is_static = static.get(right.tensor, False)
     position = lane_position(right, lanes.name)
     assert position is not None
-    names = {name for i in right.index for name in index_variables(i)}
-    window = [r for r in einsum.ranks if r.name in names and r is not lanes and r.name != lanes.name]
+    # What data choose of a weight (an expert) is a dimension of its own, packed as a whole.
+    chosen = {p: Rank(f"{lanes.name}.d{p}", tensors[right.tensor].shape[p]) for p, i in enumerate(right.index) if is_data(i)}
+    walked = {p: as_index(chosen[p].name) if p in chosen else i for p, i in enumerate(right.index)}
+    names = {name for p, i in walked.items() for name in index_variables(i)}
+    window = [*chosen.values(), *(r for r in einsum.ranks if r.name in names and r.name != lanes.name)]
     outer, inner = f"{lanes.name}.1", f"{lanes.name}.0"
     panels = simplify_index((lanes.extent + (width - 1)) // width, Bounds())
-    free = [r for r in window if r in einsum.free]
+    free = [r for r in window if r not in einsum.reduced]
     reduced = _reduced_order([r for r in window if r in einsum.reduced], contraction.left)
     index = substitute_index(right.index[position], {lanes.name: as_index(outer) * width + as_index(inner)})
     divides = (lanes.extent % width).is_constant and (lanes.extent % width).constant == 0
     source = Load(
         right.tensor,
-        tuple(index if p == position else i for p, i in enumerate(right.index)),
+        tuple(index if p == position else i for p, i in walked.items()),
         None if divides else 0 if not dtype.is_float else 0.0,
     )
     ranks = (*free, Rank(outer, panels), *reduced, Rank(inner, as_index(width)))
@@ -206,7 +210,7 @@ def _pack(
             )
         )
     lane = as_index(lanes.name)
-    position_of = {outer: lane // width, inner: lane % width}
+    position_of = {outer: lane // width, inner: lane % width, **{rank.name: right.index[p] for p, rank in chosen.items()}}
     packed = Load(name, tuple(position_of.get(r.name, as_index(r.name)) for r in ranks))
     expression = _replace_operand(einsum.expression, right, packed, drop_casts=stored != dtype)
     order = {r.name: p for p, r in enumerate(reduced)}
@@ -217,7 +221,8 @@ def _pack(
 def may_pack(contraction: Contraction) -> bool:
     """Whether the right operand of a contraction can be copied into panels; one that repeats along the lanes is a panel as it is."""
     right = contraction.right
-    is_plain = all(i.as_variable is not None for i in right.index) or _is_affine(right)
+    walked = [i for i in right.index if not is_data(i)]
+    is_plain = all(i.as_variable is not None for i in walked) or _is_affine(walked)
     return is_plain and lane_position(right, contraction.lanes.name) is not None
 
 
@@ -262,9 +267,9 @@ def _exchange(expression: Expr, old: Load, new: Load) -> Expr:
     return map_loads(expression, lambda load: new if load == old else load)
 
 
-def _is_affine(load: Load) -> bool:
+def _is_affine(indices: Sequence[Index]) -> bool:
     """Whether each index is a sum of variables times integers."""
-    return all(len(m) == 1 and not hasattr(m[0], "numerator") and hasattr(m[0], "name") for i in load.index for m, _ in i.terms)
+    return all(len(m) == 1 and not hasattr(m[0], "numerator") and hasattr(m[0], "name") for i in indices for m, _ in i.terms)
 
 
 def _reduced_order(reduced: list[Rank], left: Load) -> list[Rank]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from math import prod
 
 from tcomp.ir.cascade import Einsum, Symbol
-from tcomp.ir.index import interval
+from tcomp.ir.index import interval, is_data
 from tcomp.ir.schedule import Packing
 from tcomp.ir.target import Cpu
 from tcomp.passes.cascade.operands import may_pack
@@ -28,6 +28,8 @@ def choose_packing(einsum: Einsum, static: Mapping[str, bool], symbols: tuple[Sy
         return None
     right, lanes = contraction.right, contraction.lanes
     if not static.get(right.tensor, False):
+        if any(map(is_data, right.index)):
+            return None
         extents: list[int] = [interval(r.extent, einsum.bounds(symbols))[0] or 1 for r in contraction.rows]
         shared_by = prod(extents)
         is_adjacent = lane_position(right, lanes.name) == len(right.index) - 1

@@ -4,7 +4,7 @@
     parallel   outer ranks; of a scatter whose points may be folded at once, those, too
     tile       ranks of the group; on a GPU powers of two; the pieces of a sum's rank in a contraction on a CPU divide it
     lanes      a rank of the group
-    prefetch   packed operands of several panels, of known size
+    prefetch   packed operands of several panels whose places are known
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import ZERO
+from tcomp.ir.index import is_data
 from tcomp.ir.schedule import CpuLaunch, GpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu, Target
 from tcomp.passes.bind.arguments import Bound
@@ -155,9 +156,11 @@ class _Check:
         contraction = contraction_of(group) if group.kind == "contract" else None
         packed = [contraction.right.tensor] if contraction is not None and contraction.fact.panel is not None else []
         is_known = all(r.extent.is_constant for r in (*group.outer, *group.root.reduced))
+        is_chosen = contraction is not None and any(map(is_data, contraction.right.index))
         for name in names:
-            if name not in packed or not is_known:
-                self._refuse(f"{name} is no packed operand of known size", f"these can be prefetched: {self._list(packed)}", "prefetch")
+            if name not in packed or not is_known or is_chosen:
+                known = f"these can be prefetched: {self._list([] if is_chosen else packed)}"
+                self._refuse(f"{name} is no packed operand whose place is known", known, "prefetch")
 
     @staticmethod
     def _list(names: Collection[str]) -> str:

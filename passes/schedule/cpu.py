@@ -14,6 +14,7 @@ from tcomp.ir.cascade import Einsum, Rank
 from tcomp.ir.dtypes import compute_dtype, f32
 from tcomp.ir.errors import Illegal
 from tcomp.ir.expressions import Index, Load
+from tcomp.ir.index import is_data
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.schedule import CpuLaunch, KernelSchedule
 from tcomp.ir.target import Cpu
@@ -197,7 +198,8 @@ def _worth_prefetching(
     lanes, width = contraction.lanes.name, contraction.fact.panel
     rows = [r for r in bound.group.outer if r.name != lanes and _reads_left_only(root, r.name, lanes)]
     extents = [r.extent for r in (*rows, *root.reduced)]
-    if width is None or row is None or not all(e.is_constant for e in extents):
+    # Where data choose what a tile reads, the next panel is not the next one in memory.
+    if width is None or row is None or not all(e.is_constant for e in extents) or any(map(is_data, contraction.right.index)):
         return ()
     extent = _extent(bound.group.outer, lanes)
     if extent.is_constant and extent.constant <= width:

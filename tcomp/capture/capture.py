@@ -23,7 +23,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
 from tcomp.capture.assertions import is_assertion
+from tcomp.capture.fakes import without_reports
 from tcomp.capture.indexing import SymbolicIndexing
+from tcomp.capture.objects import flatten_results
 from tcomp.capture.reads import ReadTracker
 from tcomp.capture.record import PLAIN_TENSORS, Recorder
 from tcomp.capture.refusals import ChangesState, DependsOnValues
@@ -88,9 +90,9 @@ def capture(
     inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic), numbers=numbers)
     fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
     reads = ReadTracker()
-    with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env):
-        result = _run(module, fake_args, fake_kwargs, recorder, tracker, reads)
-        out_leaves, out_spec = tree_flatten(result)
+    with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env), without_reports():
+        result, state = _run(module, fake_args, fake_kwargs, recorder, tracker, reads)
+        out_leaves, out_spec = flatten_results(result, state.is_lasting)
         outputs = _read_outputs(out_leaves, recorder)
         mutations = _read_mutations(recorder, leaves)
     returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
@@ -119,7 +121,8 @@ def _run(
     recorder: Recorder,
     tracker: SourceTracker,
     reads: ReadTracker,
-) -> Any:
+) -> tuple[Any, State]:
+    """What the module returns, and all that it could reach, which is as it was before."""
     with tracker.following():
         state = State(module, args, kwargs)
         try:
@@ -139,7 +142,7 @@ def _run(
             where=type(module).__name__,
             help="keep what changes in buffers that are written in place, or use torch.compile(module, backend='tcomp')",
         )
-    return result
+    return result, state
 
 
 def _explain(error: Exception, where: str) -> TcompError:
@@ -253,14 +256,8 @@ def _read_outputs(leaves: Sequence[Any], recorder: Recorder) -> tuple[Output, ..
                 outputs.append(AliasOutput(OutputOrigin(owner_index), (*value.steps[shown:], *twin), value.tensor))
             else:
                 outputs.append(NodeOutput(recorder.node(value), value.tensor))
-        elif leaf is None or isinstance(leaf, (*BURNT_IN, torch.SymInt)):
-            outputs.append(ValueOutput(leaf))
         else:
-            raise Unsupported(
-                f"an output of type {type(leaf).__name__}",
-                where=f"flattened output {index}",
-                help="return tensors, numbers or containers of them; for a transformers model, pass use_cache=False",
-            )
+            outputs.append(ValueOutput(leaf))
     return tuple(outputs)
 
 

@@ -1,5 +1,9 @@
 """Fake tensors made fast: from a remembered template instead of by PyTorch's rules for shapes."""
 
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,3 +61,18 @@ def rebuild(fake_mode: FakeTensorMode, template: Any) -> Any:
     if isinstance(template, _Template):
         return FakeTensor(fake_mode, template.meta, template.device)
     return tuple(rebuild(fake_mode, part) for part in template)
+
+
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """Keep PyTorch from logging a traceback of what fails on fake tensors in this thread: the error that is raised tells it."""
+    logger, thread = logging.getLogger(FakeTensorMode.__module__), threading.get_ident()
+
+    def is_of_another(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno < logging.ERROR
+
+    logger.addFilter(is_of_another)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_of_another)

@@ -7,7 +7,7 @@ import sympy
 import torch
 from torch import Tensor
 from torch.fx import Node
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten
 
 from tcomp.capture.alias import replay
 from tcomp.capture.types import (
@@ -57,7 +57,7 @@ def run_captured(captured: Captured, args: Sequence[Any], kwargs: Mapping[str, A
                     results[index] = replay(steps, _find_origin(captured, of, leaves, results))
                 case ValueOutput(value):
                     results[index] = _fix(value, sizes)
-    return tree_unflatten(results, captured.out_spec)
+    return captured.out_spec.unflatten(results)
 
 
 def find_mismatch(captured: Captured, leaves: Sequence[Any]) -> str | None:

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
+from tcomp.capture.fakes import without_reports
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.options import Options
 from tcomp.torch_types import UnsupportedSize
@@ -100,7 +101,7 @@ def fix_sizes(gm: GraphModule, arguments: Sequence[Any]) -> GraphModule:
     copies: dict[Node, Any] = {}
     values: dict[Node, Any] = {}
     given = iter(arguments)
-    with FakeTensorMode() as fakes, torch.no_grad():
+    with FakeTensorMode() as fakes, torch.no_grad(), without_reports():
         for node in gm.graph.nodes:
             match node.op:
                 case "placeholder":

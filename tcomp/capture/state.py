@@ -61,13 +61,21 @@ class State:
         self._globals: list[tuple[str, dict[str, Any], Any]] = []
         self._cells: list[tuple[str, CellType, Any]] = []
         self._tensors: list[_TensorState] = []
-        given = (*((f"argument {index}", value) for index, value in enumerate(args)), *kwargs.items())
-        waiting: list[tuple[str, Any]] = [*given, ("self", module)]
-        while waiting:
-            name, value = waiting.pop()
+        self._follow(("self", module))
+        self._lasting = frozenset(self._seen)
+        self._follow(*((f"argument {index}", value) for index, value in enumerate(args)), *kwargs.items())
+
+    def is_lasting(self, value: object) -> bool:
+        """Whether the module itself could reach an object, not only by its arguments."""
+        return id(value) in self._lasting
+
+    def _follow(self, *waiting: tuple[str, Any]) -> None:
+        left = list(waiting)
+        while left:
+            name, value = left.pop()
             if id(value) not in self._seen and not isinstance(value, PLAIN):
                 self._seen[id(value)] = value
-                waiting.extend(self._take(name, value))
+                left.extend(self._take(name, value))
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns what had changed."""

@@ -22,6 +22,7 @@ from torch._ops import OpOverload
 from torch.utils._pytree import TreeSpec
 
 from tcomp.capture.reads import Reads
+from tcomp.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Captured:
     inputs: tuple[Input, ...]
     in_spec: TreeSpec
     outputs: tuple[Output, ...]
-    out_spec: TreeSpec
+    out_spec: TreeSpec | Structure
     mutations: tuple[Mutation, ...]
     symbols: Mapping[str, Symbol]
     guards: tuple[sympy.Basic, ...]

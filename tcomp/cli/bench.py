@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tcomp.cli.peers import FOREIGN, Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
+from tcomp.codegen.timing import Spread, measure_spread
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 from tcomp.runtime.peak_memory import measure_extra
@@ -38,15 +39,6 @@ def do_not_wait() -> None:
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, and how many steps of how many are done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Quartiles of a sample."""
-
-    low: float
-    median: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +169,6 @@ def _measure_memory(runner: _Runner, module: nn.Module, inputs: Inputs) -> int |
         return None
     kept = runner.call.memory.arena + runner.call.memory.folded if isinstance(runner.call, CompiledModule) else 0
     return measure_extra(runner.call, inputs, find_kind(module, inputs)) + kept
-
-
-def measure_spread(sample: Sequence[float]) -> Spread:
-    """Return the quartiles of a sample of at least one value."""
-    if len(sample) == 1:
-        return Spread(sample[0], sample[0], sample[0])
-    low, median, high = statistics.quantiles(sample, n=4, method="inclusive")
-    return Spread(low, median, high)
 
 
 def measure_ratio(times: Sequence[float], candidate: Sequence[float] | None) -> Spread | None:

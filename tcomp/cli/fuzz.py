@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
 from tcomp.fuzz.campaign.protocol import Job
 from tcomp.fuzz.campaign.report import write_reports
+from tcomp.fuzz.campaign.strategies import JOINT
 from tcomp.fuzz.faults.catalogue import FAULTS, find_fault
 from tcomp.fuzz.mutators.seeds import DOMAINS
 from tcomp.fuzz.seed import parse_seed
@@ -49,7 +51,7 @@ _memory_option = click.option("--megabytes", type=click.IntRange(512), default=4
 _limit_option = click.option("--limit", type=_Duration(), default="30s", show_default=True, help="How long one seed may take.")
 
 
-@click.group()
+@click.group(short_help="Attack the compiler with random programs.")
 def fuzz() -> None:
     """Attack the compiler with random programs, and keep what breaks it.
 
@@ -109,7 +111,8 @@ def run(
 
         campaign = Campaign(
             folder, Budget(seconds, tests), seed=seed, jobs=jobs, seconds=limit, megabytes=megabytes,
-            suppressions=_read_suppressions(suppress), domains=chosen, native=native, plant=plant or "", watch=watch,
+            suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=chosen), native=native, plant=plant or "",
+            watch=watch,
         )  # fmt: skip
         try:
             new = campaign.run()
@@ -122,7 +125,7 @@ def run(
     sys.exit(FOUND if new else CLEAN)
 
 
-@fuzz.command()
+@fuzz.command(short_help="Examine stored seeds again.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--native/--no-native", default=True, show_default=True, help="Also run each seed as compiled C.")
 @_limit_option

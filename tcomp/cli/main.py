@@ -1,4 +1,4 @@
-"""The command line: compile, run, bench, explain, fuzz, doctor."""
+"""The command line: compile, run, bench, profile, explain, fuzz, doctor."""
 
 import sys
 import time
@@ -21,15 +21,22 @@ from tcomp.cli.fuzz import fuzz
 from tcomp.cli.models import Model, expand_specs, load_model, move_model
 from tcomp.cli.peers import PEERS, find_peers, make_tcomp
 from tcomp.cli.tables import make_bench_table, make_check_table, show, summarise, write_results
+from tcomp.fuzz.campaign.minify import find_seeds, minify
 from tcomp.ir.errors import TcompError
 from tcomp.machine.devices import SERVED
 from tcomp.machine.gpus import DEFAULT, DESCRIBED
+from tcomp.machine.toolchains import find_machine
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import MOST_THREADS, Backend, Precision, Scatter
+from tcomp.profiling.table import WIDTH as PROFILE_WIDTH
+from tcomp.profiling.table import Order
 from tcomp.progress import watch_progress
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 from tcomp.settings import read_settings
 from tcomp.stages.faults import describe_fault
+
+MOST_MEGABYTES = 16384
+"""Memory of the process that examines the parts of a model."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -80,6 +87,7 @@ def main(traceback: bool) -> None:
     Examples:
       tcomp doctor                                         is this machine ready?
       tcomp bench zoo:bert --against eager,inductor        how fast is it?
+      tcomp profile zoo:bert                               where does the time go, and what is the least it could take?
       tcomp explain my_package.models:make_encoder         what was fused, and why?
     """
     # A factory in the current folder is found, as `python -m` would find it.
@@ -175,7 +183,7 @@ def compile_command(model: str, output: Path, **options: Any) -> None:
     click.echo(f"{output}: {len(compiled.kernels)} kernels, {time.perf_counter() - start:.1f} s")
 
 
-@main.command("run", epilog=_MODEL_HELP)
+@main.command("run", short_help="Compile MODEL, run it, and compare its outputs with PyTorch's.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option(
     "--program",
@@ -192,10 +200,8 @@ def run_command(model: str, program: Path | None, **options: Any) -> None:
     Example:
       tcomp run zoo:mlp --dtype bfloat16
     """
-    if program and options["schedule"]:
-        raise click.UsageError("--schedule says how to compile, and --program is compiled already: give one of them")
     module, inputs = _load(model, options)
-    compiled = tcomp.load(program, module) if program else _compile(module, inputs, options)
+    compiled = _find_compiled(module, inputs, program, options)
     with torch.no_grad():
         eager, outputs = list_tensors(module(*inputs)), list_tensors(compiled(*inputs))
     reference = run_reference(module, inputs)
@@ -207,7 +213,11 @@ def run_command(model: str, program: Path | None, **options: Any) -> None:
         raise click.ClickException("the outputs are wrong")
 
 
-@main.command("bench", epilog=_MODEL_HELP + "\nSeveral are separated by commas; zoo:all means each of the zoo.")
+@main.command(
+    "bench",
+    short_help="Time models against other compilers, and check every result.",
+    epilog=_MODEL_HELP + "\nSeveral are separated by commas; zoo:all means each of the zoo.",
+)
 @click.argument("models", metavar="MODEL[,MODEL...]")
 @click.option("--against", default="eager", show_default=True, help=f"Peers, of {', '.join(PEERS)}.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds in which peers take turns.")
@@ -256,7 +266,57 @@ def bench_command(models: str, against: str, runs: int, json_path: Path | None, 
         sys.exit(1)
 
 
-@main.command("explain", epilog=_MODEL_HELP)
+@main.command("profile", short_help="Time every kernel of MODEL beside what the machine can do.", epilog=_MODEL_HELP)
+@click.argument("model")
+@click.option(
+    "--program",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A program from `tcomp compile`, instead of compiling.",
+)
+@click.option("--runs", "--repeat", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds that are timed.")
+@click.option(
+    "--sort", type=click.Choice(get_args(Order)), default="program", show_default=True, help="Order of rows: time puts the slowest first."
+)
+@click.option("--again", is_flag=True, help="Measure the machine again, which is else remembered: for one that was busy then.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here as well.")
+@click.option(
+    "--trace", "trace_path", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for chrome://tracing and Perfetto here."
+)
+@_take_compile_options
+def profile_command(
+    model: str,
+    program: Path | None,
+    runs: int,
+    sort: Order,
+    again: bool,
+    json_path: Path | None,
+    trace_path: Path | None,
+    **options: Any,
+) -> None:
+    """Time every kernel of MODEL, and say how near each comes to what this machine can do at most.
+
+    A row for each kernel, and for each operator that is left to PyTorch: its time, the operations and bytes that its einsums take,
+    whether arithmetic or memory bounds it, and the time that the machine needs at least for that, as a share of the time it took
+    (docs/profile.md). Machines are measured once, which takes some seconds.
+
+    \b
+    Examples:
+      tcomp profile zoo:bert                              where does the time go?
+      tcomp profile zoo:bert --sort time --threads 1      the slowest kernels of one thread
+      tcomp profile zoo:bert --json p.json --trace t.json for programs, and for ui.perfetto.dev
+    """
+    module, inputs = _load(model, options)
+    compiled = _find_compiled(module, inputs, program, options)
+    with _show_progress():
+        profile = compiled.profile(*inputs, rounds=runs, again=again)
+    if json_path:
+        profile.save_json(json_path)
+    if trace_path:
+        profile.save_trace(trace_path)
+    show(profile.make_table(sort), PROFILE_WIDTH)
+
+
+@main.command("explain", short_help="Show what MODEL was compiled to, and why.", epilog=_MODEL_HELP)
 @click.argument("model")
 @click.option("--cascade", "part", flag_value="cascade", help="Print the cascade as captured, with modules and lines.")
 @click.option("--optimised", "part", flag_value="optimised", help="Print the cascade after all passes.")
@@ -287,10 +347,41 @@ def explain_command(model: str, part: str | None, source: str | None, **options:
         click.echo(text)
 
 
+@main.command("minify", short_help="Find the smallest program that fails as MODEL does.", epilog=_MODEL_HELP)
+@click.argument("model")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="minified", show_default=True, help="Where scripts go.")
+@click.option("--time", "seconds", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to reduce one fault.")
+@click.option("--limit", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds that examining it once may take.")
+@_take_compile_options
+def minify_command(model: str, output: Path, seconds: float, limit: float, **options: Any) -> None:
+    """Find what is wrong with a MODEL that fails, and write the smallest program that fails alike.
+
+    Every part of the model that is compiled is examined on random numbers: each pass, the kernels, the compiled code. What is wrong is
+    named, with the guilty pass, and reduced to a few lines, which make a good report. The exit code is 1 if something is wrong.
+
+    \b
+    Example:
+      tcomp minify my_package.models:make_encoder --output reports
+    """
+    module, inputs = _load(model, options)
+    settings = read_settings()
+    _, target = find_machine(settings.compiler, settings.sanitizers, settings.target, settings.compiler_seconds)
+    with _make_progress() as progress:
+        progress.add_task(f"examining {model}", total=None)
+        seeds = find_seeds(module, inputs, target, _make_arguments(options))
+        found = minify(seeds, output, seconds, limit, MOST_MEGABYTES)
+    for fault in found:
+        click.echo(f"{fault.finding.bucket}\n  {fault.path}\n\n{fault.seed}")
+    click.echo(f"{len(seeds)} parts of the model were examined, {len(found)} faults found")
+    if found:
+        sys.exit(1)
+    click.echo("If the model fails all the same, `tcomp run` says how wrong it is: the fault is then in what surrounds these parts.")
+
+
 main.add_command(fuzz)
 
 
-@main.command("doctor")
+@main.command("doctor", short_help="Check what tcomp needs here, with a fix for each problem.")
 def doctor_command() -> None:
     """Check compiler, vector instructions, threads, OpenMP, cache, GPU and Triton, with a fix for each problem.
 
@@ -315,6 +406,13 @@ def _load(spec: str, options: dict[str, Any]) -> Model:
 def _compile(module: nn.Module, inputs: tuple[object, ...], options: dict[str, Any]) -> CompiledModule:
     with _show_progress():
         return tcomp.compile(module, inputs, **_make_arguments(options))
+
+
+def _find_compiled(module: nn.Module, inputs: tuple[object, ...], program: Path | None, options: dict[str, Any]) -> CompiledModule:
+    """A module compiled, or what was saved of it."""
+    if program and options["schedule"]:
+        raise click.UsageError("--schedule says how to compile, and --program is compiled already: give one of them")
+    return tcomp.load(program, module) if program else _compile(module, inputs, options)
 
 
 def _make_arguments(options: dict[str, Any]) -> dict[str, Any]:

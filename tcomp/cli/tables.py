@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import math
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -17,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 import tcomp
-from tcomp.cli.bench import CANDIDATE, Result, Row, Spread
+from tcomp.cli.bench import CANDIDATE, Result, Row
 from tcomp.cli.doctor_check import Check
-from tcomp.ir.errors import TcompError
+from tcomp.codegen.c.machine import read_processor
+from tcomp.codegen.timing import Spread
+from tcomp.files import write_whole
 
 _CAPTION = """ms: median call, ± half the distance of the quartiles
 ratio: time of the peer over time of tcomp, taken round by round; above 1, tcomp is faster
@@ -35,9 +35,9 @@ _BUSY = 0.1
 _COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 
-def show(content: RenderableType) -> None:
+def show(content: RenderableType, width: int = _WIDTH) -> None:
     """Print to standard output, wide enough for every number even where the terminal is narrow or no terminal."""
-    Console(width=max(Console().width, _WIDTH)).print(content)
+    Console(width=max(Console().width, width)).print(content)
 
 
 def make_bench_table(results: Iterable[Result]) -> Group:
@@ -55,7 +55,7 @@ def make_bench_table(results: Iterable[Result]) -> Group:
             table.add_row(Text(title or ""), *(_format_row(row) if row else ()))
             if row and row.failure:
                 notes.append(Text(f"{row.peer} failed on {result.model}: {row.failure.strip()}", style="red"))
-            if row and row.seconds and _measure_width(row.seconds) > _BUSY:
+            if row and row.seconds and row.seconds.width > _BUSY:
                 disturbed.append(f"{row.peer} on {result.model}")
         table.add_section()
     if disturbed:
@@ -94,19 +94,12 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
         "tcomp": tcomp.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "processor": _find_processor(),
+        "processor": read_processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     }
     document = {"machine": machine, "results": [_make_plain(dataclasses.asdict(result)) for result in results]}
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            json.dump(document, file, indent=2, allow_nan=False)
-            file.write("\n")
-        Path(name).replace(path)
-    except OSError as error:
-        raise TcompError(f"cannot write {path}", where=str(error), help="name a file in a folder of yours") from error
+    write_whole(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _format_row(row: Row) -> tuple[str | Text, ...]:
@@ -131,11 +124,7 @@ def _format(value: float | None, form: str) -> str:
 
 
 def _format_width(spread: Spread) -> str:
-    return f"±{_measure_width(spread):3.0%}"
-
-
-def _measure_width(spread: Spread) -> float:
-    return (spread.high - spread.low) / (2 * spread.median)
+    return f"±{spread.width:3.0%}"
 
 
 def _format_milliseconds(seconds: float) -> str:
@@ -155,12 +144,3 @@ def _make_plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_make_plain(part) for part in value]
     return value
-
-
-def _find_processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -6,6 +6,7 @@ import copy
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from types import MethodType
 from typing import Any, NoReturn
 
 import torch
@@ -15,8 +16,10 @@ from tcomp.capture.reads import Reads
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.machine.gpus import find_triton_version
 from tcomp.module.dispatch import Memory, Mode, Programs, Variant
+from tcomp.module.methods import bind_method
 from tcomp.module.summary import summarise
 from tcomp.options import Options
+from tcomp.profiling.profile import Profile
 from tcomp.program.kernels import LibraryStep, TritonLibrary
 from tcomp.program.program import CompiledStage, Fallback, Program, list_fallbacks
 from tcomp.program.reports import KernelReport, KernelUse, StageReport
@@ -58,11 +61,13 @@ class CompiledModule(nn.Module):
             self.original.training = mode
 
     def __getattr__(self, name: str) -> Any:
-        """Look up in the original what is not here."""
+        """Look up in the original what is not here; within its methods, calls of the module are compiled."""
         original = self.__dict__.get("original")
         if original is None:
             raise AttributeError(name)
-        return getattr(original, name)
+        value = getattr(original, name)
+        is_own = isinstance(value, MethodType) and value.__self__ is original
+        return bind_method(value, self._tcomp.call) if is_own else value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
@@ -88,6 +93,19 @@ class CompiledModule(nn.Module):
     def measure_fallbacks(self, *args: Any, **kwargs: Any) -> tuple[Fallback, ...]:
         """Run once, and tell the operators left to PyTorch with their share of the time."""
         return self._tcomp.measure(args, kwargs)
+
+    def profile(self, *args: Any, rounds: int = 20, again: bool = False, **kwargs: Any) -> Profile:
+        """Time every kernel of a call with these arguments, and say how near it comes to what this machine can do at most.
+
+        Whole calls, without gradients, and calls kernel by kernel take turns for so many `rounds`: what the module changes at every
+        call, it changes as often. The machine is measured the first time, which takes some seconds, and is remembered in the cache
+        folder for each number of threads; `again` measures it anew, as for a machine that was busy then.
+
+        Printed, the result is a table; `to_json`, `save_json` and `save_trace` (for chrome://tracing and Perfetto) give the rest.
+
+        Raises Unsupported where no program serves these arguments, for kernels of Triton, and for programs that check their kernels.
+        """
+        return self._tcomp.profile(args, kwargs, rounds=rounds, again=again)
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -73,8 +73,10 @@ class Backend:
     def __call__(self, gm: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
         """Compile a graph of Dynamo's."""
         from tcomp.module.dynamo import compile_with  # noqa: PLC0415 (imports Dynamo, which takes a second)
+        from tcomp.module.dynamo_errors import let_through  # noqa: PLC0415 (so does this)
 
-        return compile_with(functools.partial(compile_graph, note=self.programs.append), gm, example_inputs, self._options)
+        with let_through(self.__call__):
+            return compile_with(functools.partial(compile_graph, note=self.programs.append), gm, example_inputs, self._options)
 
 
 class ThroughDynamo:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten
 
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import Reads
@@ -23,7 +23,9 @@ from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_co
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
 from tcomp.module.keys import describe_leaf, flatten
 from tcomp.options import Options
-from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, list_fallbacks
+from tcomp.profiling.measure import profile_execution
+from tcomp.profiling.profile import Profile
+from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, describe_inputs, list_fallbacks
 from tcomp.program.sizes import count_bytes
 from tcomp.progress import show_if_slow
 from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
@@ -141,7 +143,7 @@ class Programs:
         if variant.is_single:
             return results[0]
         assert variant.program.out_spec is not None
-        return tree_unflatten(results, variant.program.out_spec)
+        return variant.program.out_spec.unflatten(results)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Compile for these arguments, if no program serves them yet; warns where calls will take another way.
@@ -180,6 +182,28 @@ class Programs:
             Fallback(f.operator, f.count, f.sources, f.reason, times.get(f.operator, 0.0) / total)
             for f in list_fallbacks(variant.program)
         )
+
+    def profile(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, rounds: int, again: bool) -> Profile:
+        """Time the steps of the program that serves these arguments; raises Unsupported where there is none."""
+        with torch.no_grad():
+            variant = self._prepare(args, kwargs)
+            if isinstance(variant, Detour) or self._state.has_hooks():
+                reason = variant.reason if isinstance(variant, Detour) else "the module has hooks"
+                raise Unsupported(
+                    f"no program serves these inputs, so there are no kernels to profile: {reason or 'the module changes itself'}",
+                    where=type(self.module).__name__,
+                    help="`tcomp explain` tells what calls take another way; torch.profiler shows what they do there",
+                )
+            leaves, _ = flatten(args, kwargs)
+            return profile_execution(
+                variant.execution,
+                lambda: self.call(args, kwargs),
+                leaves,
+                module=type(self.module).__name__,
+                inputs=describe_inputs(variant.program),
+                rounds=rounds,
+                again=again,
+            )
 
     @property
     def graphs(self) -> tuple[Program, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.module.summary import count_calls, describe_inputs, format_bytes
+from tcomp.module.summary import count_calls, format_bytes
 from tcomp.program.kernels import LibraryStep
-from tcomp.program.program import CompiledStage, Fallback, list_fallbacks
+from tcomp.program.program import CompiledStage, Fallback, describe_inputs, list_fallbacks
 from tcomp.program.reports import KernelReport, KernelUse
 
 MOST_SOURCES = 5

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tcomp.ir.expressions import Index, print_index
 from tcomp.module.dispatch import Memory
-from tcomp.program.program import CompiledStage, Program, list_fallbacks
+from tcomp.program.program import CompiledStage, Program, describe_inputs, list_fallbacks
 from tcomp.program.reports import KernelReport
-from tcomp.program.sizes import TensorSpec
 
 MOST = 3
 """Programs, operators and reasons that are listed; of the others their number is told."""
@@ -61,17 +59,6 @@ def count_calls(kernels: Sequence[KernelReport]) -> str:
     """How many calls of how many kernels."""
     calls = sum(kernel.calls for kernel in kernels)
     return f"{calls} call{'s' * (calls != 1)} of {len(kernels)}"
-
-
-def describe_inputs(program: Program) -> str:
-    """The inputs of a program in short: f32[2, 8]."""
-    parts = []
-    for given in program.inputs:
-        if isinstance(given, TensorSpec):
-            parts.append(f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]")
-        else:
-            parts.append(print_index(given.value) if isinstance(given.value, Index) else repr(given.value))
-    return ", ".join(parts)
 
 
 def format_bytes(count: int) -> str:

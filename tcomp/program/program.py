@@ -18,9 +18,11 @@ from typing import Any, TypeAlias
 import torch
 from torch.utils._pytree import TreeSpec
 
+from tcomp.ir.expressions import Index, print_index
 from tcomp.program.kernels import AnyLibrary
 from tcomp.program.reports import StageReport
 from tcomp.program.sizes import Condition, TensorSpec
+from tcomp.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class Program:
     """Where its tensors are."""
     inputs: tuple[TensorSpec | Given, ...]
     in_spec: TreeSpec | None
-    out_spec: TreeSpec | None
+    out_spec: TreeSpec | Structure | None
     symbols: Mapping[str, SymbolSource]
     guards: tuple[Condition, ...]
     offsets: Mapping[int, int]
@@ -198,3 +200,14 @@ def list_fallbacks(program: Program) -> tuple[Fallback, ...]:
             sources = tuple(dict.fromkeys((*(before.sources if before else ()), call.source)))
             found[call.name] = Fallback(call.name, before.count + 1 if before else 1, sources, call.reason)
     return tuple(found.values())
+
+
+def describe_inputs(program: Program) -> str:
+    """The inputs of a program in short: f32[2, 8]."""
+    parts = []
+    for given in program.inputs:
+        if isinstance(given, TensorSpec):
+            parts.append(f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]")
+        else:
+            parts.append(print_index(given.value) if isinstance(given.value, Index) else repr(given.value))
+    return ", ".join(parts)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tcomp.codegen.triton.files import Resources
 from tcomp.ir.parse.plan import parse_plan
+from tcomp.passes.cost.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class KernelReport:
     calls: int
     is_prelude: bool
     """Whether it runs when weights change, not at every call."""
+    work: Work
+    """The operations and bytes of a call; its tensors are those of the first call."""
+    operands: tuple[str, ...]
+    """The tensors that the first call is given, in the order of its places in the plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Execution:
         self._symbols = tuple(program.symbols)
         self._sources = tuple((symbol.input, symbol.dim) for symbol in program.symbols.values())
         self._blank: list[Any] = [None] * (program.slots - len(program.inputs))
-        settings = CallSettings(options.threads, int(options.numerics != "strict"), interpret=options.interpret)
+        settings = self._settings = CallSettings(options.threads, int(options.numerics != "strict"), interpret=options.interpret)
         # What the caller hands over has been checked by its guard, if it has one; what eager stages hand over has not.
         checked = program.in_spec is None
         self._trusted = 0 if checked else len(program.inputs)
@@ -108,6 +108,20 @@ class Execution:
         if self._is_plain:
             return [values[slot] for slot in self._plain]
         return self._finish(leaves if originals is None else originals, values, sizes, snapshot)
+
+    def run_steps(self, leaves: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
+        """Run the stages on flattened inputs, which stay as they are; returns the seconds of every kernel and operator, by stage.
+
+        Raises Unsupported where they cannot be told apart.
+        """
+        snapshot = self.weights.current()
+        sizes = self.read_sizes(leaves) if self._symbols else ()
+        values = [*leaves, *self._blank]
+        return tuple(stage.run_steps(values, sizes, snapshot) for stage in self._stages)
+
+    def count_threads(self) -> int:
+        """How many threads kernels may use."""
+        return self._settings.count_threads()
 
     def run_resolved(self, leaves: Sequence[Any]) -> list[Any]:
         """Run on flattened inputs some of which are negated when they are read, as the imaginary part of a conjugate is."""

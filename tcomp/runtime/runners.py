@@ -10,6 +10,7 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 from torch.autograd import profiler
 from torch.fx.node import map_aggregate
 
-from tcomp.codegen.c.build import RunFunction, load_parts, load_program
+from tcomp.codegen.c.build import RunFunction, load_parts, load_program, load_timed
+from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index
 from tcomp.machine.devices import CPU, find_obstacle
 from tcomp.program.kernels import Library
@@ -72,8 +74,8 @@ class CompiledRunner:
             self._folded = bindings.folded
             self._results = bindings.results
 
-    def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> None:
-        """Compute the stage's results into `values`."""
+    def run(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, timed: Callable[..., int] | None = None) -> None:
+        """Compute the stage's results into `values`, by `timed` if it is given, which is called like the program."""
         if self._function is None:
             return
         try:
@@ -102,7 +104,7 @@ class CompiledRunner:
             self.arena_bytes = max(self.arena_bytes, needed)
         settings = self._settings
         threads = min(settings.count_threads(), self._most_threads)
-        run: Callable[..., int] = self._run_named if profiler._is_profiler_enabled else self._function
+        run: Callable[..., int] = timed or (self._run_named if profiler._is_profiler_enabled else self._function)
         fault = run(pointers, frame.address, symbols, threads, settings.flush_denormals)
         self._pool.append(frame)
         if fault:
@@ -127,6 +129,26 @@ class CompiledRunner:
         start = time.perf_counter()
         self.run(values, sizes, snapshot)
         clock("", time.perf_counter() - start)
+
+    def run_steps(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> tuple[float, ...]:
+        """Run, with a barrier between any two kernels; returns the seconds of each. Raises Unsupported."""
+        if self._function is None:
+            return ()
+        assert isinstance(self.stage.main, Library)
+        found = load_timed(self.stage.main.path)
+        if found is None:
+            raise Unsupported(
+                "programs that check their kernels run each of them several times, which is no time to measure",
+                where="TCOMP_CHECK_KERNELS",
+                help="compile without it",
+            )
+        moments = (ctypes.c_int64 * (len(list_steps(self.stage.report())) + 1))()
+
+        def timed(pointers: Any, arena: Any, symbols: Any, threads: int, flush_denormals: int) -> int:
+            return found(pointers, arena, symbols, threads, flush_denormals, moments)
+
+        self.run(values, sizes, snapshot, timed)
+        return tuple((end - start) * 1e-9 for start, end in pairwise(moments))
 
     def _make_frame(self, snapshot: Snapshot) -> _Frame:
         pointers = (ctypes.c_void_p * self._size)()
@@ -155,13 +177,20 @@ class EagerRunner:
 
     def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
         """Run, and tell the time of each operator."""
+        for call, seconds in zip(self.stage.calls, self.run_steps(values, sizes, snapshot)):
+            clock(call.name, seconds)
+
+    def run_steps(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> tuple[float, ...]:
+        """Run; returns the seconds of each operator."""
+        seconds: list[float] = []
         with torch.no_grad():
             for call in self.stage.calls:
                 self._wait()
                 start = time.perf_counter()
                 self._call(call, values, sizes, snapshot)
                 self._wait()
-                clock(call.name, time.perf_counter() - start)
+                seconds.append(time.perf_counter() - start)
+        return tuple(seconds)
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
@@ -202,6 +231,11 @@ class ObstructedRunner:
     def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
         """Raise an error that says what is missing."""
         self.run(values, sizes, snapshot)
+
+    def run_steps(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> tuple[float, ...]:
+        """Raise an error that says what is missing."""
+        self.run(values, sizes, snapshot)
+        return ()
 
 
 def run_prelude(library: Library, tensors: Mapping[str, Tensor], settings: CallSettings) -> None:

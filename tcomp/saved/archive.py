@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from tcomp.capture.reads import Reads, make_reads
 from tcomp.codegen.c.machine import detect_target
 from tcomp.codegen.temporary import hold_file
+from tcomp.files import UNFINISHED
 from tcomp.ir.errors import ParseError, RecordError, TcompError, Unsupported
 from tcomp.ir.target import Cpu
 from tcomp.machine.devices import CPU, find_device, list_tensors
@@ -36,20 +37,18 @@ from tcomp.machine.gpus import detect_gpu
 from tcomp.options import Options, make_options
 from tcomp.program.kernels import TritonLibrary
 from tcomp.program.program import CompiledStage, Program, list_fallbacks
-from tcomp.program.reports import KernelReport, StageReport
+from tcomp.program.reports import StageReport
 from tcomp.program.sizes import TensorSpec, make_evaluator
 from tcomp.runtime.binding.weights import has_spec
 from tcomp.saved.identity import describe_module
 from tcomp.saved.libraries import LibraryReader, LibraryWriter
+from tcomp.saved.reports import read_report, write_report
 from tcomp.saved.seal import DAMAGE, SUMS, check_archive, sum_files
 from tcomp.saved.values import Json, read_program, read_value, write_program, write_value
 from tcomp.settings import read_settings
 from tcomp.version import __version__
 
-FORMAT = 7
-
-UNFINISHED = ".tcomp-part"
-"""What names of files end with that are being written."""
+FORMAT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def save_programs(saved: Sequence[SavedProgram], module: nn.Module, options: Opt
         # Modules that are not in the tree, and globals that they name, are compared when the program is loaded, and not watched later.
         reads = {paths[part]: names for part, names in each.reads.attributes.items() if part in paths}
         programs.append({**entry, "mode": write_value(each.mode), "dynamic": each.is_dynamic, "lifted": lifted, "reads": reads})
-        reports.append([asdict(stage.report()) for stage in each.program.stages if isinstance(stage, CompiledStage)])
+        reports.append([write_report(stage.report()) for stage in each.program.stages if isinstance(stage, CompiledStage)])
     manifest = {
         "format": FORMAT,
         "tcomp": __version__,
@@ -234,12 +233,7 @@ def find_lifted(module: nn.Module, program: Program) -> list[str]:
 
 
 def _read_report(text: bytes, program: int, stage: int) -> StageReport:
-    data = json.loads(text)[program][stage]
-    kernels = tuple(
-        KernelReport(**{**kernel, "einsums": tuple(map(tuple, kernel["einsums"])), "origins": tuple(kernel["origins"])})
-        for kernel in data["kernels"]
-    )
-    return StageReport(**{**data, "einsums": tuple(data["einsums"]), "kernels": kernels})
+    return read_report(json.loads(text)[program][stage])
 
 
 def _to_bytes(tensor: Tensor) -> bytes:

@@ -33,6 +33,7 @@ from tcomp.program.program import (
 from tcomp.program.reports import StageReport
 from tcomp.program.sizes import Combination, Comparison, Condition, TensorSpec
 from tcomp.saved.sizes import read_size, write_size
+from tcomp.structure import Structure
 
 Json = Any
 
@@ -45,6 +46,8 @@ _TORCH_VALUES: tuple[tuple[str, type], ...] = (
 
 def write_program(program: Program, write_library: Callable[[AnyLibrary], Json]) -> Json:
     """A program as JSON. Raises Unsupported for structures without a text form."""
+    if isinstance(program.out_spec, Structure):
+        raise Unsupported("objects among the outputs cannot be stored", help="return tensors, tuples, lists and dicts")
     try:
         specs = [None if spec is None else treespec_dumps(spec) for spec in (program.in_spec, program.out_spec)]
     except NotImplementedError as error:

@@ -100,11 +100,19 @@ def report_fault(fault: Fault, nodes: Sequence[Node], options: Options) -> None:
 def describe_place(node: Node) -> str:
     """Where an operator comes from: its module and the user's line, as far as capture or Dynamo has noted them."""
     source = node.meta.get("source")
-    if source is not None:
-        return str(source)
-    lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
+    return str(source) if source is not None else describe_trace(str(node.meta.get("stack_trace") or ""))
+
+
+def describe_trace(stack_trace: str) -> str:
+    """The innermost line of what Dynamo has noted."""
+    lines = [line.strip() for line in stack_trace.splitlines()]
     found = next((line for line in reversed(lines) if line.startswith("File ")), "")
     return found.removeprefix("File ").replace('"', "")
+
+
+def describe_node(node: Node) -> str:
+    """Where an operator comes from, and the operator as the graph has it."""
+    return " ".join(filter(None, [describe_place(node), f"({node.format_node()})"]))
 
 
 def _shorten(names: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ from tcomp.program.program import (
 )
 from tcomp.program.sizes import TensorSpec, read_condition, spec_of
 from tcomp.settings import read_settings
-from tcomp.stages.faults import Fault, contain, describe_place, report_fault
+from tcomp.stages.faults import Fault, contain, describe_node, describe_place, report_fault
 from tcomp.stages.layouts import find_unsure_layouts
 from tcomp.stages.lower_graph import find_unsupported
 from tcomp.stages.partition import Part, extract_part, find_crossing, find_freed, is_part_of_result, is_size, partition_graph
@@ -286,7 +286,7 @@ class _StageMaker:
         if device.type != self._device.type:
             raise Unsupported(
                 f"a result on {device} of a program on {self._device}",
-                where=f"{node.meta.get('source', '')} ({node.format_node()})".lstrip(),
+                where=describe_node(node),
                 help="leave results where they are computed, and move them outside the module",
             )
 

@@ -11,6 +11,7 @@ from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
 from tcomp.ir.errors import Unsupported
+from tcomp.stages.faults import describe_node
 from tcomp.stages.partition import is_size
 
 aten = torch.ops.aten
@@ -41,7 +42,7 @@ def find_unsure_layouts(graph: Graph, *, knows_offsets: bool = True) -> dict[Nod
     return {
         node: UnsureLayout(
             "what is where in memory is known to eager alone",
-            where=f"{node.meta.get('source', '')} ({node.format_node()})".lstrip(),
+            where=describe_node(node),
             help="call contiguous() before as_strided",
         )
         for node in graph.nodes

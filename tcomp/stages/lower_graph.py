@@ -22,6 +22,7 @@ from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index, as_index
 from tcomp.lowerings import LOWERINGS, PAIRED, Array, Builder, Pairs, Program, Result, dtype_of, is_complex, store
 from tcomp.lowerings.table import Lowering, find_floats
+from tcomp.stages.faults import describe_node
 from tcomp.torch_types import UnsupportedSize
 
 
@@ -122,7 +123,7 @@ def lower_node(program: Program, node: Node, values: dict[Node, Any]) -> Any:
         return lowering(builder, *arguments, **keywords)
     except Unsupported as error:
         if not error.where:
-            error.where = " ".join(filter(None, [str(node.meta.get("source", "")), f"({node.format_node()})"]))
+            error.where = describe_node(node)
         if not error.help:
             error.help = 'leave it to eager with fallback="warn"'
         raise

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tcomp.ir.cascade import Cascade, print_cascade, print_einsum
 from tcomp.ir.schedule import GpuLaunch
 from tcomp.ir.tile import Kernel
+from tcomp.passes.cost.work import find_work
 from tcomp.passes.einsums.group import Group
 from tcomp.passes.kinds.kind import list_members
 from tcomp.passes.kinds.table import KINDS
@@ -19,8 +20,8 @@ def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> St
     """Everything that can be told about a compiled cascade, as text."""
     kernels: dict[str, KernelReport] = {}
     for part in (compiled.main, compiled.prelude):
-        table = dict(part.kernels)
-        for name, group, schedule in zip(part.steps, part.groups, part.schedule.kernels):
+        table, memories = dict(part.kernels), dict(part.memories)
+        for name, group, schedule, operands in zip(part.steps, part.groups, part.schedule.kernels, part.operands):
             known = kernels.get(name)
             if known is not None:
                 kernels[name] = replace(known, calls=known.calls + 1)
@@ -38,6 +39,8 @@ def make_report(compiled: Compiled, print_kernel: Callable[[Kernel], str]) -> St
                 loops=schedule.loops,
                 calls=1,
                 is_prelude=part is compiled.prelude,
+                work=find_work(group, memories),
+                operands=operands,
             )
     left = [part.cascade for part in (compiled.prelude, compiled.main) if part.cascade.statements]
     return StageReport(

@@ -129,6 +129,9 @@ LOOPS = {
     "prefetch of what is not packed": (
         "linear", "lanes n\n}", "lanes n prefetch (x0)\n}", (*KERNEL, "prefetch"), "x0 is no packed operand",
     ),
+    "prefetch of what data choose": (
+        "chosen by data", "lanes n\n}", "lanes n prefetch (x2)\n}", (*KERNEL, "prefetch"), "x2 is no packed operand whose place is known",
+    ),
     "prefetch of one panel": ("panels", "n:16) order", "n:64) order", ("kernel", 1), "x1 is prefetched and has no next panel"),
     "warps on a CPU": ("linear", "lanes n\n}", "lanes n warps 4 stages 2\n}", (*KERNEL, "warps"), "the kernel is scheduled for a GPU"),
     "no warps on a GPU": ("large product", " group 8 warps 8 stages 3", "", (*KERNEL, "warps"), "the kernel is scheduled for a CPU"),

@@ -179,7 +179,10 @@ def complexes(*shape, seed=0):
 
 def test_inputs_that_are_conjugated_when_they_are_read():
     x = complexes(3, 4)
-    functions = (lambda x: x * 2j, lambda x: x.imag + 1, lambda x: (x.real, x.imag), lambda x: x.conj() @ x.t())
+    functions = (
+        *(lambda x: x * 2j, lambda x: x.imag + 1, lambda x: (x.real, x.imag), lambda x: x.conj() @ x.t()),
+        lambda x: (x.conj().imag, x.mH.imag.sum(0) + x.real.sum()),
+    )
     for function in functions:
         compiled = compile_exactly(function, x)
         for given in (x.conj(), torch.conj(x.t()).t(), x):

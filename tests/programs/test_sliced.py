@@ -3,6 +3,7 @@
 import pytest
 import torch
 from compiled import Function, check_same
+from torch.nn import functional
 
 import tcomp
 
@@ -34,7 +35,19 @@ def find_shared(tensors):
     return [[a == b for a in owners] for b in owners]
 
 
-@pytest.mark.parametrize("way", ["tcomp.compile", "torch.compile"])
+def fill_up(x):
+    return functional.pad(x, (0, 0, 0, -x.shape[0] % 4)).reshape(-1, 4, x.shape[1]).sum(1)
+
+
+def add_halves(x):
+    first, second = x.chunk(2)
+    return first + second * 2, fill_up(x)
+
+
+WAYS = pytest.mark.parametrize("way", ["tcomp.compile", "torch.compile"])
+
+
+@WAYS
 @pytest.mark.parametrize("name", SLICES)
 def test_slices_with_sizes_that_change(name, way):
     function = SLICES[name]
@@ -50,3 +63,22 @@ def test_slices_with_sizes_that_change(name, way):
         check_same([*got], [*want])
         check_same(ours, theirs)
         assert find_shared([ours, *got]) == find_shared([theirs, *want])
+
+
+CHANGING = {
+    "halves, and rows filled up to a multiple": (add_halves, [rows(count) for count in (6, 8, 12)]),
+    "rows filled up": (fill_up, [rows(count) for count in (6, 9, 7, 4)]),
+    "inputs that are slices": (lambda x: (x.sum(1), x + 1), [rows(12).view(4, 9)[:, :5], rows(22).view(6, 11)[:, :7]]),
+    "inputs that are turned slices": (lambda x: (x.sum(1), x + 1), [rows(12).view(4, 9)[1:, :5].t(), rows(22).view(6, 11)[2:, :7].t()]),
+}
+
+
+@WAYS
+@pytest.mark.parametrize("name", CHANGING)
+def test_sizes_that_turn_out_to_change(name, way):
+    function, inputs = CHANGING[name]
+    torch._dynamo.reset()
+    compiled = tcomp.compile(Function(function), inputs[:1]) if way == "tcomp.compile" else torch.compile(function, backend="tcomp")
+    with torch.no_grad():
+        for x in inputs:
+            check_same(compiled(x), function(x))

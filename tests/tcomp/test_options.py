@@ -12,7 +12,7 @@ import pytest
 
 import tcomp
 from tcomp import TcompError
-from tcomp.options import Options, make_options
+from tcomp.options import MOST_THREADS, Options, make_options
 from tests.documentation import ROOT, fill_sections, make_table
 
 HELP = {"initial_indent": " " * 6, "subsequent_indent": " " * 8}
@@ -69,6 +69,7 @@ def test_given_arguments_are_kept():
         ("memory_budget", 1.5, "not 1.5"),
         ("threads", True, "threads must be a number of threads above zero or None, not True"),
         ("threads", -1, "not -1"),
+        ("threads", 1_000_000, f"threads must be at most {MOST_THREADS}, not 1000000"),
         ("schedule", 3, "schedule must be the text of a schedule, not 3"),
     ],
 )

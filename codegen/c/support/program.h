@@ -10,6 +10,7 @@
 #define TCOMP_PROGRAM_H
 
 #include <stdint.h>
+#include <time.h>
 
 #include "fingerprint.h"
 #include "flush_to_zero.h"
@@ -41,7 +42,7 @@ typedef struct {
   int64_t offset;
 } tcomp_place;
 
-/* What all threads of a run share. */
+/* What all threads of a run share. `times`, where it is not null, gets the moment before each step, and that after the last. */
 typedef struct {
   void *const *externals;
   char *arena;
@@ -49,7 +50,15 @@ typedef struct {
   int is_team, flush_denormals;
   int32_t *fault;
   int64_t first, last;
+  int64_t *times;
 } tcomp_run_state;
+
+/* Nanoseconds since some moment. */
+static inline int64_t tcomp_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 /* Division of sizes, down, as in the kernels (vector_arithmetic.h); a divisor is positive where anything is counted. */
 static inline int64_t tcomp_floor_divide_i64(int64_t a, int64_t b) { return b <= 0 ? 0 : a / b - (a % b < 0); }
@@ -68,7 +77,8 @@ static inline void tcomp_note(const tcomp_run_state *run, int32_t number) {
 
 /* tcomp_run runs all steps on `threads` threads, each doing its share of every step. Steps that touch the same memory are kept
  * apart by barriers. Several calls may run at once, each with an arena of its own. Returns 0, or the number of a check that
- * failed, counted from 1 over all steps. tcomp_run_part runs the steps from `first` to before `last`. */
+ * failed, counted from 1 over all steps. tcomp_run_part runs the steps from `first` to before `last`. tcomp_run_timed runs all with a
+ * barrier between any two, so that each begins when the one before is done, and tells when that was. */
 #define TCOMP_DEFINE_RUN                                                                                                  \
   static _Thread_local char tcomp_scratch[TCOMP_SCRATCH_BYTES] __attribute__((aligned(64)));                              \
   static void tcomp_work(void *state) {                                                                                   \
@@ -79,7 +89,8 @@ static inline void tcomp_note(const tcomp_run_state *run, int32_t number) {
       const tcomp_step *step = &TCOMP_STEPS[i];                                                                           \
       const int64_t total = step->count(run->symbols);                                                                    \
       const int64_t begin = total * thread / team, end = total * (thread + 1) / team;                                     \
-      if (step->waits && team > 1) GOMP_barrier();                                                                        \
+      if ((step->waits || run->times) && team > 1) GOMP_barrier();                                                        \
+      if (run->times && !thread) run->times[i] = tcomp_now();                                                             \
       if (begin < end) {                                                                                                  \
         char *at[TCOMP_MOST_PLACES];                                                                                      \
         for (int32_t p = 0; p < step->places; p++) at[p] = tcomp_locate(&TCOMP_PLACES[step->first + p], run);             \
@@ -88,24 +99,34 @@ static inline void tcomp_note(const tcomp_run_state *run, int32_t number) {
         if (fault) tcomp_note(run, step->checks + fault);                                                                 \
       }                                                                                                                   \
     }                                                                                                                     \
+    if (run->times && team > 1) GOMP_barrier();                                                                           \
+    if (run->times && !thread) run->times[run->last] = tcomp_now();                                                       \
     if (run->flush_denormals) tcomp_leave_flush_to_zero(mode);                                                            \
   }                                                                                                                       \
-  __attribute__((visibility("default"))) int tcomp_run_part(void *const *externals, char *arena, const int64_t *symbols,  \
-                                                            int threads, int flush_denormals, int first, int last) {      \
+  static int tcomp_start(void *const *externals, char *arena, const int64_t *symbols, int threads, int flush_denormals,   \
+                         int first, int last, int64_t *times) {                                                           \
     int64_t offsets[TCOMP_OFFSET_COUNT + 1];                                                                              \
     tcomp_find_offsets(symbols, offsets);                                                                                 \
     int32_t fault = 0;                                                                                                    \
     tcomp_run_state run = {externals, arena, symbols, offsets, threads > 1 && GOMP_parallel, flush_denormals, &fault,     \
-                           first, last};                                                                                  \
+                           first, last, times};                                                                           \
     if (run.is_team)                                                                                                      \
       GOMP_parallel(tcomp_work, &run, (unsigned)threads, 0);                                                              \
     else                                                                                                                  \
       tcomp_work(&run);                                                                                                   \
     return fault;                                                                                                         \
   }                                                                                                                       \
+  __attribute__((visibility("default"))) int tcomp_run_part(void *const *externals, char *arena, const int64_t *symbols,  \
+                                                            int threads, int flush_denormals, int first, int last) {      \
+    return tcomp_start(externals, arena, symbols, threads, flush_denormals, first, last, 0);                              \
+  }                                                                                                                       \
+  __attribute__((visibility("default"))) int tcomp_run_timed(void *const *externals, char *arena, const int64_t *symbols, \
+                                                             int threads, int flush_denormals, int64_t *times) {          \
+    return tcomp_start(externals, arena, symbols, threads, flush_denormals, 0, TCOMP_STEP_COUNT, times);                  \
+  }                                                                                                                       \
   __attribute__((visibility("default"))) int tcomp_run(void *const *externals, char *arena, const int64_t *symbols,       \
                                                        int threads, int flush_denormals) {                                \
-    return tcomp_run_part(externals, arena, symbols, threads, flush_denormals, 0, TCOMP_STEP_COUNT);                      \
+    return tcomp_start(externals, arena, symbols, threads, flush_denormals, 0, TCOMP_STEP_COUNT, 0);                      \
   }
 
 #endif

@@ -277,7 +277,7 @@ static int tcomp_check_step(tcomp_pair *pair, const tcomp_extent *extents, const
                                                        int threads, int flush_denormals) {                                \
     int64_t offsets[TCOMP_OFFSET_COUNT + 1];                                                                              \
     tcomp_find_offsets(symbols, offsets);                                                                                 \
-    const tcomp_run_state run = {externals, arena, symbols, offsets, 0, flush_denormals, NULL, 0, 0};                     \
+    const tcomp_run_state run = {externals, arena, symbols, offsets, 0, flush_denormals, NULL, 0, 0, NULL};               \
     const uint64_t mode = flush_denormals ? tcomp_enter_flush_to_zero() : 0;                                              \
     char *at[TCOMP_MOST_PLACES];                                                                                          \
     tcomp_region regions[TCOMP_MOST_PLACES];                                                                              \

@@ -22,6 +22,7 @@ from torch._ops import OpOverload
 
 from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS, widen
 from tcomp.capture.decompositions.checked import checked
+from tcomp.capture.decompositions.grouped import GROUPED
 from tcomp.capture.decompositions.layers import LAYERS
 from tcomp.capture.decompositions.losses import LOSSES
 from tcomp.capture.decompositions.special import SPECIAL
@@ -49,6 +50,7 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
     table.update(checked(table))
     table.update(typed(table))
     table.update(FUSED_ATTENTIONS)
+    table.update(GROUPED)
     table.update(LAYERS)
     table.update(SPECIAL)
     return MappingProxyType(table)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.fx.traceback import get_current_meta
 
 aten = torch.ops.aten
 
@@ -20,6 +21,16 @@ Rule = Callable[..., str | None]
 """Says what is wrong with an operator's arguments; None if nothing is."""
 
 _NARROW = (torch.bfloat16, torch.float16)
+
+
+class RefusedType(NotImplementedError):  # noqa: N818 (says what happened)
+    """An element type that an operator does not take. Of a missing kernel eager raises the base, a RuntimeError as all others are."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.stack_trace = str(get_current_meta().get("stack_trace") or "")
+        """The user's lines, as Dynamo has noted them of the node that AOTAutograd follows."""
 
 
 def _are_alike(*args: Any) -> str | None:
@@ -158,8 +169,7 @@ def _guard(op: OpOverload, rule: Rule, base: Decomposition | None) -> Decomposit
     def decompose(*args: Any, **kwargs: Any) -> Any:
         wrong = rule(*args)
         if wrong is not None:
-            # Of a missing kernel eager raises this, which is a RuntimeError as all others are.
-            raise NotImplementedError(f"{op}: {wrong}")
+            raise RefusedType(f"{op}: {wrong}")
         return NotImplemented if base is None else base(*args, **kwargs)
 
     return decompose

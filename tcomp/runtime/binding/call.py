@@ -65,6 +65,9 @@ class Runner(Protocol):
     def run_measured(self, values: list[Any], sizes: Sizes, snapshot: Snapshot, clock: Clock) -> None:
         """Run, and tell the time."""
 
+    def run_steps(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> tuple[float, ...]:
+        """Run, and return the seconds of each kernel or operator, in order. Raises Unsupported where they cannot be told apart."""
+
 
 class Bindings:
     """Where the externals of a stage, which are numbered, come from and go to; slots from `trusted` on are not known to fit."""

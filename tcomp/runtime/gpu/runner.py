@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tcomp.codegen.triton.build import Launcher, make_launchers
 from tcomp.codegen.triton.module import load_functions
-from tcomp.ir.errors import ToolchainError
+from tcomp.ir.errors import ToolchainError, Unsupported
 from tcomp.machine.cuda import Cuda
 from tcomp.machine.devices import CPU
 from tcomp.program.kernels import TritonLibrary
@@ -84,6 +84,14 @@ class TritonRunner:
         self.run(values, sizes, snapshot)
         self._program.synchronise()
         clock("", time.perf_counter() - start)
+
+    def run_steps(self, values: list[Any], sizes: Sizes, snapshot: Snapshot) -> tuple[float, ...]:
+        """Raise Unsupported."""
+        raise Unsupported(
+            "kernels of Triton are not timed one by one",
+            where=f"a program of {len(self.stage.report().kernels)} kernels",
+            help="torch.profiler shows them on a GPU (docs/gpu.md); profile the module on the CPU for kernels of C",
+        )
 
     def _find_constants(self, snapshot: Snapshot) -> Bound:
         folded = snapshot.folded[self._number]

@@ -147,6 +147,13 @@ def test_a_read_outside_without_a_value_is_an_error_that_names_the_einsum():
     assert caught.value.where == "line 2\nY: f32[i:2] = X[I[i]]"
 
 
+def test_a_read_outside_along_one_rank_tells_a_point_of_all():
+    cascade = parse_cascade("cascade c(W: f32[2, 3], I: i64[2]) -> (Y) { Y: f32[i:2, j:3] = W[I[i], j] }")
+    with pytest.raises(VerifyError) as caught:
+        evaluate(cascade, {"W": numpy.zeros((2, 3)), "I": numpy.array([0, 5])})
+    assert caught.value.what == "Y reads [5, 0] of a tensor of shape [2, 3]"
+
+
 def test_a_scatter_drops_what_falls_outside_and_merges_into_from():
     inputs = {"X": numpy.array([1.0, 2.0, 4.0, 8.0], F32), "I": numpy.array([0, 2, 0, 9])}
     parameters = "X: f32[4], I: i64[4]"

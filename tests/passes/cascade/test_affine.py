@@ -143,6 +143,21 @@ def test_coefficients(expression, scale, shift):
     assert [e if e is None else print_expression(e) for e in (affine.scale, affine.shift)] == [scale, shift]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Y: f32[k:6] = sum(c:4) W[c, k] Z: f32[k:6] = maximum(Y[k], 0.5) - Y[k]",
+        "Y: f32[k:6] = sum(c:4) W[c, k] Z: f32[k:6] = Y[k] * exp(Y[k])",
+        "A: f32[k:6] = sum(c:4) W[c, k] B: f32[k:6] = sum(c:4) W[c, k] * W[c, k] Z: f32[k:6] = A[k] * B[k]",
+    ],
+)
+def test_a_contraction_of_weights_alone_stays(text):
+    """All that is made of it is static: it would be a coefficient of itself, or of another that is one of it."""
+    before = parse_cascade(f"cascade c(weight W: f32[4, 6]) -> (Z) {{ {text} }}")
+    assert fold_affine(before) is before
+    check_compiled(before, random_inputs(before))
+
+
 def test_folded_weights_run_in_the_prelude():
     before = cascade(f"{CONTRACTION}\nZ: f32[n:4, k:6] = (Y[n, k] - m[k]) * s[k] + b[k]")
     compiled = check_compiled(before, random_inputs(before))

@@ -81,6 +81,24 @@ MAPPED = """cascade c(A: f32[64, 8], B: f32[{keys}, 8], N: f32[{keys}]) -> ({out
 }}"""
 
 
+def test_weights_of_which_data_choose_parts_are_packed_whole():
+    text = """cascade c(E: i64[5], X: f32[5, 8], weight W: f32[3, 16, 8]) -> (Y) {
+      Y: f32[m:5, n:16] = sum(k:8) X[m, k] * W[value(minimum(maximum(E[m], 0), 2)), n, k]
+    }"""
+    _, after, _ = prepared(text)
+    pack, einsum = after.einsums()
+    assert [str(i) for i in pack.index] == ["n.d0", "n.1", "k", "n.0"] and pack.shape[0].constant == 3
+    assert f"W.pack[value(minimum(maximum(E[m], 0), 2)), n // {pack.shape[-1].constant}, k" in print_expression(einsum.expression)
+
+
+def test_what_is_computed_and_chosen_from_by_data_stays():
+    text = """cascade c(E: i64[40], X: f32[40, 8], V: f32[3, 16, 8]) -> (Y) {
+      Y: f32[m:40, r:20, n:16] = sum(k:8) X[m, k] * V[value(minimum(maximum(E[m], 0), 2)), n, k]
+    }"""
+    before, after, _ = prepared(text)
+    assert after is before or str(after) == str(before)
+
+
 @pytest.mark.parametrize("keys", [96, 90])
 @pytest.mark.parametrize("element", ["B[n, k] / R[n]", "exp(B[n, k])", "B[n, 7 - k] + 1.0"])
 def test_a_map_of_inputs_is_computed_as_it_is_packed(element, keys):
@@ -161,6 +179,15 @@ def test_static_tensors():
 def test_packed_contractions_run(lanes, rows):
     text = f"""cascade c(X: f32[{rows}, 5], weight W: f32[{lanes}, 5]) -> (Y) {{
       Y: f32[m:{rows}, n:{lanes}] = sum(k:5) X[m, k] * W[n, k]
+    }}"""
+    cascade = parse_cascade(text)
+    check_compiled(cascade, random_inputs(cascade))
+
+
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_packed_weights_of_which_data_choose_parts_run(blocks):
+    text = f"""cascade c(E: i64[{blocks}], X: f32[{blocks}, 7, 5], weight W: f32[4, 33, 5]) -> (Y) {{
+      Y: f32[b:{blocks}, m:7, n:33] = sum(k:5) X[b, m, k] * W[E[b], n, k]
     }}"""
     cascade = parse_cascade(text)
     check_compiled(cascade, random_inputs(cascade))

@@ -16,6 +16,7 @@ from tests.cascade_strategies import machines, programs
 from tests.machines import ALL
 from tests.measures import by_hash
 from tests.program_runner import check_compiled, random_inputs, small_target
+from tests.schedule_cases import CHOSEN
 
 INPUTS = "X: f32[4, 6, 8], T: f32[64, 40], W: f32[40, 32], I: i64[4], B: bf16[64, 40]"
 
@@ -135,6 +136,12 @@ def prefetched(lanes, cache):
 def test_a_large_packed_operand_is_prefetched_a_panel_ahead():
     assert prefetched(64, 4096) != ()
     assert prefetched(64, 1 << 20) == ()
+
+
+def test_of_an_operand_that_data_choose_nobody_knows_the_next_panel():
+    cascade = parse_cascade(CHOSEN)
+    compiled = check_compiled(cascade, random_inputs(cascade), target=replace(small_target(), l2=4096))
+    assert compiled.main.schedule.kernels[-1].launch.prefetch == ()
 
 
 def test_an_operand_of_one_panel_has_no_next_one_to_prefetch():

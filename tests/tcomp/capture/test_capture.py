@@ -1,3 +1,4 @@
+import logging
 import operator
 import threading
 import traceback
@@ -6,6 +7,7 @@ from collections import namedtuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from tcomp.capture.capture import capture
@@ -170,6 +172,21 @@ def test_capture_computes_nothing_and_leaves_the_random_state():
     torch.set_rng_state(state)
     torch.randn(2)
     assert torch.equal(torch.get_rng_state(), state_after)
+
+
+def test_what_fails_on_fake_tensors_is_told_by_the_error_alone(caplog):
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before = list(logger.filters)
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(TcompError, match="reduction dim"):
+            capture(nn.Linear(3, 3), (torch.ones(2, 4),))
+        assert not caplog.records and logger.filters == before
+        with pytest.raises(RuntimeError), FakeTensorMode(allow_non_fake_inputs=True):
+            nn.Linear(3, 3)(torch.ones(2, 4))
+        assert [record.levelname for record in caplog.records][:1] == ["ERROR"], "what PyTorch says elsewhere it goes on to say"
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 class Inner(nn.Module):

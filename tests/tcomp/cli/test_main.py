@@ -56,13 +56,20 @@ def run(*arguments):
     return result
 
 
-@pytest.mark.parametrize("command", ["compile", "run", "bench", "explain", "doctor"])
+@pytest.mark.parametrize("command", ["compile", "run", "bench", "profile", "explain", "doctor"])
 def test_help_teaches_with_an_example(command):
     result = run(command, "--help")
     assert result.exit_code == 0
     assert "Example" in result.output
     assert f"tcomp {command}" in result.output
     assert command == "doctor" or "zoo:NAME" in result.output
+
+
+@pytest.mark.parametrize("group", [(), ("fuzz",)], ids=" ".join)
+def test_help_lists_commands_with_what_they_do(group):
+    commands = run(*group, "--help").output.partition("Commands:")[2].strip().splitlines()
+    assert len(commands) > 4
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands), commands
 
 
 def test_options_reach_the_compiler(calls, tmp_path):

@@ -25,16 +25,24 @@ class Output:
     value: torch.Tensor
 
 
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
 class Layer(nn.Module):
-    def __init__(self):
+    def __init__(self, output=Output):
         super().__init__()
+        self.output = output
         self.linear = nn.Linear(8, 8).requires_grad_(False)
 
     def forward(self, x, store=None):
         y = self.linear(x).relu()
         if store is not None:
             store.value = y + (0 if store.value is None else store.value)
-        return Output(y * 2)
+        return self.output(y * 2)
 
 
 def branch_on_values(x):
@@ -50,14 +58,14 @@ def test_objects_that_no_pytree_knows_come_and_go():
         torch.testing.assert_close(compiled(x, ours).value, module(x, theirs).value)
         torch.testing.assert_close(ours.value, theirs.value)
     assert isinstance(compiled(random(4, 8)), Output)
-    assert compiled.programs == () and sum(len(program.stages) for program in compiled.graphs) >= 2
+    assert len(compiled.programs) == 1 and sum(len(program.stages) for program in compiled.graphs) >= 2
     assert not [fallback for program in compiled.graphs for fallback in list_fallbacks(program)]
 
 
 @pytest.mark.parametrize(
     ("module", "args", "why"),
     [
-        (Layer(), (random(4, 8),), "an output of type Output"),
+        (Layer(Slotted), (random(4, 8),), "an output of type Slotted"),
         (Layer(), (random(4, 8), Store()), "an input of type Store"),
         (Function(branch_on_values), (random(4),), "depends on the values of a tensor"),
         (Function(lambda x: x.diagonal().resize_(3).mul(2)), (random(4, 4),), "changes the shape of a tensor in place"),
@@ -116,7 +124,7 @@ def test_where_dynamo_fails_the_original_runs(monkeypatch):
     monkeypatch.delenv("TCOMP_RAISE_FAULTS", raising=False)
     monkeypatch.setattr(graphs, "compile_functional", fail)
     torch._dynamo.reset()
-    module = Layer()
+    module = Layer(Slotted)
     compiled = tcomp.compile(module)
     for count in (2, 0):
         with warnings.catch_warnings(record=True) as seen:
@@ -138,7 +146,7 @@ def test_where_dynamo_fails_after_a_write_nothing_is_computed_twice(monkeypatch)
     def write(x):
         x.add_(1)
         torch._dynamo.graph_break()
-        return Output(x * 2)
+        return Slotted(x * 2)
 
     monkeypatch.delenv("TCOMP_RAISE_FAULTS", raising=False)
     monkeypatch.setattr(graphs, "compile_functional", fail_later)

@@ -1,15 +1,20 @@
 import functools
 import os
+import pickle
 import subprocess
 import sys
+import traceback
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 from torch._ops import OpOverload
 
 import tcomp
+from tcomp.ir import errors
 from tcomp.module.dynamo import compile_with
+from tcomp.module.dynamo_errors import let_through
 from tcomp.options import Options
 
 aten = torch.ops.aten
@@ -132,6 +137,88 @@ def test_graphs_are_split_where_python_reads_values():
     for x in (torch.ones(3), -torch.ones(3)):
         torch.testing.assert_close(compiled(x), function(x))
     assert len(recording.graphs) == 3
+
+
+def find_error(function, *args):
+    with pytest.raises(tcomp.TcompError) as caught:
+        function(*args)
+    return caught.value
+
+
+def decompose(x):
+    return torch.linalg.svd(x + 1)[1]
+
+
+@pytest.mark.parametrize("options", [{"fallback": "error"}, {"threads": 0}, {"nonsense": 1}], ids=lambda options: next(iter(options)))
+def test_errors_come_through_dynamo_as_they_are(options):
+    torch._dynamo.reset()
+    error = find_error(torch.compile(decompose, backend="tcomp", options=options), torch.ones(3, 3))
+    text = "".join(traceback.format_exception(error))
+    assert isinstance(error, BackendCompilerFailed), "whoever expects what Dynamo makes of errors gets that"
+    first, *others = str(error).splitlines()
+    assert text.count(first) == 1 and f"tcomp.ir.errors.{type(error).__name__}: {error}\n" in text
+    assert [line.partition(":")[0].strip() for line in others] == ["where", "help"]
+    assert "TORCHDYNAMO_VERBOSE" not in str(error) + repr(error)
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    assert files[0] == __file__ and len([file for file in files if "torch" in file.split(os.sep)]) <= 1 and len(files) <= 4, files
+    copied = pickle.loads(pickle.dumps(error))
+    assert type(copied).__name__ == type(error).__name__ and str(copied) == str(error) and copied.help == error.help
+    assert not isinstance(copied, BackendCompilerFailed)
+
+
+def test_errors_in_graphs_of_dynamo_name_the_users_line():
+    torch._dynamo.reset()
+    error = find_error(torch.compile(decompose, backend="tcomp", options={"fallback": "error"}), torch.ones(3, 3))
+    assert isinstance(error, tcomp.Unsupported)
+    assert f"{__file__}, line {decompose.__code__.co_firstlineno + 1}, in decompose (" in error.where
+
+
+class Decompose(nn.Linear):
+    def forward(self, x):
+        return decompose(super().forward(x))
+
+
+def test_errors_come_through_where_gradients_are_wanted():
+    assert isinstance(find_error(tcomp.compile(Decompose(3, 3), fallback="error"), torch.ones(3, 3)), tcomp.Unsupported)
+
+
+def multiply(x, y):
+    return x @ y
+
+
+def test_types_that_eager_refuses_are_told_with_the_users_line():
+    torch._dynamo.reset()
+    error = find_error(torch.compile(multiply, backend="tcomp"), torch.ones(3, 3), torch.ones(3, 3).double())
+    assert isinstance(error, RuntimeError), "as eager's is"
+    assert error.what == "aten.mm.default: expected tensors of the same dtype, but got torch.float32 and torch.float64"
+    assert error.where == f"{__file__}, line {multiply.__code__.co_firstlineno + 1}, in multiply"
+
+
+def test_all_frames_are_shown_on_request():
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(verbose=True):
+        error = find_error(torch.compile(decompose, backend="tcomp", options={"fallback": "error"}), torch.ones(3, 3))
+    assert "compile_graph" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def test_errors_of_others_are_wrapped_as_ever(monkeypatch):
+    def fail(*args, **kwargs):
+        raise ValueError("not of tcomp's family")
+
+    monkeypatch.setattr(tcomp.module.dynamo, "correct_losses", fail)
+    torch._dynamo.reset()
+    with pytest.raises(BackendCompilerFailed, match="ValueError: not of tcomp's family") as caught:
+        torch.compile(decompose, backend="tcomp")(torch.ones(3, 3))
+    assert not isinstance(caught.value, tcomp.TcompError)
+
+
+@pytest.mark.parametrize("kind", [errors.TcompError, *errors.TcompError.__subclasses__(), errors.BrokenCompiler, errors.VerifyError])
+def test_every_kind_of_error_can_come_through(kind):
+    given = kind("what", line=1, column=2, source="ab") if kind is errors.ParseError else kind("what", where="here", help="do")
+    with pytest.raises(kind) as caught, let_through(find_error):
+        raise given
+    assert isinstance(caught.value, BackendCompilerFailed) and caught.value.inner_exception is given
+    assert (str(caught.value), vars(caught.value) | vars(given)) == (str(given), vars(caught.value))
 
 
 def test_symbolic_sizes_come_as_inputs():

@@ -1,5 +1,6 @@
 """Planted faults inside tcomp: the stage runs in eager, the model is right, one warning says so; what is the user's stays an error."""
 
+import ctypes
 import warnings
 from dataclasses import replace
 
@@ -192,6 +193,15 @@ def test_a_compiler_that_cannot_be_used_stays_an_error(monkeypatch):
     monkeypatch.setenv("CC", "/nowhere/cc")
     with pytest.raises(ToolchainError, match="compiler"):
         tcomp.compile(Net(), (random(5, 6),))
+
+
+@pytest.mark.usefixtures("contained")
+def test_a_sanitizer_that_is_not_loaded_stays_an_error(monkeypatch):
+    if hasattr(ctypes.CDLL(None), "__asan_init"):
+        pytest.skip("the address sanitizer is loaded")
+    monkeypatch.setenv("TCOMP_SANITIZE", "address")
+    with pytest.raises(ToolchainError, match="has to be loaded before Python is"):
+        tcomp.compile(Function(torch.exp), (random(5, 6),))
 
 
 @pytest.mark.usefixtures("contained")

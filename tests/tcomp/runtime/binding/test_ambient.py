@@ -44,6 +44,20 @@ def test_tangents_pass(compiled):
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.filterwarnings("ignore:tcomp. forward-mode differentiation")
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_tangents_pass_through_graphs_of_dynamo(dynamic):
+    torch._dynamo.reset()
+    module, x = make_linear(), random(4, 8)
+    compiled = torch.compile(module, backend="tcomp", dynamic=dynamic)
+    for _ in range(2):
+        # Also where the graph was compiled before.
+        with forward_ad.dual_level():
+            got, want = (forward_ad.unpack_dual(f(forward_ad.make_dual(x, x))).tangent for f in (compiled, module))
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(compiled(x), module(x))
+
+
 def test_modes_see_operators(compiled):
     x = random(4, 8)
     with FlopCounterMode(display=False) as counter:
