@@ -96,9 +96,9 @@ DISTANCES = """cascade c(X: f32[24, 30]) -> (Z) {
   D: f32[i:24, j:30] = f32(i64[i - j]) * R[i]
   Z: f32[i:24, j:30] = X[i, j] * D[i, j]
 }"""
-STRIDED = """cascade c(X: f32[6, 16], W: f32[8], V: f32[8]) -> (Z) {
-  A: f32[i:6, j:8] = W[j] * X[i, 2*j]
-  B: f32[i:6, j:8] = V[j] * X[i, 2*j + 1]
+STRIDED = """cascade c(X: f32[6, 24], W: f32[8], V: f32[8]) -> (Z) {
+  A: f32[i:6, j:8] = W[j] * X[i, 3*j]
+  B: f32[i:6, j:8] = V[j] * X[i, 3*j + 1]
   Z: f32[i:6, j:8] = A[i, j] + B[i, j]
 }"""
 ROUNDED = """cascade c(X: bf16[24]) -> (Z) {

@@ -119,9 +119,9 @@ def may_be_own(einsum: Einsum, rank: Rank) -> bool:
 
 
 def own_ranks(group: Group, einsum: Einsum) -> tuple[Rank, ...]:
-    """The ranks of a member that are not the group's."""
-    shared = {r.name for r in (*group.outer, *group.inner)}
-    return tuple(r for r in einsum.free if r.name not in shared)
+    """The ranks of a member that are not the group's; none of a group with inner ranks, whose rows a chain walks by ranks of its own."""
+    shared = {r.name for r in group.outer}
+    return () if group.inner else tuple(r for r in einsum.free if r.name not in shared)
 
 
 def rewrite_group(

@@ -1,10 +1,10 @@
 """Sink maps into the map of another kernel that alone reads them: what is made for one reader need not be stored for it.
 
-    A: f32[i:N, j:M] = W[j] * X[i, 2*j]                    X is read with steps, so that no two of the three fuse as they stand
-    B: f32[i:N, j:M] = V[j] * X[i, 2*j + 1]
+    A: f32[i:N, j:M] = W[j] * X[i, 3*j]                    X is read with steps, so that no two of the three fuse as they stand
+    B: f32[i:N, j:M] = V[j] * X[i, 3*j + 1]
     Z: f32[i:N, j:M] = A[i, j] + B[i, j]
       =>
-    Z: f32[i:N, j:M] = W[j] * X[i, 2*j] + V[j] * X[i, 2*j + 1]
+    Z: f32[i:N, j:M] = W[j] * X[i, 3*j] + V[j] * X[i, 3*j + 1]
 
 Only where no point is computed twice, neighbours stay neighbours, and what lives at once does not grow: the operands of a map live on
 until its reader has run.
