@@ -7,13 +7,13 @@ from gpu_targets import HOPPER
 from hypothesis import HealthCheck, example, given, settings
 from tile_programs import CASES, read_kernel
 
+from tcomp.fuzz.oracles import tiles
 from tcomp.ir.dtypes import f64
 from tcomp.ir.evaluate.arrays import convert, storage
 from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.passes.pipeline import compile_cascade
-from tests import program_runner
 from tests.program_runner import random_inputs, run_compiled, small_target
 from tests.triton_programs import run_interpreted
 
@@ -49,7 +49,7 @@ def run_both(cascade, target, folder, symbols=None):
         compare(kernel, arrays, symbols, folder)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program_runner, "evaluate_kernel", run)
+        patch.setattr(tiles, "evaluate_kernel", run)
         run_compiled(compiled, inputs, symbols, float64=False)
     return compiled
 
