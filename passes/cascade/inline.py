@@ -51,7 +51,7 @@ def inline_views(cascade: Cascade) -> Cascade:
 
     def inline(expression: Expr, bounds: Bounds) -> Expr:
         def read(load: Load) -> Expr:
-            load = map_load_indices(load, read)
+            load = keep_checked(load, map_load_indices(load, read), tensors, bounds)
             view = views.get(load.tensor)
             return load if view is None or not keeps_checks(view, load, tensors, bounds) else read_through(view, load, tensors, bounds)
 
@@ -107,6 +107,18 @@ def _direct_reads(expression: Expr) -> list[str]:
             return _direct_reads(argument)
         case Constant() | Ordinal():
             return []
+
+
+def keep_checked(load: Load, read: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> Load:
+    """A load whose indices were read through views, but for those that would no longer be checked, though they may be outside.
+
+    Of what a size that is not known counts, all that is known may be that it is data: J: i64[i:N] = i64[i] at W[J[i]].
+    """
+    if load.outside is not None or load.tensor not in tensors or read.index == load.index:
+        return read
+    pairs = zip(load.index, read.index, tensors[load.tensor].shape)
+    index = tuple(old if is_data(old) and not is_data(new) and not is_inside(new, e, bounds) else new for old, new, e in pairs)
+    return Load(read.tensor, index, read.outside)
 
 
 def keeps_checks(view: Einsum, load: Load, tensors: Mapping[str, Tensor], bounds: Bounds) -> bool:

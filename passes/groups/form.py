@@ -17,7 +17,7 @@ from tcomp.ir.expressions import ZERO, Index, Load, Variable
 from tcomp.ir.index import pair_of
 from tcomp.ir.names import first_free, lengthened
 from tcomp.ir.traverse import rename_ranks, statement_einsums
-from tcomp.ir.walk import loads
+from tcomp.ir.walk import loads, walk_index
 from tcomp.passes.einsums.contraction import is_contraction
 from tcomp.passes.einsums.facts import static_tensors
 from tcomp.passes.einsums.group import Group, may_be_own
@@ -292,10 +292,26 @@ def accept(einsum: Einsum, draft: Draft, mapping: dict[str, str], kinds: Kinds) 
     if not _same_extents(einsum, draft, mapping):
         return False
     group = kinds[draft.group.kind].takes(rename_ranks(einsum, mapping), draft.group)
-    if group is None:
+    if group is None or _counts_unchecked(group):
         return False
     draft.group = group
     return True
+
+
+def _counts_unchecked(group: Group) -> bool:
+    """Whether a member takes what another one counts, of a size that is not known, for an index.
+
+    Inside a kernel that is no data any more, which alone is checked: J: i64[i:N] = i64[i] at W[J[i]] has to be in memory.
+    """
+    counted = {
+        name
+        for e in group.members
+        if e.is_map and not all(extent.is_constant for extent in e.shape) and not loads(e.expression)
+        for name, _ in e.targets
+    }
+    parts = (part for e in group.members for part in (e.expression, e.where) if part is not None)
+    read = (inner for part in parts for load in loads(part) for i in load.index for inner in walk_index(i))
+    return bool(counted) and any(isinstance(inner, Load) and inner.tensor in counted for inner in read)
 
 
 def complete(einsum: Einsum, draft: Draft, mapping: dict[str, str]) -> dict[str, str]:

@@ -116,3 +116,27 @@ def test_a_cache_in_which_each_row_starts_elsewhere():
 @pytest.mark.parametrize("function", [pairs_of_pixels, distances, turned_pairs], ids=lambda f: f.__name__)
 def test_pairs_over_flattened_views(function):
     check_ways(function, *randoms((2, 3, 4, 5) if function is not pairs_of_pixels else (2, 4, 4)))
+
+
+class Counting(torch.nn.Module):
+    """Rows of a table by positions, of which there may be more than rows."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.randn(4, 2))
+        self.shift = shift
+
+    def forward(self, x):
+        return torch.nn.functional.embedding(torch.arange(x.shape[0]) + self.shift, self.table).exp()
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_positions_beyond_a_table_are_an_error_for_sizes_that_are_not_known(shift):
+    module = Counting(shift)
+    compiled = tcomp.compile(module, (torch.zeros(3),), dynamic=True)
+    with torch.no_grad():
+        for rows in (2, 3, 4 - shift):
+            assert torch.equal(compiled(torch.zeros(rows)), module(torch.zeros(rows)))
+        for rows in (5, 60, 700):
+            with pytest.raises(IndexError):
+                compiled(torch.zeros(rows))
