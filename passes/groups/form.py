@@ -173,7 +173,8 @@ class _Forming:
         own = set(draft.group.names)
         mapping = unify_reads(einsum, draft) if any(name in own for name in einsum.reads()) else unify_sibling(einsum, draft)
         if mapping is None:
-            return False
+            # It has nothing in common with the group, but the maps that it reads may.
+            return bool(early) and self._join_first(early, unit, draft) and self._join(einsum, unit, draft)
         mappings = map_early(early, einsum, complete(einsum, draft, mapping)) if early else {einsum.name: mapping}
         before = draft.group
         if mappings is None or not all(accept(e, draft, mappings[e.name], self.kinds) for e in (*early, einsum)):
@@ -181,6 +182,16 @@ class _Forming:
             return False
         for e in early:
             del self.waiting[e.name]
+        return True
+
+    def _join_first(self, early: list[Einsum], unit: Unit, draft: Draft) -> bool:
+        """Put waiting maps into a group each by itself; if one has no place there, none is put."""
+        before, waiting = draft.group, dict(self.waiting)
+        for e in early:
+            self.waiting.pop(e.name, None)
+            if not self._join(e, unit, draft):
+                draft.group, self.waiting = before, waiting
+                return False
         return True
 
     def _early(self, einsum: Einsum, unit: Unit) -> list[Einsum]:

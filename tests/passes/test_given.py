@@ -89,6 +89,21 @@ def test_random_programs_whose_scatters_are_atomic(cascade, target):
     assert guess(cascade, target, atomic=True) == check(cascade, target, atomic=True).schedule
 
 
+@pytest.mark.parametrize("target", [HOPPER, small_target()], ids=["gpu", "cpu"])
+def test_a_map_that_waits_joins_by_itself_where_its_reader_cannot(target):
+    """t1 comes before t2, which founds the kernel, and t4 has nothing in common with t2."""
+    check(
+        parse_cascade(
+            """cascade c(T: f32[6, 4], X: f32[]) -> (t2, t4) {
+              t1: f32[] = T[0, 0] + X[] + T[0, 0]
+              t2: f32[] = X[]
+              t4: f32[i:1, j:1, k:1] = t1[]
+            }"""
+        ),
+        target,
+    )
+
+
 def test_strides_of_inputs_and_outputs():
     cascade = parse_cascade("cascade c(X: f32[4, 6], Y: f32[6]) -> (Z) { Z: f32[j:6, i:4] = exp(X[i, j]) * Y[j] }")
     steps = {"X": (1, 5), "Y": (3,), "Z": (7, 1)}
