@@ -80,9 +80,9 @@ def flat_position(ranks: Sequence[Index], shape: Sequence[Index]) -> Index:
 
 
 def unflat_position(position: Index, shape: Sequence[Index]) -> list[Index]:
-    """The point of a shape that a row-major position names."""
+    """The point of a shape that a row-major position names; any point of a shape without elements."""
     found: list[Index] = []
-    for d, extent in reversed(list(enumerate(shape))):
+    for d, extent in reversed(list(enumerate(as_index(1) if extent == ZERO else extent for extent in shape))):
         found.insert(0, position % extent if d else position)
         position = position // extent
     return found

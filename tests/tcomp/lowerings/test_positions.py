@@ -56,6 +56,7 @@ def test_flat_positions_are_row_major_and_undone():
     shape = indices(3, 4, 5)
     assert flat_position(indices(1, 2, 3), shape) == as_index(33)
     assert unflat_position(as_index(33), shape) == list(indices(1, 2, 3))
+    assert len(unflat_position(as_index("i"), indices(2, 0, 3))) == 3
     assert product(shape) == as_index(60)
 
 
