@@ -124,7 +124,8 @@ def _join(first: Group, middle: Group, last: Group, target: Target, dtypes: Mapp
     if isinstance(target, Gpu):
         # A tile has rows that neither of the other operands knows of, or products would not be those of matrices.
         rows = {into[r.name] for r in top.rows} & {out[r.name] for r in bottom.rows if r.name in out}
-        if not rows or not all(r.extent.is_constant for r in (*first.root.reduced, bottom.lanes)):
+        walked = (*first.root.reduced, bottom.lanes)
+        if not rows or not all(r.extent.is_constant and r.extent.constant for r in walked):
             return None
         one_pass = find_one_pass(middle, last.root, weights, dtypes)
         if one_pass is None:
