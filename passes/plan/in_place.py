@@ -112,7 +112,8 @@ def overwrite_at(
     for step in range(len(found)):
         lives = {life.name: life for life in find_lives(found, memories, external)}
         names = [operand.tensor for operand in found[step].operands]
-        places = [p for p, name in enumerate(names) if name in lives]
+        # A tensor without elements may have any address.
+        places = [p for p, name in enumerate(names) if name in lives and memories[name].bytes != ZERO]
         dying = [p for p in places if lives[names[p]].first < step == lives[names[p]].last]
         born = [p for p in places if lives[names[p]].first == step]
         pairs = [(read, written) for written in born for read in dying if addresses[names[read]] == addresses[names[written]]]
