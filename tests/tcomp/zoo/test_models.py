@@ -65,13 +65,10 @@ def test_kernels_are_proved_to_stay_inside_their_memory(name, target):
     assert check_program(compile_model(*build(name, size="small"), target)) == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "assumed"), [("bert", []), ("llama", []), ("convnext", []), ("gpt2", ["x2[j, k.0 + 16*k.1] is inside x2"])]
-)
-def test_so_they_are_for_any_size(name, assumed):
-    """What GPT-2 takes for granted is that it has an embedding for every position."""
-    found = check_program(compile_model(*build(name, size="small"), small_target(), dynamic=True))
-    assert [text.partition(": ")[2] for text in found] == assumed
+@pytest.mark.parametrize("name", ["bert", "llama", "convnext", "gpt2"])
+def test_so_they_are_for_any_size(name):
+    """Not even that GPT-2 has an embedding for every position is taken for granted: positions are checked as data is."""
+    assert check_program(compile_model(*build(name, size="small"), small_target(), dynamic=True)) == ()
 
 
 def test_results_are_as_right_as_those_of_eager(case):
