@@ -274,14 +274,14 @@ def check_native(examination: Examination) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A row of the list: what is asked, and of which of so many seeds."""
+    """A row of the list: what is asked, and of which seeds."""
 
     ask: Callable[[Examination], None]
     name: str
     largest: float = math.inf
     """The most points of an einsum of a cascade that it is asked of: the evaluator of tiles walks them one by one."""
-    every: int = 1
-    """It is asked of every so manieth seed: what compiles C takes a hundred times longer than what does not."""
+    is_slow: bool = False
+    """Whether it compiles C, which takes a hundred times longer than what does not: campaigns ask it of some seeds only."""
 
 
 ORACLES: tuple[Oracle, ...] = (
@@ -291,7 +291,7 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(check_schedule_text, "schedule text"),
     Oracle(check_tiles, "tiles", MOST_POINTS),
     Oracle(check_schedule, "schedule", MOST_POINTS),
-    Oracle(check_native, "C", every=20),
+    Oracle(check_native, "C", is_slow=True),
 )
 
 
@@ -306,11 +306,6 @@ def describe_invalid(seed: Seed) -> str:
     except Exception:  # noqa: BLE001
         return ""
     return ""
-
-
-def choose_oracles(number: int) -> tuple[Oracle, ...]:
-    """The oracles that are asked of the seed with this number."""
-    return tuple(oracle for oracle in ORACLES if number % oracle.every == 0)
 
 
 def examine(seed: Seed, oracles: tuple[Oracle, ...] = ORACLES) -> tuple[Finding | None, frozenset[str]]:
