@@ -45,17 +45,15 @@ def main() -> int:
     parser.add_argument("--without", nargs="*", default=[], help="stages whose texts are not compared: schedule, memory, ...")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        checkouts = [_check_out(commit, Path(folder) / name) for commit, name in ((options.old, "old"), (options.new, "new"))]
+        checkouts = [check_out(commit, Path(folder) / name) for commit, name in ((options.old, "old"), (options.new, "new"))]
         try:
             return _compare_all(checkouts, options, Path(folder))
         finally:
-            for checkout in checkouts:
-                if checkout != ROOT:
-                    subprocess.run(["git", "worktree", "remove", "--force", checkout], cwd=ROOT, check=False)
+            remove_checkouts(checkouts)
 
 
 def _compare_all(checkouts: list[Path], options: argparse.Namespace, folder: Path) -> int:
-    models = options.models or _list_models()
+    models = options.models or list_models()
     different = 0
     for model in models:
         for size in options.sizes:
@@ -81,14 +79,23 @@ def describe_difference(old: dict[str, str], new: dict[str, str]) -> str:
     return ""
 
 
-def _check_out(commit: str, folder: Path) -> Path:
+def check_out(commit: str, folder: Path) -> Path:
+    """Check a commit out into a folder, and return where it is: WORK is this checkout itself."""
     if commit == "WORK":
         return ROOT
     subprocess.run(["git", "worktree", "add", "--detach", "-q", folder, commit], cwd=ROOT, check=True)
     return folder
 
 
-def _list_models() -> list[str]:
+def remove_checkouts(checkouts: Sequence[Path]) -> None:
+    """Remove what `check_out` made."""
+    for checkout in checkouts:
+        if checkout != ROOT:
+            subprocess.run(["git", "worktree", "remove", "--force", checkout], cwd=ROOT, check=False)
+
+
+def list_models() -> list[str]:
+    """The names of the zoo's models."""
     from tcomp.zoo import NAMES  # noqa: PLC0415 (only if they are not given)
 
     return list(NAMES)

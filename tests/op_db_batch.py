@@ -95,7 +95,7 @@ class Batch:
         """Stand in for build_program: the library will be there once the batch is built."""
         del cache_directory, report
         self._toolchain = toolchain
-        units = kernel_units(plan, kernels, COptions(toolchain.lanes))
+        units = dict(kernel_units(plan, kernels, COptions(toolchain.lanes)))
         source = driver_source(plan, units, checked=checked)
         path = self._folder / f"program_{len(self._drivers)}.so"
         self._kernels.update((unit.symbol, unit) for unit in units.values())

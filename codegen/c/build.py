@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache as cache_once
 from functools import partial
@@ -92,21 +92,25 @@ def build_program(
     cache = BuildCache(cache_directory)
     texts = [f"{name} {kernel}" for name, kernel in kernels.items()]
     linking = (str(toolchain.has_openmp), *toolchain.link_flags)
-    key = hash_parts("library", hash_generator(), _context(toolchain), *DRIVER_FLAGS, *linking, str(checked), str(plan), *texts)
+    context = _context(toolchain)
+    key = hash_parts("library", hash_generator(), context, *DRIVER_FLAGS, *linking, str(checked), str(plan), *texts)
     found = cache.find(key, ".so")
     if found is not None:
         return found
-    units = _units(plan, kernels, toolchain, options, checked=checked)
     compile_all = partial(compile_objects, toolchain, jobs=jobs, report=report)
+
+    def print_units() -> Iterator[_Unit]:
+        return _units(plan, kernels, context, options, checked=checked)
+
     try:
-        built = _build(units, key, toolchain, cache, compile_all)
+        built = _build(print_units, key, toolchain, cache, compile_all)
     except BrokenCompiler:
         raise
     except ToolchainError:
         # What a full disk does to a compiler has many forms.
         if not cache.is_full():
             raise
-        built = _build(units, key, toolchain, cache, compile_all)
+        built = _build(print_units, key, toolchain, cache, compile_all)
     cache.evict()
     return built
 
@@ -117,48 +121,52 @@ def build_source(name: str, source: str, *, toolchain: Toolchain, cache_director
     linking = (str(toolchain.has_openmp), *toolchain.link_flags)
     unit = _Unit(name, source, hash_parts("object", _context(toolchain), source))
     key = hash_parts("source", *linking, unit.key)
-    return cache.find(key, ".so") or _build([unit], key, toolchain, cache, partial(compile_objects, toolchain))
+    return cache.find(key, ".so") or _build(lambda: [unit], key, toolchain, cache, partial(compile_objects, toolchain))
 
 
-CompileAll: TypeAlias = Callable[[Sequence[Compilation]], None]
+CompileAll: TypeAlias = Callable[[Iterable[Compilation]], None]
+PrintUnits: TypeAlias = Callable[[], Iterable[_Unit]]
+"""Prints the sources of a program one after the other, so that compiling begins with the first."""
 
 
-def _build(units: Sequence[_Unit], key: str, toolchain: Toolchain, cache: BuildCache, compile_all: CompileAll) -> Path:
+def _build(print_units: PrintUnits, key: str, toolchain: Toolchain, cache: BuildCache, compile_all: CompileAll) -> Path:
     """Compile what the cache lacks, link it, and keep it all once the library has been loaded in another process."""
     with cache.workspace() as folder:
-        kept = {unit.key: path for unit in units if (path := cache.find(unit.key, ".o")) is not None}
         library = folder / "program.so"
+        objects: dict[_Unit, Path] = {}
         try:
-            made = _compile_and_link(units, kept, toolchain, folder, compile_all)
+            _compile_and_link(print_units, objects, cache, toolchain, folder, compile_all)
             check_library(toolchain, library)
         except ToolchainError as error:
-            if not kept and not isinstance(error, UnusableLibrary):
+            if not isinstance(error, UnusableLibrary) and all(path.parent == folder for path in objects.values()):
                 raise
             # An object that was kept may be as bad as its bytes were from the start; a linker may have been cut off.
-            for unit in units:
+            for unit in objects:
                 cache.discard(unit.key, ".o")
-            made = _compile_and_link(units, {}, toolchain, folder, compile_all)
+            objects.clear()
+            _compile_and_link(print_units, objects, cache, toolchain, folder, compile_all)
             check_library(toolchain, library)
-        for unit, path in made:
-            cache.add(unit.key, ".o", path)
+        for unit, path in objects.items():
+            if path.parent == folder:
+                cache.add(unit.key, ".o", path)
         return cache.add(key, ".so", library)
 
 
 def _compile_and_link(
-    units: Sequence[_Unit], kept: Mapping[str, Path], toolchain: Toolchain, folder: Path, compile_all: CompileAll
-) -> list[tuple[_Unit, Path]]:
-    """Make `program.so` in a folder; returns what was compiled for it."""
-    missing = [unit for unit in units if unit.key not in kept]
-    compilations: list[Compilation] = []
-    for unit in missing:
-        source = folder / f"{unit.name}.c"
-        source.write_text(unit.source)
-        compilations.append(Compilation(source, source.with_suffix(".o"), unit.flags))
-    compile_all(compilations)
-    made = list(zip(missing, (compilation.target for compilation in compilations)))
-    objects = {**kept, **{unit.key: path for unit, path in made}}
-    link_library(toolchain, [objects[unit.key] for unit in units], folder / "program.so")
-    return made
+    print_units: PrintUnits, objects: dict[_Unit, Path], cache: BuildCache, toolchain: Toolchain, folder: Path, compile_all: CompileAll
+) -> None:
+    """Make `program.so` in a folder; `objects` gets those that the cache has, and those that are compiled in the folder."""
+
+    def list_missing() -> Iterator[Compilation]:
+        for unit in print_units():
+            source = folder / f"{unit.name}.c"
+            objects[unit] = cache.find(unit.key, ".o") or source.with_suffix(".o")
+            if objects[unit].parent == folder:
+                source.write_text(unit.source)
+                yield Compilation(source, objects[unit], unit.flags)
+
+    compile_all(list_missing())
+    link_library(toolchain, list(objects.values()), folder / "program.so")
 
 
 def _context(toolchain: Toolchain) -> str:
@@ -168,16 +176,17 @@ def _context(toolchain: Toolchain) -> str:
     return hash_parts(toolchain.identity, *toolchain.command, *toolchain.flags, hash_support(), *system)
 
 
-def _units(
-    plan: Plan, kernels: Mapping[str, Kernel], toolchain: Toolchain, options: COptions, *, checked: bool
-) -> list[_Unit]:
+def _units(plan: Plan, kernels: Mapping[str, Kernel], context: str, options: COptions, *, checked: bool) -> Iterator[_Unit]:
     """Every source of a program: its kernels, each once, and its driver."""
-    context = _context(toolchain)
-    found = kernel_units(plan, kernels, options)
-    unique: dict[str, KernelUnit] = {unit.symbol: unit for unit in found.values()}
-    units = [_Unit(u.symbol, u.source, hash_parts("object", context, u.symbol, u.content)) for u in unique.values()]
+    found: dict[str, KernelUnit] = {}
+    printed: set[str] = set()
+    for name, unit in kernel_units(plan, kernels, options):
+        found[name] = unit
+        if unit.symbol not in printed:
+            printed.add(unit.symbol)
+            yield _Unit(unit.symbol, unit.source, hash_parts("object", context, unit.symbol, unit.content))
     driver = driver_source(plan, found, checked=checked)
-    return [*units, _Unit("driver", driver, hash_parts("object", context, *DRIVER_FLAGS, driver), DRIVER_FLAGS)]
+    yield _Unit("driver", driver, hash_parts("object", context, *DRIVER_FLAGS, driver), DRIVER_FLAGS)
 
 
 @cache_once

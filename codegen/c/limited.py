@@ -45,14 +45,13 @@ def run_limited(command: Sequence[str], limit: float) -> Ended:
     readers = [
         threading.Thread(target=_read, args=(pipe, parts), daemon=True) for pipe, parts in zip((process.stdout, process.stderr), kept)
     ]
+    # Popen.wait with a limit only looks every 50 ms, which takes as long as a small kernel does to compile.
+    waiter = threading.Thread(target=process.wait, daemon=True)
     try:
-        for reader in readers:
-            reader.start()
-        status: int | None
-        try:
-            status = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            status = None
+        for thread in (*readers, waiter):
+            thread.start()
+        waiter.join(limit)
+        status = process.returncode
     finally:
         _end(process)
         for reader in readers:

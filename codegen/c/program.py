@@ -6,7 +6,7 @@ A table takes the compiler no time: 2,000 steps compile in a tenth of a second, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tcomp.codegen.c.index import scalar_code
@@ -68,14 +68,15 @@ def kernel_unit(kernel: Kernel, options: COptions) -> KernelUnit:
     return KernelUnit(symbol, kernel, print_unit(replace(function, name=symbol), options, (kernel.name, *kernel.notes)), content)
 
 
-def kernel_units(plan: Plan, kernels: Mapping[str, Kernel], options: COptions) -> dict[str, KernelUnit]:
-    """The unit of every kernel that a plan calls, by the plan's name; kernels that do the same share one."""
-    units: dict[str, KernelUnit] = {}
+def kernel_units(plan: Plan, kernels: Mapping[str, Kernel], options: COptions) -> Iterator[tuple[str, KernelUnit]]:
+    """Print the kernels that a plan calls; yields the plan's name of each with its unit. Kernels that do the same share one."""
+    seen: set[str] = set()
     by_kernel: dict[Kernel, KernelUnit] = {}
     by_content: dict[str, KernelUnit] = {}
     for step in plan.steps:
-        if step.kernel in units:
+        if step.kernel in seen:
             continue
+        seen.add(step.kernel)
         if step.kernel not in kernels:
             raise VerifyError(
                 f"the plan calls {step.kernel}, which is not among the kernels",
@@ -87,8 +88,7 @@ def kernel_units(plan: Plan, kernels: Mapping[str, Kernel], options: COptions) -
         if nameless not in by_kernel:
             unit = kernel_unit(kernel, options)
             by_kernel[nameless] = by_content.setdefault(unit.content, unit)
-        units[step.kernel] = by_kernel[nameless]
-    return units
+        yield step.kernel, by_kernel[nameless]
 
 
 def program_source(plan: Plan, kernels: Mapping[str, Kernel], options: COptions = DEFAULT, *, checked: bool = False) -> str:
@@ -97,7 +97,7 @@ def program_source(plan: Plan, kernels: Mapping[str, Kernel], options: COptions 
     It defines int tcomp_run(void* const* externals, char* arena, const int64_t* symbols, int threads, int flush_denormals),
     which `support/program.h` describes, or `support/program_checked.h`.
     """
-    return driver_source(plan, kernel_units(plan, kernels, options), checked=checked)
+    return driver_source(plan, dict(kernel_units(plan, kernels, options)), checked=checked)
 
 
 def driver_source(plan: Plan, units: Mapping[str, KernelUnit], *, checked: bool = False) -> str:

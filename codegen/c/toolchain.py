@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,9 +174,9 @@ def _has_openmp(command: tuple[str, ...], limit: float) -> bool:
 
 
 def compile_objects(
-    toolchain: Toolchain, compilations: Sequence[Compilation], jobs: int | None = None, report: Report | None = None
+    toolchain: Toolchain, compilations: Iterable[Compilation], jobs: int | None = None, report: Report | None = None
 ) -> None:
-    """Compile sources to objects, several at a time; raises ToolchainError at the first that fails."""
+    """Compile sources to objects, several at a time and each as soon as it comes; raises ToolchainError at the first that fails."""
 
     def compile_one(compilation: Compilation) -> None:
         arguments = (*toolchain.flags, *compilation.flags, "-I", str(SUPPORT), "-c", str(compilation.source), "-o", str(compilation.target))
@@ -185,10 +185,11 @@ def compile_objects(
 
     with ThreadPoolExecutor(max_workers=jobs or count_processors()) as pool:
         try:
-            for number, done in enumerate([pool.submit(compile_one, compilation) for compilation in compilations], 1):
+            started = [pool.submit(compile_one, compilation) for compilation in compilations]
+            for number, done in enumerate(started, 1):
                 done.result()
                 if report is not None:
-                    report("compiled kernels", number, len(compilations))
+                    report("compiled kernels", number, len(started))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

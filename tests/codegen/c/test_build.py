@@ -83,7 +83,7 @@ def test_another_program_reuses_the_kernels(tmp_path, monkeypatch):
     build_in(tmp_path)
     compiled = []
     honest = build.compile_objects
-    monkeypatch.setattr(build, "compile_objects", lambda t, c, **named: compiled.extend(c) or honest(t, c, **named))
+    monkeypatch.setattr(build, "compile_objects", lambda t, c, **named: compiled.extend(c := list(c)) or honest(t, c, **named))
     build_in(tmp_path, parse_plan("plan (X, Y) arena 0 for N in 1..9 {\n  other(X + 0, Y + 0)\n}"), {"other": SHIFT})
     assert [c.source.stem for c in compiled] == ["driver"]
 
