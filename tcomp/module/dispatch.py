@@ -474,7 +474,7 @@ _RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
 """What a call raises that is no fault of its program."""
 
 
-_SHARED = "the module writes to an input that shares memory with another one, or with a parameter or buffer"
+_SHARED = "the module writes to an input that shares memory with another one, with a parameter or buffer, or with itself"
 
 
 def count_between(program: Program) -> int:

@@ -40,6 +40,9 @@ from tcomp.runtime.runners import CompiledRunner, EagerRunner, ObstructedRunner,
 if TYPE_CHECKING:
     from tcomp.runtime.gpu.runner import TritonPrelude
 
+OVERLAPS = 1
+"""What PyTorch says of a tensor of which two elements share memory, as far as it is easily told: of an expanded one."""
+
 
 class Execution:
     """A program that is loaded and bound to its constants; calling it is thread-safe."""
@@ -128,12 +131,14 @@ class Execution:
         return self.run([place_tensor(leaf, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves], originals=leaves)
 
     def shares_written(self, leaves: Sequence[Any]) -> bool:
-        """Whether the program writes to memory that two of these inputs share, or one of them and a constant."""
+        """Whether the program writes to memory that two of these inputs share, or one of them and a constant, or two elements of one."""
         constants = self.weights.tensors()
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         targets = [target for target, _ in self.program.mutations]
         inputs = [leaves[target.index] for target in targets if isinstance(target, Slot)]
         held = [constants[target.name] for target in targets if isinstance(target, Constant)]
+        if any(torch._debug_has_internal_overlap(tensor) == OVERLAPS for tensor in (*inputs, *held)):
+            return True
         # What constants share with each other was looked at when they were captured. An input meets itself once.
         meetings = Counter(number for number, _ in find_overlaps(inputs, [*tensors, *constants.values()]))
         return any(count > 1 for count in meetings.values()) or any(True for _ in find_overlaps(held, tensors))

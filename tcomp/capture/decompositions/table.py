@@ -23,6 +23,7 @@ from torch._ops import OpOverload
 from tcomp.capture.decompositions.attention import FUSED_ATTENTIONS, widen
 from tcomp.capture.decompositions.checked import checked
 from tcomp.capture.decompositions.grouped import GROUPED
+from tcomp.capture.decompositions.laid_out import laid_out
 from tcomp.capture.decompositions.layers import LAYERS
 from tcomp.capture.decompositions.losses import LOSSES
 from tcomp.capture.decompositions.special import SPECIAL
@@ -53,6 +54,7 @@ def decompositions() -> Mapping[OpOverload, Decomposition]:
     table.update(GROUPED)
     table.update(LAYERS)
     table.update(SPECIAL)
+    table.update(laid_out(table))
     return MappingProxyType(table)
 
 
