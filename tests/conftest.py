@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("tcomp", deadline=None)
+hypothesis.settings.load_profile("tcomp")
 
 GOLDENS = Path(__file__).resolve().parent / "goldens"
 

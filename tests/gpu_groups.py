@@ -1,5 +1,6 @@
 """Single groups on a GPU: bound to memory, lowered by a schedule that is written down, run and compared with the evaluator."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy
@@ -8,6 +9,7 @@ from tcomp.ir.check.cascade import check_cascade
 from tcomp.ir.check.schedule import check_schedule
 from tcomp.ir.check.tile import check_kernel
 from tcomp.ir.evaluate.cascade import evaluate
+from tcomp.ir.evaluate.tile import evaluate_kernel
 from tcomp.ir.expressions import ZERO
 from tcomp.ir.parse.cascade import parse_cascade
 from tcomp.ir.parse.schedule import parse_schedule
@@ -73,7 +75,7 @@ def make_candidate(bound, target=HOPPER, symbols=()):
 
 def run_kernels(cascade, kernels, inputs=None, symbols=None, strides=None):
     """Run pairs of a kernel and its operands one after another, and assert that outputs are those of the evaluator."""
-    memory = program_runner.Memory(symbols or {}, float64=True)
+    memory = program_runner.Memory(symbols or {}, float64=True, run=functools.partial(evaluate_kernel, float64=True, shuffle=1))
     inputs = inputs or random_inputs(cascade, symbols)
     declared = {t.name for t in cascade.inputs}
     arrays = {}
@@ -86,7 +88,7 @@ def run_kernels(cascade, kernels, inputs=None, symbols=None, strides=None):
         named.append((f"k{number}", kernel))
         steps.append(Step(f"k{number}", places))
     plan = Plan(tuple(arrays), ZERO, tuple(steps))
-    memory.run(SimpleNamespace(kernels=named, plan=plan), shuffle=1)
+    memory.run(SimpleNamespace(kernels=named, plan=plan))
     expected = evaluate(cascade, inputs, symbols, float64=True)
     for name in cascade.outputs:
         message = describe_difference(arrays[name].reshape(-1), expected[name].reshape(-1))

@@ -6,6 +6,7 @@ that a stage may answer with is wrong as well, and so are those inside them wher
 
 from __future__ import annotations
 
+import importlib
 import math
 import traceback
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ from tcomp.ir.evaluate.arrays import Array, round_float, storage
 from tcomp.ir.evaluate.cascade import evaluate
 from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.parse.schedule import parse_schedule
-from tcomp.ir.target import Cpu
+from tcomp.ir.target import Cpu, Gpu
 from tcomp.passes.check import verifying_observer
 from tcomp.passes.choose import Guess
 from tcomp.passes.pipeline import PIPELINE, apply, compile_cascade
@@ -272,6 +273,20 @@ def check_native(examination: Examination) -> None:
             raise Wrong("threads", "C", f"{name} is not the same on two threads as on one", kernels)
 
 
+def check_triton(examination: Examination) -> None:
+    """Triton kernels, in its interpreter, give what the cascade means, and stay inside their memory."""
+    if not isinstance(examination.seed.target, Gpu):
+        return
+    # Triton needs PyTorch, which nothing else of this needs.
+    run_triton = importlib.import_module("tcomp.fuzz.oracles.interpreter").run_triton
+    kernels = "\n".join(str(kernel) for _, kernel in examination.compiled.main.kernels)
+    try:
+        found = run_triton(examination.compiled, examination.inputs)
+    except Outside as error:
+        raise Wrong("memory", "Triton", str(error), kernels) from error
+    examination.compare("Triton", "Triton", found, F32, kernels)
+
+
 @dataclass(frozen=True, slots=True)
 class Oracle:
     """A row of the list: what is asked, and of which seeds."""
@@ -281,7 +296,7 @@ class Oracle:
     largest: float = math.inf
     """The most points of an einsum of a cascade that it is asked of: the evaluator of tiles walks them one by one."""
     is_slow: bool = False
-    """Whether it compiles C, which takes a hundred times longer than what does not: campaigns ask it of some seeds only."""
+    """Whether it takes a hundred times longer than others, as compiling does: campaigns ask it of some seeds only."""
 
 
 ORACLES: tuple[Oracle, ...] = (
@@ -292,6 +307,7 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(check_tiles, "tiles", MOST_POINTS),
     Oracle(check_schedule, "schedule", MOST_POINTS),
     Oracle(check_native, "C", is_slow=True),
+    Oracle(check_triton, "Triton", MOST_POINTS, is_slow=True),
 )
 
 

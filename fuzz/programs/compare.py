@@ -8,7 +8,7 @@ asked. What nearly equals eager's own result is right in any case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -53,14 +53,33 @@ class References:
         return [(run_program(self.program, variant=a), run_program(self.program, variant=b)) for a, b in runs]
 
 
-def find_difference(program: Program, ours: list[Record], eager: list[Record]) -> Difference | None:
-    """The first thing that is otherwise than in eager."""
+def find_difference(program: Program, ours: list[Record], eager: list[Record], *, numbers_only: bool = False) -> Difference | None:
+    """The first thing that is otherwise than in eager; with `numbers_only`, of the types, shapes and numbers of results."""
     references = References(program)
+    if numbers_only:
+        ours, eager = _list_comparable(ours, eager)
     for number, (got, want) in enumerate(zip(ours, eager)):
         found = _compare_call(number, got, want, references)
         if found is not None or want.error is not None:
             return found
     return None
+
+
+def _list_comparable(ours: list[Record], eager: list[Record]) -> tuple[list[Record], list[Record]]:
+    """The numbers of calls before the first that writes to something."""
+    first = next((number for number, record in enumerate(eager) if record.written), len(eager))
+    pairs = list(zip(ours, eager))[:first]
+    return [_numbers_of(got, want) for got, want in pairs], [_numbers_of(want, want) for _, want in pairs]
+
+
+def _numbers_of(record: Record, like: Record) -> Record:
+    seen = {}
+    for name, result in record.results.items():
+        same = like.results.get(name)
+        hidden = result if same is None else replace(result, strides=same.strides, requires_grad=same.requires_grad)
+        seen[name] = hidden
+    # Structure is not theirs: see `converters`.
+    return Record(record.error, like.structure, seen)
 
 
 def _compare_call(call: int, got: Record, want: Record, references: References) -> Difference | None:

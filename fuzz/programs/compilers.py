@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import tcomp
+from tcomp.fuzz.programs.converters import CONVERTERS
 from tcomp.fuzz.programs.program import Program
 from tcomp.fuzz.programs.run import Compile
 from tcomp.fuzz.programs.source import list_options
@@ -37,5 +38,6 @@ COMPILERS: Mapping[str, Compile] = {
     "inductor": _by_dynamo("inductor"),
     "aot_eager": _by_dynamo("aot_eager"),
     "dynamo": _by_dynamo("eager"),
+    **CONVERTERS,
 }
-"""By name. Those after the second compute as eager does: what they do otherwise is what PyTorch changes before a compiler sees it."""
+"""By name. aot_eager and dynamo compute as eager does: what they do otherwise is what PyTorch changes before a compiler sees it."""

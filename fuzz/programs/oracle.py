@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from tcomp.fuzz.finding import Finding
 from tcomp.fuzz.programs.compare import Difference, find_difference
 from tcomp.fuzz.programs.compilers import COMPILERS
+from tcomp.fuzz.programs.converters import CONVERTERS, RefusedModel
 from tcomp.fuzz.programs.memory import describe_excess
 from tcomp.fuzz.programs.program import Program, parse_program
 from tcomp.fuzz.programs.run import Compile, Record, run_program
@@ -46,22 +47,28 @@ def examine_program(program: Program, compile: Compile = COMPILERS["tcomp"]) -> 
             eager = run_program(program)
         found = compare_runs(program, eager, compile)
         if found is None:
-            return describe_excess(program, compile), frozenset(features.found)
+            excess = None if compile in CONVERTERS.values() else describe_excess(program, compile)
+            return excess, frozenset(features.found)
         difference, ours = found
         return _blame(program, difference, ours, compile), frozenset(features.found)
 
 
 def compare_runs(program: Program, eager: list[Record], compile: Compile) -> tuple[Difference, list[Record]] | None:
     """What a compiled program does otherwise than in eager, and its records; nothing where PyTorch itself does it otherwise."""
+    is_converter = compile in CONVERTERS.values()
+    if is_converter and program.trains:
+        return None
     try:
         ours = run_program(program, compile)
     # Compiling may fail before any call.
     except Exception as error:  # noqa: BLE001
         ours = [Record(error=error)]
-    difference = find_difference(program, ours, eager)
+    if isinstance(ours[-1].error, RefusedModel):
+        ours = ours[:-1]
+    difference = find_difference(program, ours, eager, numbers_only=is_converter)
     if difference is None:
         return None
-    if compile in COMPILERS.values() and (program.way == "dynamo" or compile is not COMPILERS["tcomp"]):
+    if not is_converter and compile in COMPILERS.values() and (program.way == "dynamo" or compile is not COMPILERS["tcomp"]):
         for name in ("dynamo", "aot_eager"):
             if compile is COMPILERS[name]:
                 continue

@@ -141,11 +141,14 @@ def list_options(program: Program) -> dict[str, object]:
 
 
 def print_script(program: Program, bucket: str = "", what: str = "", compiler: str = "tcomp") -> str:
-    """A script that shows what eager and the compiler make of a program; it needs torch and tcomp alone."""
+    """A script that shows what eager and the compiler make of a program; it needs torch and the compiler alone."""
     made = print_compile(program) if compiler == "tcomp" else f'torch.compile(m, backend="{compiler}")'
+    imported = ["import tcomp"]
+    if compiler in _CONVERT:
+        made, imported = "convert(m)", _CONVERT[compiler].splitlines()
     oracle = bucket.partition(":")[0]
     said = [f"# {line}" for line in f"{bucket}\n{what}".splitlines() if line.strip()]
-    lines = ["import torch", "import tcomp", "", *print_class(_shorten(program))]
+    lines = ["import torch", *imported, "", *print_class(_shorten(program))]
     lines += ["", f"for compile in (lambda m: m, lambda m: {made}):"]
     shown = _print_shown(program, oracle)
     is_named = bool(program.members) or "m." in shown or "(m)" in shown or any(call.actions for call in program.calls)
@@ -162,6 +165,27 @@ def print_script(program: Program, bucket: str = "", what: str = "", compiler: s
         lines += [f"    {called}", *_print_backward(program)] if program.trains else [f"    with torch.no_grad(): {called}"]
         lines += [f"    print({shown})"]
     return "\n".join([*said, *lines]) + "\n"
+
+
+_CONVERT = {
+    "onnxruntime": """import onnxruntime
+
+def convert(m):
+    def run(*args):
+        torch.onnx.export(m, args, "model.onnx", dynamo=True, verbose=False)
+        session = onnxruntime.InferenceSession("model.onnx")
+        tensors = [t.numpy() for t in torch.utils._pytree.tree_leaves(args) if isinstance(t, torch.Tensor)]
+        return session.run(None, {i.name: t for i, t in zip(session.get_inputs(), tensors)})
+    return run""",
+    "openvino": """import openvino
+
+def convert(m):
+    def run(*args):
+        model = openvino.compile_model(openvino.convert_model(m, example_input=args), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return list(model([t.numpy() for t in torch.utils._pytree.tree_leaves(args) if isinstance(t, torch.Tensor)]).values())
+    return run""",
+}
+"""How a script calls compilers that take whole models."""
 
 
 def _shorten(program: Program) -> Program:

@@ -76,7 +76,7 @@ def fuzz() -> None:
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Workers, each a process of its own.")
 @click.option("--native", type=click.IntRange(0), default=20, show_default=True, help="Run one of so many seeds as compiled C; 0: none.")
 @click.option("--layers", default=",".join(LAYERS), show_default=True, help="What is made: cascades, programs of PyTorch.")
-@click.option("--target", default=TCOMP, show_default=True, help="The compiler that programs examine: tcomp, inductor, aot_eager.")
+@click.option("--target", default=TCOMP, show_default=True, help=f"The compiler that programs examine: {', '.join(COMPILERS)}.")
 @click.option("--domains", default="", help="What may be changed in a seed; by default everything.")
 @click.option("--suppress", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Lines 'BUCKET # REASON' to leave alone.")
 @click.option("--plant", metavar="FAULT", help="Plant this fault in the compiler first, to see whether it is found; 'list' lists them.")
