@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tcomp.fuzz.campaign.cluster import ClusterWorker
 from tcomp.fuzz.campaign.corpus import digest_of
 from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker
@@ -63,7 +64,7 @@ class Buckets:
             self.new.append(bucket)
         return not reason
 
-    def keep(self, answer: Answer, worker: Worker, *, is_native: bool, seconds: float = REDUCING) -> None:
+    def keep(self, answer: Answer, worker: Worker | ClusterWorker, *, is_native: bool, seconds: float = REDUCING) -> None:
         """Write down the seed of a new bucket, and a smaller one that fails alike, if some seconds are enough to find one."""
         assert answer.finding is not None
         bucket = self.known[answer.finding.bucket]
@@ -82,7 +83,7 @@ class Buckets:
         write_file(folder / "finding.json", json.dumps(data, indent=1) + "\n")
 
 
-def reduce_in(worker: Worker, text: str, bucket: str, *, is_native: bool, seconds: float = REDUCING) -> str:
+def reduce_in(worker: Worker | ClusterWorker, text: str, bucket: str, *, is_native: bool, seconds: float = REDUCING) -> str:
     """The text of a smaller seed that a worker finds to fail in the same bucket."""
     layer = layer_of(text, worker.layers)
 

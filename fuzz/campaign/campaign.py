@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tcomp.fuzz.campaign.buckets import REDUCING, Bucket, Buckets
+from tcomp.fuzz.campaign.cluster import ClusterWorker
 from tcomp.fuzz.campaign.corpus import Corpus
 from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
@@ -64,7 +65,7 @@ class State:
 
 
 class Campaign:
-    """Runs workers in threads of this process; call `run`, once."""
+    """Asks workers, each from a thread of this process; call `run`, once. `employ` makes a worker: here, or on a cluster."""
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class Campaign:
         native: int = NATIVE,
         reducing: float = REDUCING,
         plant: str = "",
+        employ: Callable[..., Worker | ClusterWorker] = Worker,
         watch: Callable[[Campaign], None] = lambda campaign: None,
     ) -> None:
         self.folder, self.budget, self.seed, self.jobs = folder, budget, seed, jobs
@@ -91,7 +93,7 @@ class Campaign:
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
         self._strategy, self._native, self._watch = strategy, native, watch
-        self._limits = (seconds, megabytes, plant, layers, compiler, tree)
+        self._employ, self._limits = employ, (seconds, megabytes, plant, layers, compiler, tree)
         self._layers = find_layers(layers, compiler)
         self._reducing, self._barren = reducing, 0
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -134,7 +136,7 @@ class Campaign:
         return self.buckets.new
 
     def _serve(self) -> None:
-        worker = Worker(*self._limits)
+        worker = self._employ(*self._limits)
         try:
             while not self._is_over():
                 with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import replace
@@ -12,8 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tcomp.codegen.c.toolchain import count_processors
 from tcomp.fuzz.campaign.buckets import Bucket, Buckets, reduce_in
 from tcomp.fuzz.campaign.campaign import Budget, Campaign, read_state
+from tcomp.fuzz.campaign.cluster import ClusterWorker, connected
 from tcomp.fuzz.campaign.corpus import Corpus
 from tcomp.fuzz.campaign.files import write_file
 from tcomp.fuzz.campaign.process import Worker, WorkerError
@@ -73,7 +76,8 @@ def fuzz() -> None:
 @click.option("--time", "seconds", type=_Duration(), default="60s", show_default=True, help="How long to run.")
 @click.option("--tests", type=click.IntRange(1), help="End after so many seeds.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other programs.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Workers, each a process of its own.")
+@click.option("--jobs", type=click.IntRange(1), help="Workers, each a process of its own.  [default: 1; with --ray all processors]")
+@click.option("--ray", "cluster", metavar="ADDRESS", help="Take workers of a Ray cluster: its address, auto, or local for one here.")
 @click.option("--native", type=click.IntRange(0), default=20, show_default=True, help="Run one of so many seeds as compiled C; 0: none.")
 @click.option("--layers", default=",".join(LAYERS), show_default=True, help="What is made: cascades, programs of PyTorch.")
 @click.option("--target", default=TCOMP, show_default=True, help=f"The compiler that programs examine: {', '.join(COMPILERS)}.")
@@ -84,8 +88,8 @@ def fuzz() -> None:
 @_memory_option
 @_folder_option
 def run(
-    seconds: float, tests: int | None, seed: int, jobs: int, native: int, layers: str, target: str, domains: str,
-    suppress: Path | None, plant: str | None, limit: float, megabytes: int, folder: Path,
+    seconds: float, tests: int | None, seed: int, jobs: int | None, cluster: str | None, native: int, layers: str, target: str,
+    domains: str, suppress: Path | None, plant: str | None, limit: float, megabytes: int, folder: Path,
 ) -> None:  # fmt: skip
     """Run a campaign; Ctrl-C ends it and keeps what it has.
 
@@ -118,13 +122,15 @@ def run(
             text = f"{campaign.tests_a_second:.1f} tests/s, {campaign.reached} branches, {len(campaign.buckets.known)} buckets"
             progress.update(task, completed=min(seconds, time.monotonic() - began), description=text)
 
-        campaign = Campaign(
-            folder, Budget(seconds, tests), seed=seed, jobs=jobs, seconds=limit, megabytes=megabytes,
-            suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=_split(domains)), layers=names, compiler=target,
-            native=native, plant=plant or "", watch=watch,
-        )  # fmt: skip
         try:
-            new = campaign.run()
+            with contextlib.ExitStack() as stack:
+                processors = stack.enter_context(connected(cluster, jobs or count_processors())) if cluster else 1
+                campaign = Campaign(
+                    folder, Budget(seconds, tests), seed=seed, jobs=jobs or processors, seconds=limit, megabytes=megabytes,
+                    suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=_split(domains)), layers=names,
+                    compiler=target, native=native, plant=plant or "", employ=ClusterWorker if cluster else Worker, watch=watch,
+                )  # fmt: skip
+                new = campaign.run()
         except (WorkerError, OSError) as error:
             Console(stderr=True).print(f"the campaign could not run: {error}", style="red", markup=False)
             sys.exit(BROKEN)
