@@ -194,6 +194,15 @@ class _Forming:
                 return False
         return True
 
+    def _join_late(self, name: str, einsum: Einsum) -> bool:
+        """Put an einsum that waits into its group, if it can be by now."""
+        number = self.home[name]
+        if name not in self.waiting or not self._join(einsum, self.units[number], self.drafts.get(number)):
+            return False
+        for target, _ in einsum.targets:
+            self.waiting.pop(target, None)
+        return True
+
     def _early(self, einsum: Einsum, unit: Unit) -> list[Einsum]:
         """The maps of a unit that wait for an einsum, and for each other, in order."""
         needed: set[str] = set()
@@ -207,6 +216,9 @@ class _Forming:
 
     def finish(self) -> list[Group]:
         """The groups. Raises Illegal if something is left over, or a unit names what the cascade has not."""
+        # A map may stand before what founds its kernel, and be read by another kernel.
+        while any(self._join_late(name, einsum) for name, einsum in list(self.waiting.items())):
+            pass
         for name in self.waiting:
             unit = self.units[self.home[name]]
             others = [other for other in unit.names if other != name]

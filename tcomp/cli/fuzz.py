@@ -88,8 +88,8 @@ def fuzz() -> None:
 @_memory_option
 @_folder_option
 def run(
-    seconds: float, tests: int | None, seed: int, jobs: int | None, cluster: str | None, native: int, layers: str, target: str,
-    domains: str, suppress: Path | None, plant: str | None, limit: float, megabytes: int, folder: Path,
+    seconds: float, tests: int | None, seed: int, jobs: int | None, cluster: str | None, native: int, layers: str,
+    target: str, domains: str, suppress: Path | None, plant: str | None, limit: float, megabytes: int, folder: Path,
 ) -> None:  # fmt: skip
     """Run a campaign; Ctrl-C ends it and keeps what it has.
 
