@@ -37,16 +37,16 @@ def list_imported(paths):
 
 def test_what_the_package_imports_is_declared():
     imported, extras = list_imported(SOURCES), read_project()["optional-dependencies"]
-    assert imported <= list_declared("zoo", "bench", "gpu"), "undeclared"
+    assert imported <= list_declared("zoo", "bench", "gpu", "distributed"), "undeclared"
     assert set(map(name_of, read_project()["dependencies"])) <= imported, "declared and not imported"
-    for extra in ("zoo", "gpu"):
+    for extra in ("zoo", "gpu", "distributed"):
         assert set(map(name_of, extras[extra])) <= imported, f"the extra {extra} brings what nothing imports"
 
 
 def test_what_the_tests_import_is_declared():
     tests = sorted((ROOT / "tests").rglob("*.py"))
     own = {path.stem for path in tests} | {path.parent.name for path in tests}
-    assert list_imported(tests) - own <= list_declared("zoo", "gpu", "dev")
+    assert list_imported(tests) - own <= list_declared("zoo", "gpu", "distributed", "dev")
 
 
 @pytest.mark.parametrize("requirement", [*read_project()["dependencies"]])

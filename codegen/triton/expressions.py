@@ -179,7 +179,7 @@ class ExpressionWriter:
 
     def _compare(self, operator: str, left: Ordinal | Constant, right: Ordinal | Constant) -> Value:
         """Compare two indices in the width they have, which is often less than 64 bits."""
-        numbers = [int(e.value) for e in (left, right) if isinstance(e, Constant)]
+        numbers = [e.value for e in (left, right) if isinstance(e, Constant)]
         if left.dtype != i64 or len(numbers) == 2 or any(abs(number) >= LIMIT for number in numbers):
             return apply_operator(operator, [self.value(left), self.value(right)])
         a, b = self._number(left), self._number(right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from tcomp.fuzz.finding import Finding
 from tcomp.fuzz.layer import Layer
 from tcomp.fuzz.layers.table import layer_of
 from tcomp.fuzz.reducer import reduce_by
+from tcomp.ir.errors import ParseError
 
 REDUCING = 60.0
 """Seconds that reducing one seed may take."""
@@ -71,6 +73,8 @@ class Buckets:
         folder = self.folder / bucket.folder
         write_file(folder / "seed", answer.text)
         self._write(bucket, answer.text, worker.layers)
+        if answer.finding.oracle == "text":
+            return
         reduced = reduce_in(worker, answer.text, bucket.name, is_native=is_native, seconds=seconds)
         self._write(bucket, reduced, worker.layers)
 
@@ -78,7 +82,9 @@ class Buckets:
         folder = self.folder / bucket.folder
         write_file(folder / "reduced.seed", text)
         layer = layer_of(text, layers)
-        write_file(folder / "repro.py", layer.print_script(layer.parse(text), bucket.name, bucket.finding.what))
+        # What does not parse has no script: its text is all that there is to see.
+        with contextlib.suppress(ParseError):
+            write_file(folder / "repro.py", layer.print_script(layer.parse(text), bucket.name, bucket.finding.what))
         data = {"finding": asdict(bucket.finding), "count": bucket.count, "first": bucket.first}
         write_file(folder / "finding.json", json.dumps(data, indent=1) + "\n")
 

@@ -81,6 +81,7 @@ class Campaign:
         layers: tuple[str, ...] = tuple(LAYERS),
         compiler: str = TCOMP,
         tree: Path | None = None,
+        sanitizers: str = "",
         native: int = NATIVE,
         reducing: float = REDUCING,
         plant: str = "",
@@ -93,7 +94,7 @@ class Campaign:
         self.state = read_state(folder)
         self.names: tuple[str, ...] = ()
         self._strategy, self._native, self._watch = strategy, native, watch
-        self._employ, self._limits = employ, (seconds, megabytes, plant, layers, compiler, tree)
+        self._employ, self._limits = employ, (seconds, megabytes, plant, layers, compiler, tree, sanitizers)
         self._layers = find_layers(layers, compiler)
         self._reducing, self._barren = reducing, 0
         self._lock, self._stop = threading.Lock(), threading.Event()

@@ -33,11 +33,12 @@ class ClusterWorker:
         names: tuple[str, ...] = tuple(LAYERS),
         compiler: str = TCOMP,
         tree: Path | None = None,
+        sanitizers: str = "",
     ) -> None:
         self.layers = find_layers(names, compiler)
         self.names: tuple[str, ...] = ()
         self._ray = find_ray()
-        self._limits = (seconds, megabytes, plant, names, compiler, tree)
+        self._limits = (seconds, megabytes, plant, names, compiler, tree, sanitizers)
         self._patience = START + 4 * seconds
         self._actor: Any = None
 

@@ -38,4 +38,9 @@ def make_text(job: Job, layers: tuple[Layer, ...]) -> tuple[str, str]:
 def examine_job(job: Job, text: str, layers: tuple[Layer, ...]) -> tuple[Finding | None, frozenset[str]]:
     """What the oracles say of the seed of a text."""
     layer = layer_of(text, layers)
-    return layer.examine(layer.parse(text), job.is_native, job.oracles)
+    try:
+        seed = layer.parse(text)
+    # It was printed by a seed.
+    except Exception as error:  # noqa: BLE001
+        return Finding("text", f"parse {layer.word or layer.name}", describe_failure(error), text), frozenset()
+    return layer.examine(seed, job.is_native, job.oracles)

@@ -77,7 +77,8 @@ def _build(program: Program, cache: Path) -> Call | None:
     if not program.plan.steps:
         return None
     kernels = dict(program.kernels)
-    library = build_program(program.plan, kernels, toolchain=find_compiler(), cache_directory=cache, jobs=1)
+    checked = read_settings().checks_kernels
+    library = build_program(program.plan, kernels, toolchain=find_compiler(), cache_directory=cache, checked=checked, jobs=1)
     return make_call(library, program.plan, kernels)
 
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from tcomp.cli.peers import PEERS
 from tcomp.fuzz.programs.program import Program
 from tcomp.fuzz.programs.run import Compile
+from tcomp.peers.table import PEERS
 
 
 class RefusedModel(Exception):  # noqa: N818 (says what happened)

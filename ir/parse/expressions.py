@@ -122,7 +122,8 @@ def _read_primary(cursor: Cursor) -> Expr:
     if cursor.accept("("):
         return _read_parenthesis(cursor)
     following = cursor.text_of(1)
-    if token.text in _WORDS and following not in ("[", "("):
+    # A parenthesis after it begins the next statement: (a: f32, b: f32)[] = ...
+    if token.text in _WORDS and following != "[":
         return _read_literal(cursor)
     name = cursor.expect_name("an expression")
     if following == "[":

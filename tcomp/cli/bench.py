@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.cli.peers import FOREIGN, Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
 from tcomp.codegen.timing import Spread, measure_spread
 from tcomp.module.compiled_module import CompiledModule
+from tcomp.peers.table import FOREIGN, Call, Inputs, Prepare, empty_caches, find_kind, prepare_eager
 from tcomp.reference import divide_errors, is_right, list_tensors, measure_error, run_reference
 from tcomp.runtime.peak_memory import measure_extra
 

@@ -79,6 +79,7 @@ def fuzz() -> None:
 @click.option("--jobs", type=click.IntRange(1), help="Workers, each a process of its own.  [default: 1; with --ray all processors]")
 @click.option("--ray", "cluster", metavar="ADDRESS", help="Take workers of a Ray cluster: its address, auto, or local for one here.")
 @click.option("--native", type=click.IntRange(0), default=20, show_default=True, help="Run one of so many seeds as compiled C; 0: none.")
+@click.option("--sanitize", default="", help="Compile that C with these sanitizers, as in address,undefined, and check its kernels.")
 @click.option("--layers", default=",".join(LAYERS), show_default=True, help="What is made: cascades, programs of PyTorch.")
 @click.option("--target", default=TCOMP, show_default=True, help=f"The compiler that programs examine: {', '.join(COMPILERS)}.")
 @click.option("--domains", default="", help="What may be changed in a seed; by default everything.")
@@ -88,7 +89,7 @@ def fuzz() -> None:
 @_memory_option
 @_folder_option
 def run(
-    seconds: float, tests: int | None, seed: int, jobs: int | None, cluster: str | None, native: int, layers: str,
+    seconds: float, tests: int | None, seed: int, jobs: int | None, cluster: str | None, native: int, sanitize: str, layers: str,
     target: str, domains: str, suppress: Path | None, plant: str | None, limit: float, megabytes: int, folder: Path,
 ) -> None:  # fmt: skip
     """Run a campaign; Ctrl-C ends it and keeps what it has.
@@ -128,7 +129,8 @@ def run(
                 campaign = Campaign(
                     folder, Budget(seconds, tests), seed=seed, jobs=jobs or processors, seconds=limit, megabytes=megabytes,
                     suppressions=_read_suppressions(suppress), strategy=replace(JOINT, domains=_split(domains)), layers=names,
-                    compiler=target, native=native, plant=plant or "", employ=ClusterWorker if cluster else Worker, watch=watch,
+                    compiler=target, native=native, plant=plant or "", sanitizers=sanitize,
+                    employ=ClusterWorker if cluster else Worker, watch=watch,
                 )  # fmt: skip
                 new = campaign.run()
         except (WorkerError, OSError) as error:
@@ -251,4 +253,5 @@ def _read_suppressions(path: Path | None) -> dict[str, str]:
 def _show(console: Console, summary: str, new: list[Bucket], folder: Path) -> None:
     console.print(summary, markup=False)
     for bucket in new:
-        console.print(f"  {bucket.name}\n    {folder / 'crashes' / bucket.folder / 'repro.py'}", markup=False)
+        files = [folder / "crashes" / bucket.folder / name for name in ("repro.py", "seed")]
+        console.print(f"  {bucket.name}\n    {next((file for file in files if file.is_file()), files[-1])}", markup=False)

@@ -19,7 +19,6 @@ from tcomp.cli.bench import CANDIDATE, Result, Row, bench_model
 from tcomp.cli.doctor import run_checks
 from tcomp.cli.fuzz import fuzz
 from tcomp.cli.models import Model, expand_specs, load_model, move_model
-from tcomp.cli.peers import PEERS, find_peers, make_tcomp
 from tcomp.cli.tables import make_bench_table, make_check_table, show, summarise, write_results
 from tcomp.fuzz.campaign.minify import find_seeds, minify
 from tcomp.ir.errors import TcompError
@@ -28,6 +27,7 @@ from tcomp.machine.gpus import DEFAULT, DESCRIBED
 from tcomp.machine.toolchains import find_machine
 from tcomp.module.compiled_module import CompiledModule
 from tcomp.options import MOST_THREADS, Backend, Precision, Scatter
+from tcomp.peers.table import PEERS, find_peers, make_tcomp
 from tcomp.profiling.table import WIDTH as PROFILE_WIDTH
 from tcomp.profiling.table import Order
 from tcomp.progress import watch_progress

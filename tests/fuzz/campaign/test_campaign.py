@@ -12,7 +12,7 @@ from tcomp.cli.main import main
 from tcomp.fuzz.campaign.buckets import Bucket, Buckets
 from tcomp.fuzz.campaign.campaign import Budget, Campaign, State, read_state, write_state
 from tcomp.fuzz.campaign.corpus import Corpus
-from tcomp.fuzz.campaign.process import Worker
+from tcomp.fuzz.campaign.process import Worker, WorkerError, sanitize
 from tcomp.fuzz.campaign.protocol import Job
 from tcomp.fuzz.campaign.report import write_reports
 from tcomp.fuzz.choices import RandomChoices
@@ -55,6 +55,33 @@ def test_a_worker_that_dies_is_a_finding_and_is_started_again(worker):
     finding = worker.ask(Job(0, text)).finding
     assert (finding.oracle, finding.guilty) == ("crash", "SIGSEGV")
     assert worker.ask(Job(0, text)).finding is None
+
+
+def test_a_seed_that_does_not_parse_is_a_finding_and_is_kept_as_it_is(worker, tmp_path):
+    text = str(make_seeds(1)[0]).replace(" = ", " = = ")
+    answer = worker.ask(Job(0, text))
+    assert answer.finding.oracle == "text" and "ParseError" in answer.finding.what
+    buckets = Buckets(tmp_path, {})
+    assert buckets.count(answer.finding, 0.0)
+    buckets.keep(answer, worker, is_native=False)
+    (folder,) = tmp_path.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["finding.json", "reduced.seed", "seed"]
+    assert (folder / "seed").read_text() == text
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_sanitizers_are_loaded_before_python_is(is_there, monkeypatch, tmp_path):
+    compiler = tmp_path / "cc"
+    compiler.write_text(f"#!/bin/sh\necho {'/lib/' if is_there else ''}library.so\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    if is_there:
+        made = sanitize("address,undefined", 512)
+        assert made["LD_PRELOAD"] == "/lib/library.so /lib/library.so" and made["TCOMP_SANITIZE"] == "address,undefined"
+        assert "hard_rss_limit_mb=512" in made["ASAN_OPTIONS"]
+    else:
+        with pytest.raises(WorkerError, match="no sanitizers"):
+            sanitize("address", 512)
 
 
 def test_a_planted_fault_is_found_reduced_and_reported(tmp_path):

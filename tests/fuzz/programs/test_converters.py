@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from tcomp.cli import peers
 from tcomp.fuzz.programs.compilers import COMPILERS
 from tcomp.fuzz.programs.oracle import examine_program
 from tcomp.fuzz.programs.program import parse_program
 from tcomp.fuzz.programs.source import print_script
+from tcomp.peers import table as peers
 
 PROGRAM = parse_program("""program inference compile
 parameter w: float32[4, 4]

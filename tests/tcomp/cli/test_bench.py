@@ -17,7 +17,7 @@ from tcomp.cli.bench import (
     measure_ratio,
     measure_spread,
 )
-from tcomp.cli.peers import make_tcomp, prepare_eager
+from tcomp.peers.table import make_tcomp, prepare_eager
 from tests.compiled import Function
 
 

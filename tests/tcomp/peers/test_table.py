@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import tcomp
-from tcomp.cli import peers
-from tcomp.cli.peers import PEERS, empty_caches, find_peers, make_tcomp
+from tcomp.peers import table as peers
+from tcomp.peers.table import PEERS, empty_caches, find_peers, make_tcomp
 from tcomp.reference import list_tensors
 from tcomp.settings import read_settings
 

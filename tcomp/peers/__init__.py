@@ -1,0 +1,1 @@
+"""The compilers that tcomp is compared with."""
