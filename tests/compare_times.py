@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
+import numpy
 
 from tests.compare_commits import check_out, list_models, remove_checkouts
 
@@ -98,22 +98,22 @@ def _compare(model: str, checkouts: list[Path], options: argparse.Namespace, fol
             times[number].append(workers[number].time())
     for worker in workers:
         worker.stop()
-    samples = np.array(times)
-    told = [" / ".join(f"{1000 * each:.3f}" for each in (samples[n].min(), *np.percentile(samples[n], (25, 50)))) for n in (0, 1)]
-    ratios = {name: _ratio(samples, percentile) for name, percentile in (("quartiles", 25), ("medians", 50))}
+    samples = numpy.array(times)
+    told = [" / ".join(f"{1000 * each:.3f}" for each in (samples[n].min(), *numpy.percentile(samples[n], (25, 50)))) for n in (0, 1)]
+    ratios = {name: find_ratio(samples, percentile) for name, percentile in (("quartiles", 25), ("medians", 50))}
     said = "; ".join(f"of {name} {middle:.3f} ({low:.3f} to {high:.3f})" for name, (low, middle, high) in ratios.items())
     print(f"{model}: old {told[0]} ms, new {told[1]} ms (least / quartile / median); old/new {said}", flush=True)
     # Slower is what both measures call slower, beyond what chance does to them.
     return all(middle < 1 / (1 + options.allowed) and high < 1 for _, middle, high in ratios.values())
 
 
-def _ratio(samples: np.ndarray, percentile: float) -> tuple[float, float, float]:
+def find_ratio(samples: numpy.ndarray, percentile: float) -> tuple[float, float, float]:
     """The ratio of a percentile of the old times to that of the new, between what resampled rounds give."""
     rounds = samples.shape[1]
-    chosen = np.random.default_rng(0).integers(0, rounds, (1000, rounds))
-    old, new = (np.percentile(each[chosen], percentile, axis=1) for each in samples)
-    low, high = np.percentile(old / new, (2.5, 97.5))
-    middle = np.percentile(samples[0], percentile) / np.percentile(samples[1], percentile)
+    chosen = numpy.random.default_rng(0).integers(0, rounds, (1000, rounds))
+    old, new = (numpy.percentile(each[chosen], percentile, axis=1) for each in samples)
+    low, high = numpy.percentile(old / new, (2.5, 97.5))
+    middle = numpy.percentile(samples[0], percentile) / numpy.percentile(samples[1], percentile)
     return float(low), float(middle), float(high)
 
 

@@ -37,6 +37,8 @@ def convert_by(peer: str) -> Compile:
             tensors = [leaves[place].detach().clone() for place in places]
             # What the results are nested in, and those that are no tensors, are known from eager alone.
             wanted, nesting = tree_flatten(copy.deepcopy(module)(*_copy(args)))
+            if any(isinstance(leaf, Tensor) and leaf.is_complex() for leaf in wanted):
+                raise RefusedModel("they have no complex numbers: these come back as pairs")
             flat = _Flat(copy.deepcopy(module), leaves, places, structure)
             with torch.no_grad(), _quiet():
                 try:

@@ -20,6 +20,7 @@ call
 call 3->5: m.w.data.mul_(2.0)
 """)
 WRITES = parse_program("program inference compile\nparameter w: float32[2]\n  self.w.add_(1)\n  return self.w\ncall\n")
+COMPLEX = parse_program("program inference compile\ninput x: float32[3]\n  t0 = torch.polar(x, x)\n  return t0\ncall\n")
 TRAINS = parse_program("program train compile\ninput x: float32[3] grad\n  t0 = x * 2\n  return t0\ncall\n")
 
 
@@ -74,7 +75,7 @@ def test_what_is_refused_says_nothing_and_what_fails_when_it_runs_does(examine):
     assert examine(PROGRAM, fail).oracle == "exception"
 
 
-@pytest.mark.parametrize("program", [WRITES, TRAINS], ids=["writes", "trains"])
+@pytest.mark.parametrize("program", [WRITES, TRAINS, COMPLEX], ids=["writes", "trains", "complex"])
 def test_what_they_promise_nothing_of_is_not_asked(examine, program):
     assert examine(program, peer_of(lambda result: torch.zeros_like(result))) is None
 
