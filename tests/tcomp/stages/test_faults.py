@@ -51,8 +51,8 @@ def refuse_to_compile(monkeypatch):
     real = c_program.kernel_units
 
     def print_nonsense(*arguments):
-        units = real(*arguments)
-        return {name: replace(unit, source=f"{unit.source}\nnonsense;", content=f"{unit.content} ") for name, unit in units.items()}
+        for name, unit in real(*arguments):
+            yield name, replace(unit, source=f"{unit.source}\nnonsense;", content=f"{unit.content} ")
 
     monkeypatch.setattr(build, "kernel_units", print_nonsense)
 
