@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40, help="rounds in which both are timed (40)")
     parser.add_argument("--calls", type=int, default=1, help="calls of each in a round (1)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both (all)")
-    parser.add_argument("--allowed", type=float, default=0.02, help="by how much the new one's median may be slower (0.02)")
+    parser.add_argument("--allowed", type=float, default=0.02, help="by how much the new one's lower quartile may be slower (0.02)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         checkouts = [check_out(commit, Path(folder) / name) for commit, name in ((options.old, "old"), (options.new, "new"))]
@@ -103,8 +103,8 @@ def _compare(model: str, checkouts: list[Path], options: argparse.Namespace, fol
     ratios = {name: find_ratio(samples, percentile) for name, percentile in (("quartiles", 25), ("medians", 50))}
     said = "; ".join(f"of {name} {middle:.3f} ({low:.3f} to {high:.3f})" for name, (low, middle, high) in ratios.items())
     print(f"{model}: old {told[0]} ms, new {told[1]} ms (least / quartile / median); old/new {said}", flush=True)
-    # Slower is what both measures call slower, beyond what chance does to them.
-    return all(middle < 1 / (1 + options.allowed) and high < 1 for _, middle, high in ratios.values())
+    # Whatever else a machine does slows the upper half of the rounds, in which medians are lost.
+    return ratios["quartiles"][1] < 1 / (1 + options.allowed)
 
 
 def find_ratio(samples: numpy.ndarray, percentile: float) -> tuple[float, float, float]:
