@@ -1,11 +1,12 @@
 """Whether PyTorch's own modules are right when compiled: `python -m tests.modules_report [--help]`.
 
-Takes every module of `module_db` (torch.testing._internal.common_modules) with all its sample inputs, in training and in evaluation,
-in float32, bfloat16 and float64, and runs it forward without gradients, and forward and backward, through `tcomp.compile` and through
-`torch.compile(backend="tcomp")`. Results, gradients of inputs and parameters, and buffers afterwards are compared with eager's: they
-may differ by a few roundings, or be no farther from the same module in float64 than twice what eager is (one unit in the last place
-at least). Where values cancel, eager's error is one draw from a wide range: a result that fails by this is compared with eager's errors
-on neighbouring inputs too, and listed with them. Modules that draw random numbers draw the same ones from the same seed.
+Takes every module of `module_db` (torch.testing._internal.common_modules) with all its sample inputs, in training and in evaluation
+(once if no class in it reads `training`), in float32, bfloat16 and float64, and runs it forward without gradients, and forward and
+backward, through `tcomp.compile` and through `torch.compile(backend="tcomp")`. Results, gradients of inputs and parameters, and buffers
+afterwards are compared with eager's: they may differ by a few roundings, or be no farther from the same module in float64 than twice
+what eager is (one unit in the last place at least). Where values cancel, eager's error is one draw from a wide range: a result that
+fails by this is compared with eager's errors on neighbouring inputs too, and listed with them. Modules that draw random numbers draw
+the same ones from the same seed.
 
 An internal error of the compiler is a fault, as are a crash and a hang; operators left to PyTorch are not, and are counted.
 When interrupted, what has been found is printed; with `--keep FILE` it is also written as it is found, and the next run goes on from there.
@@ -14,6 +15,7 @@ When interrupted, what has been found is printed; with `--keep FILE` it is also 
 import argparse
 import copy
 import functools
+import inspect
 import itertools
 import json
 import math
@@ -123,8 +125,8 @@ def find_infos(names: str = "") -> list[Any]:
 
 
 def find_samples(info: Any, dtype: torch.dtype, limit: int) -> Iterator[Sample]:
-    """Up to `limit` samples of a module in each mode, the same ones every time."""
-    for training in (True, False):
+    """Up to `limit` samples of a module in each mode, the same ones every time; in one mode if it makes no difference."""
+    for training in (True, False) if _reads_mode(info, dtype) else (True,):
         _seed()
         found = info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=training)
         for number, sample in enumerate(found[:limit]):
@@ -143,6 +145,15 @@ def find_entries(names: str, limit: int, dtypes: Sequence[torch.dtype], ways: Se
         count = _count_samples(info, dtype, limit)
         entries.extend(Entry(info, dtype, way, first) for way in ways for first in range(0, max(count, 1), PIECE))
     return entries
+
+
+def _reads_mode(info: Any, dtype: torch.dtype) -> bool:
+    """Whether a class of the module, or of what it holds, reads `training`: in module_db's own word for it the Transformer does not."""
+    _seed()
+    first = next(s for s in info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=True))
+    module = info.module_cls(*first.constructor_input.args, **first.constructor_input.kwargs)
+    classes = {cls for part in module.modules() for cls in type(part).__mro__ if issubclass(cls, nn.Module) and cls is not nn.Module}
+    return any("self.training" in inspect.getsource(cls) for cls in classes)
 
 
 def _count_samples(info: Any, dtype: torch.dtype, limit: int) -> int:
