@@ -68,7 +68,9 @@ def compare_runs(program: Program, eager: list[Record], compile: Compile) -> tup
     difference = find_difference(program, ours, eager, numbers_only=is_converter)
     if difference is None:
         return None
-    if not is_converter and compile in COMPILERS.values() and (program.way == "dynamo" or compile is not COMPILERS["tcomp"]):
+    # With gradients tcomp.compile goes through Dynamo and AOTAutograd too.
+    by_dynamo = program.way == "dynamo" or program.trains or compile is not COMPILERS["tcomp"]
+    if not is_converter and compile in COMPILERS.values() and by_dynamo:
         for name in ("dynamo", "aot_eager"):
             if compile is COMPILERS[name]:
                 continue

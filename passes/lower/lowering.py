@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from tcomp.ir.cascade import Einsum, Rank, Symbol
@@ -28,8 +28,13 @@ class Split:
     axis: Axis | None
 
 
-def split(rank: Rank, sizes: tuple[int, ...]) -> Split:
-    """Cut a rank into tiles of the given sizes, outermost first; no size leaves a plain loop."""
+def variable_of(rank: str, depth: int, taken: Container[str]) -> str:
+    """The variable of a loop over a rank, or of its axis (depth 0): `j.0`, or `j.0_2` where another rank is called that."""
+    return first_free(counted(f"{rank}.{depth}", "_"), taken)
+
+
+def split(rank: Rank, sizes: tuple[int, ...], taken: Container[str] = ()) -> Split:
+    """Cut a rank into tiles of the given sizes, outermost first; no size leaves a plain loop. No variable has a name that is taken."""
     if not sizes:
         return Split(rank, as_index(rank.name), ((rank.name, rank.extent),), None)
     index = ZERO
@@ -40,11 +45,11 @@ def split(rank: Rank, sizes: tuple[int, ...]) -> Split:
         trips = simplify_index((outer + (size - 1)) // size, Bounds())
         whole = whole and (rank.extent % size) == ZERO
         if trips != as_index(1):
-            variable = f"{rank.name}.{len(sizes) - depth}"
+            variable = variable_of(rank.name, len(sizes) - depth, taken)
             loops.append((variable, trips))
             index = index + as_index(variable) * size
         outer = as_index(size)
-    name = f"{rank.name}.0"
+    name = variable_of(rank.name, 0, taken)
     limit = None if whole else rank.extent - index
     if limit is not None and limit.is_constant and limit.constant >= sizes[-1]:
         limit = None
@@ -73,12 +78,15 @@ class Lowering:
     """Extents of loop variables that belong to no single rank."""
     lanes: str | None = None
     """The rank on vector lanes, if not the schedule's."""
+    ranks: set[str] = field(init=False)
+    """The names of all ranks, which no variable may have but that of a rank's own plain loop."""
 
     def __post_init__(self) -> None:
-        self.names.update(rank.name for e in self.bound.group.members for rank in e.ranks)
-        self.names.update(s.name for s in self.symbols)
+        self.ranks = {rank.name for e in self.bound.group.members for rank in e.ranks} | {name for name, _ in self.schedule.joined}
         if self.bound.group.iterative is not None:
-            self.names.add(self.bound.group.iterative.name)
+            self.ranks.add(self.bound.group.iterative.name)
+        self.names |= self.ranks
+        self.names.update(s.name for s in self.symbols)
 
     @property
     def is_gpu(self) -> bool:
@@ -102,7 +110,7 @@ class Lowering:
         together = {part for _, parts in self.schedule.joined for part in parts}
         for name, rank in table.items():
             if name not in together or name not in self.splits:
-                self.splits[name] = split(rank, self._sizes(name, tiled))
+                self.splits[name] = split(rank, self._sizes(name, tiled), self.ranks)
         return [self.splits[name] for name in table if name not in hidden]
 
     def _sizes(self, name: str, tiled: bool) -> tuple[int, ...]:
@@ -111,7 +119,7 @@ class Lowering:
     def _cut_joined(self, name: str, ranks: tuple[Rank, ...], tiled: bool) -> None:
         """Split ranks as one, whose loops and axis are found at the first; the others have none."""
         rank, decoded = joint_rank(name, ranks)
-        joint = self.splits[name] = split(rank, self._sizes(name, tiled))
+        joint = self.splits[name] = split(rank, self._sizes(name, tiled), self.ranks)
         for part in ranks:
             index = substitute_index(decoded[part.name], {name: joint.index})
             is_first = part is ranks[0]
@@ -129,8 +137,13 @@ class Lowering:
     def axes(self, names: Iterable[str]) -> tuple[Axis, ...]:
         """Axes of the given ranks, the lanes last."""
         found = [self.splits[n].axis for n in names if n in self.splits]
-        lanes = f"{self.lanes or self.schedule.lanes}.0"
+        lanes = self.point(self.lanes or self.schedule.lanes)
         return tuple(sorted((a for a in found if a is not None), key=lambda a: a.name == lanes))
+
+    def point(self, rank: str | None) -> str | None:
+        """The name of a rank's axis, if it has one."""
+        cut = self.splits.get(rank) if rank is not None else None
+        return cut.axis.name if cut is not None and cut.axis is not None else None
 
     def _rank_bounds(self) -> Bounds:
         """Ranges of whole ranks, and of symbols."""

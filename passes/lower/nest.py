@@ -82,7 +82,7 @@ def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileS
         if phases.of[einsum.name] != phase or walks_inner(group, einsum) or einsum.reduce is not None:
             continue
         own = own_ranks(group, einsum)
-        lowering.splits.update((r.name, split(r, (r.extent.constant,))) for r in own)
+        lowering.splits.update((r.name, split(r, (r.extent.constant,), lowering.ranks)) for r in own)
         axes = lowering.axes(r.name for r in (*group.outer, *own))
         uses = count_uses(lowering, einsum.name)
         if einsum.name in stored and uses == 0:

@@ -135,7 +135,7 @@ class _Scan:
         lowering = self.lowering
         step = step_slot(einsum, self.iterative.name)
         ranks = {r.name: r for r in einsum.free}
-        lanes = lowering.schedule.lanes
+        lanes = lowering.point(lowering.schedule.lanes)
         slots: list[tuple[int, str | None]] = []
         sizes: dict[int, int] = {}
         for slot, index in enumerate(einsum.index):
@@ -150,7 +150,7 @@ class _Scan:
             else:
                 slots.append((slot, None))
                 sizes[slot] = ranks[name].extent.constant
-        slots.sort(key=lambda s: (s[1] == f"{lanes}.0", s[1] is None, s[0]))
+        slots.sort(key=lambda s: (s[1] is not None and s[1] == lanes, s[1] is None, s[0]))
         names = [lowering.fresh(short_name(einsum.name))]
         if self._is_carried(einsum) and not updates_in_place(self.members, einsum, self.iterative.name):
             names.append(lowering.fresh(f"{short_name(einsum.name)}_next"))

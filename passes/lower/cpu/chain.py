@@ -28,13 +28,15 @@ def lower_chain(lowering: Lowering) -> tuple[TileStatement, ...]:
     first, middle, last = group.parts
     (row, rows), (inner, _), (final, _) = schedule.tiles
     lowering.cut(group.outer)
+    whole = lowering.splits[row]
+    assert whole.axis is not None
     (scores,), (weights,) = first.stored, middle.stored
     (walked,) = middle.inner
     buffer = Buffer(
         lowering.fresh(f"{short_name(scores)}_rows"), by_name[scores].dtype, (rows, walked.extent.constant)
     )
     body: list[TileStatement] = [buffer]
-    kept = _kept(buffer, row, inner)
+    kept = _kept(buffer, whole.axis.name, inner)
     same = by_name[weights].dtype == by_name[scores].dtype
     out = buffer if same else Buffer(lowering.fresh(f"{short_name(weights)}_rows"), by_name[weights].dtype, buffer.shape)
     if not same:
@@ -42,21 +44,19 @@ def lower_chain(lowering: Lowering) -> tuple[TileStatement, ...]:
     head = _part(lowering, first, inner, {}, {scores: kept})
     panels = head.cut((walked,))
     body += nest_loops("for", panels, contract_tile(head))
-    between = _part(lowering, middle, inner, {scores: kept}, {weights: _kept(out, row, inner)})
-    whole = lowering.splits[row]
-    assert whole.axis is not None
+    between = _part(lowering, middle, inner, {scores: kept}, {weights: _kept(out, whole.axis.name, inner)})
     lowering.splits[row] = Split(whole.rank, whole.index, (*whole.loops, (whole.axis.name, as_index(rows))), None)
     body.append(Loop("for", whole.axis.name, as_index(rows), lower_phases(between)))
     lowering.splits[row] = whole
-    tail = _part(lowering, last, final, {weights: _kept(out, row, inner)}, {})
+    tail = _part(lowering, last, final, {weights: _kept(out, whole.axis.name, inner)}, {})
     columns = tail.cut(r for r in last.outer if r.name == final)
     body += nest_loops("for", columns, contract_tile(tail))
     return parallel_nest(lowering, (r.name for r in group.outer), tuple(body))
 
 
 def _kept(buffer: Buffer, row: str, inner: str) -> Load:
-    """An element of the buffer: its row within the tile, its place along the walked rank."""
-    index: tuple[Index, ...] = (as_index(f"{row}.0"), as_index(inner))
+    """An element of the buffer: its row within the tile (of that axis), its place along the walked rank."""
+    index: tuple[Index, ...] = (as_index(row), as_index(inner))
     return Load(buffer.name, index)
 
 

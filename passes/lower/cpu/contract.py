@@ -13,7 +13,7 @@ from tcomp.ir.tile import Assign, Axis, Buffer, Prefetch, TileStatement
 from tcomp.ir.walk import index_variables
 from tcomp.passes.einsums.contraction import contraction_of
 from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
-from tcomp.passes.lower.lowering import Lowering, Split, nest_loops, parallel_nest
+from tcomp.passes.lower.lowering import Lowering, Split, nest_loops, parallel_nest, variable_of
 from tcomp.passes.lower.maps import lower_maps
 
 LINE = 16
@@ -69,7 +69,7 @@ def _cut_sum(lowering: Lowering, reduced: list[Rank]) -> tuple[list[Split], list
         return [], splits
     rank = reduced[position]
     size = steps[rank.name]
-    chunk, step = f"{rank.name}.1", f"{rank.name}.0"
+    chunk, step = (variable_of(rank.name, depth, lowering.ranks) for depth in (1, 0))
     index = as_index(chunk) * size + as_index(step)
     loops = ((chunk, rank.extent // size), (step, as_index(size)))
     lowering.splits[rank.name] = Split(rank, index, loops, None)
@@ -89,6 +89,7 @@ def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatem
     if load.tensor not in schedule.launch.prefetch or width is None:
         return []
     lanes = lowering.splits[name]
+    assert lanes.axis is not None, "a packed operand is read by panels"
     if not lanes.loops:
         raise Illegal(
             f"{load.tensor} is prefetched and has no next panel: {width} lanes are all of {name}",
@@ -103,7 +104,7 @@ def _prefetch_panel(lowering: Lowering, reduced: list[Split]) -> list[TileStatem
         counters = [*lowering.splits[other].loops, *counters]
     steps = prod(trips.constant for _, trips in counters)
     panel_elements = width * prod(r.extent.constant for r in group.root.reduced)
-    place = lowering.place(load.index[-1]) - as_index(f"{name}.0")
+    place = lowering.place(load.index[-1]) - as_index(lanes.axis.name)
     position = ZERO
     for variable, trips in counters:
         position = position * trips + as_index(variable)

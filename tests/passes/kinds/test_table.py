@@ -194,3 +194,20 @@ def test_points_that_do_not_count_read_nothing_outside(case):
     body = OUTSIDE[case]
     lines = [line for kernel in kernels(body, "Z, P" if "P:" in body else "Z") for line in body_of(kernel)]
     assert any("else 0.0)" in line for line in lines), lines
+
+
+TAKEN = {
+    "an axis": "A: f32[j:8] = -W[0, j] B: f32[j:8, j.0:2] = A[j] * f32[j.0] Z: f32[j:8, k:2] = A[j] + B[j, k]",
+    "two that are stored": "A: f32[j:8] = -W[0, j] Z: f32[j:8, j.0:2] = A[j] + f32[j.0] B: f32[j:8, k:2] = A[j] * f32[k]",
+    "a loop": "A: f32[j.1:6] = f32(I[j.1]) Z: f32[j.1:6, j:20] = A[j.1] * X[j.1, j]",
+    "a loop of a point": "Z: f32[j.0:6] = sum(j:20) X[j.0, j]",
+    "a product": "Z: f32[k.0:6, j:8] = sum(k:20) X[k.0, k] * W[k, j]",
+    "a product, its other operand": "Z: f32[i:6, k.1:8] = sum(k:20) X[i, k] * W[k, k.1]",
+    "a scan": "iterate j.0:3 { S: f32[j.0 + 1:4, j:6] = sum(k:6) S[j.0, k] * X[j, k] from 0.5 } Z: f32[j:6] = S[3, j]",
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_ranks_may_be_called_what_variables_of_others_would_be(case):
+    """`j.0` is the axis of a rank j that is tiled, and what half of a rank j that was cut in two is called."""
+    kernels(TAKEN[case], "Z, B" if case == "two that are stored" else "Z")
