@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, U
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
-from tcomp.module.keys import describe_leaf, flatten
+from tcomp.module.keys import Served, describe, flatten
 from tcomp.options import Options
 from tcomp.profiling.measure import profile_execution
 from tcomp.profiling.profile import Profile
@@ -42,7 +42,7 @@ from tcomp.torch_types import UnsupportedSize
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 """Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
 the rest of PyTorch's state."""
-MOST_KEYS = 4096
+MOST_KINDS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
 
@@ -90,12 +90,12 @@ class Programs:
         self.fixed: list[str] = []
         """Why sizes that were to be symbols are fixed."""
         self._state = ModuleState(module)
-        self._known: dict[object, Variant | Detour] = {}
+        self._served: Served[Variant | Detour] = Served(MOST_KINDS)
         self._ambient = Ambient()
         self._attributes = Attributes()
         self._is_current = self._state.present.make_check()
         """Asked at every call: whether the module's tree, and all that programs have read of its Python, are as they were."""
-        self._changing: set[object] = set()
+        self._changing: set[Hashable] = set()
         """Kinds of inputs for which the module has assigned to its own attributes."""
         self._lock = threading.RLock()
         self._dynamo = ThroughDynamo(module, options)
@@ -118,16 +118,18 @@ class Programs:
                 return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
             if self._state.reads_grad_mode:
                 return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
+        state = self._read_state(leaves, spec)
         try:
-            key = self._make_key(leaves, spec)
+            variant = self._served.find(state, leaves)
         except RuntimeError:
             foreign = self._find_foreign(leaves)
             if foreign is None:
                 raise
             return self._take(foreign, args, kwargs)
-        variant = self._known.get(key) or self._find(key, leaves, args, kwargs)
+        if variant is None:
+            variant = self._find(describe(state, leaves), leaves, args, kwargs)
         if isinstance(variant, Detour):
-            return self._take(variant, args, kwargs, key)
+            return self._take(variant, args, kwargs, describe(state, leaves))
         if variant.is_writing and variant.execution.shares_written(leaves):
             return self._call_original(args, kwargs, _SHARED)
         try:
@@ -160,9 +162,9 @@ class Programs:
         if not self._is_current():
             self._renew()
         check_tensors(leaves)
-        key = self._make_key(leaves, spec)
-        known = self._known.get(key)
-        return known if isinstance(known, Variant) else self._find(key, leaves, args, kwargs, raises=True)
+        state = self._read_state(leaves, spec)
+        known = self._served.find(state, leaves)
+        return known if isinstance(known, Variant) else self._find(describe(state, leaves), leaves, args, kwargs, raises=True)
 
     def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
         """Run on these arguments with a clock; operators are those of a program, not those of a detour."""
@@ -244,7 +246,7 @@ class Programs:
         return variant
 
     def _find(
-        self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
+        self, key: Hashable, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
     ) -> Variant | Detour:
         """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
         if is_traced(leaves):
@@ -276,7 +278,7 @@ class Programs:
         """Put a program for the sizes of these arguments in the place of one with symbols that failed when it ran."""
         with self._lock:
             self.variants = [variant for variant in self.variants if variant.execution is not failed.execution]
-            self._known.clear()
+            self._served.clear()
             self._compile_for(failed.mode, args, kwargs, _FIXED)
             self._note_fixed(error, replace(_FIXED, sizes=True))
 
@@ -290,11 +292,12 @@ class Programs:
             return find_detour(error, self.module, (), {})
         return None
 
-    def _note(self, key: object, detour: Detour) -> None:
+    def _note(self, key: Hashable, detour: Detour) -> None:
         with self._lock:
-            self._known[key] = self.detours[detour.reason] = detour
+            self.detours[detour.reason] = detour
+            self._served.add(key, detour)
 
-    def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any], key: object = None) -> Any:
+    def _take(self, detour: Detour, args: tuple[Any, ...], kwargs: dict[str, Any], key: Hashable = None) -> Any:
         self._warn_of(detour)
         if is_traced((*args, *kwargs.values())):
             # To torch.fx the original is no module of the tree that it traces; what is inside is.
@@ -319,7 +322,7 @@ class Programs:
                 check_device(leaf, f"flattened input {index}")
         choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
 
-    def _choose(self, key: object, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+    def _choose(self, key: Hashable, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
             mode = self._read_mode(leaves)
             _, structure = tree_flatten((args, kwargs))
@@ -336,9 +339,7 @@ class Programs:
             if variant.program.offsets:
                 # Keys leave out where in its storage a tensor begins, which hardly any program reads: this one is asked every time.
                 return variant
-            if len(self._known) >= MOST_KEYS:
-                self._known.clear()
-            self._known[key] = variant
+            self._served.add(key, variant)
             return variant
 
     def _refuse_more(self, others: Sequence[Variant]) -> None:
@@ -428,15 +429,15 @@ class Programs:
     def _clear(self) -> None:
         with self._lock:
             self.variants.clear()
-            self._known.clear()
+            self._served.clear()
 
-    def _make_key(self, leaves: Sequence[Any], spec: object) -> object:
-        """All that decides which program serves a call, hashable; made at every call."""
+    def _read_state(self, leaves: Sequence[Any], spec: Hashable) -> Hashable:
+        """All that decides which program serves a call, but for its leaves; asked at every call."""
         ambient = self._ambient
         if not ambient.holds():
             self._ambient = ambient = Ambient()
         special = self._read_special(ambient, leaves) if ambient.autocast or count_function_modes() else None
-        return (spec, self._state.read_modes(), ambient.number, self._attributes.number, special, *map(describe_leaf, leaves))
+        return spec, self._state.read_modes(), ambient.number, self._attributes.number, special
 
     def _read_special(self, ambient: Ambient, leaves: Sequence[Any]) -> tuple[torch.dtype | None, str | None]:
         """The type to which autocast converts and the default device."""

@@ -1,17 +1,18 @@
-"""What of a call's arguments decides which program serves it, hashable; made at every call."""
+"""What of a call's arguments decides which program serves it, and what served such arguments before; asked at every call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
+from torch._C._dynamo.guards import TensorGuards
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from tcomp.capture.capture import BURNT_IN
 
 
-def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], object]:
+def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], Hashable]:
     """The leaves of a call's arguments, and a key for their structure."""
     if not kwargs and _TENSORS.issuperset(map(type, args)):
         return args, len(args)
@@ -36,6 +37,49 @@ class _Structure:
 
     def __hash__(self) -> int:
         return self._hash
+
+
+Server = TypeVar("Server")
+
+
+class Served(Generic[Server]):
+    """What serves a call, by its kind: the state it is made in, the structure of its arguments, and their leaves."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._table: dict[Hashable, Server] = {}
+        """Another one whenever it changes."""
+        self._latest: Server | None = None
+        self._again: tuple[object, Hashable, Callable[..., bool], Server] | None = None
+        """What served two calls in turn: the table that says so, their state, and what tells leaves like theirs, as fast as it goes."""
+
+    def find(self, state: Hashable, leaves: Sequence[Any]) -> Server | None:
+        """What served a call like this one. Raises RuntimeError of tensors that have no strides."""
+        table, again = self._table, self._again
+        if again is not None and again[0] is table and again[1] == state and again[2](*leaves):
+            return again[3]
+        server = table.get(describe(state, leaves))
+        if server is not None and server is self._latest and leaves and _TENSORS.issuperset(map(type, leaves)):
+            sizes: Any = [list(leaf.shape) for leaf in leaves]  # what the stubs say is of an older form
+            strides: Any = [list(leaf.stride()) for leaf in leaves]
+            guards = TensorGuards(*leaves, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
+            self._again = table, state, guards.check, server
+        self._latest = server
+        return server
+
+    def add(self, key: Hashable, server: Server) -> None:
+        """Remember what serves calls of this kind; the number of kinds is limited."""
+        self._table = {**(self._table if len(self._table) < self._most else {}), key: server}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._table = {}
+        self._again = self._latest = None
+
+
+def describe(state: Hashable, leaves: Sequence[Any]) -> Hashable:
+    """The kind of a call: all that a program may depend on."""
+    return state, *map(describe_leaf, leaves)
 
 
 def describe_leaf(leaf: Any) -> object:

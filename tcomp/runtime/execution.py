@@ -69,7 +69,8 @@ class Execution:
         self._finishers = [_Finisher(result, self._symbols, program.device) for result in program.results]
         is_fresh = all(isinstance(r, Owned) and r.is_fresh for r in program.results)
         self._is_plain = is_fresh and not program.mutations and not program.assertions
-        self._plain = [r.operand.index for r in program.results if isinstance(r, Owned) and isinstance(r.operand, Slot)]
+        slots = [r.operand.index for r in program.results if isinstance(r, Owned) and isinstance(r.operand, Slot)]
+        self._plain = slots[0] if len(slots) == 1 else slots
 
     def _load(self, stage: Stage, number: int, settings: CallSettings) -> Runner:
         """The runner of a stage, which is the compiled one of this number if it is compiled."""
@@ -109,7 +110,7 @@ class Execution:
             else:
                 stage.run_measured(values, sizes, snapshot, clock)
         if self._is_plain:
-            return [values[slot] for slot in self._plain]
+            return [values[self._plain]] if isinstance(self._plain, int) else [values[slot] for slot in self._plain]
         return self._finish(leaves if originals is None else originals, values, sizes, snapshot)
 
     def run_steps(self, leaves: Sequence[Any]) -> tuple[tuple[float, ...], ...]:

@@ -103,7 +103,7 @@ class CompiledRunner:
             frame.address = -(-frame.arena.data_ptr() // ALIGNMENT) * ALIGNMENT
             self.arena_bytes = max(self.arena_bytes, needed)
         settings = self._settings
-        threads = min(settings.count_threads(), self._most_threads)
+        threads = 1 if self._most_threads == 1 else min(settings.count_threads(), self._most_threads)
         run: Callable[..., int] = timed or (self._run_named if profiler._is_profiler_enabled else self._function)
         fault = run(pointers, frame.address, symbols, threads, settings.flush_denormals)
         self._pool.append(frame)

@@ -97,6 +97,7 @@ class Allocator:
 
     def __init__(self, spec: TensorSpec, symbols: Sequence[str], device: torch.device) -> None:
         self._device = device
+        self._is_on_cpu = device == CPU
         self._rank = len(spec.shape)
         self._sizes = make_evaluator(symbols, (*spec.shape, *spec.strides))
         self._dtype = spec.dtype
@@ -116,14 +117,14 @@ class Allocator:
     def make(self, sizes: Sizes) -> Tensor:
         """An uninitialised tensor."""
         shape, strides = self._static or self.read(sizes)
-        if self._device == CPU:
+        if self._is_on_cpu:
             return _empty_on_cpu(shape, strides, self._dtype)
         return torch.empty_strided(shape, strides, dtype=self._dtype, device=self._device)
 
     def fit(self, tensor: Tensor, sizes: Sizes) -> Tensor:
         """The tensor itself if its elements lie as the spec says, on the right device, else a copy for which that holds."""
         shape, strides = self.read(sizes)
-        if tensor.stride() == strides and not tensor.is_neg() and not tensor.is_conj() and not (self._device != CPU and is_number(tensor)):
+        if tensor.stride() == strides and not tensor.is_neg() and not tensor.is_conj() and (self._is_on_cpu or not is_number(tensor)):
             return tensor
         return torch.empty_strided(shape, strides, dtype=self._dtype, device=self._device).copy_(tensor.detach())
 

@@ -1,10 +1,17 @@
-"""A quick way to tell whether the same objects are in the same places: loops inside the interpreter's own functions, 0.06 us a place."""
+"""A quick way to tell whether the same objects are in the same places.
+
+Many places are compared by loops inside the interpreter's own functions, 0.04 us a place; for few, 0.02 us a place, a function is
+written that has no loop and takes longer to compile than all of that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from operator import getitem, is_
 from typing import Any
+
+MOST_SPELT = 64
+"""Places and containers for which a function without a loop is written: in 2 ms."""
 
 
 class Watch:
@@ -54,6 +61,8 @@ class Watch:
         """A function that tells whether the same objects are in all places, and all containers are as long as they were."""
         holders, keys, members = self._holders, self._keys, self._members
         containers, lengths = self._containers, self._lengths
+        if len(keys) + len(lengths) <= MOST_SPELT and all(type(key) in (str, int) for key in keys):
+            return _spell_check(holders, keys, members, containers, lengths)
 
         def is_current() -> bool:
             try:
@@ -62,3 +71,24 @@ class Watch:
                 return False
 
         return is_current
+
+
+def _spell_check(
+    holders: Sequence[Any], keys: Sequence[str | int], members: Sequence[Any], containers: Sequence[Sized], lengths: Sequence[int]
+) -> Callable[[], bool]:
+    tests = [f"holder{number}[{key!r}] is member{number}" for number, key in enumerate(keys)]
+    tests += [f"len(container{number}) == {length}" for number, length in enumerate(lengths)]
+    names = [f"{name}{number}" for name, of in (("holder", keys), ("member", keys), ("container", lengths)) for number, _ in enumerate(of)]
+    text = f"""
+def make({", ".join(names)}):
+    def is_current():
+        try:
+            return {" and ".join(tests) or "True"}
+        except LookupError:
+            return False
+    return is_current
+"""
+    scope: dict[str, Any] = {}
+    exec(text, scope)
+    check: Callable[[], bool] = scope["make"](*holders, *members, *containers)
+    return check
