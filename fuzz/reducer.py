@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from tcomp.fuzz.edits import exchange, resize
+from tcomp.fuzz.edits import exchange, fix_size, resize
 from tcomp.fuzz.seed import Seed
 from tcomp.ir.cascade import Cascade, Einsum, Statement, Tensor
 from tcomp.ir.dtypes import f32
@@ -64,6 +64,13 @@ def list_smaller(seed: Seed) -> Iterator[Seed]:
     """Seeds that are a step smaller, the largest steps first."""
     if seed.schedule is not None:
         yield replace(seed, schedule=None)
+    for name, size in seed.sizes:
+        rest = tuple(pair for pair in seed.sizes if pair[0] != name)
+        schedule = None if seed.schedule is None else replace(seed.schedule, cascade="")
+        yield replace(seed, cascade=fix_size(seed.cascade, name, size), sizes=rest, schedule=schedule)
+        for smaller in dict.fromkeys((1, 2, size // 2, size - 1)):
+            if 0 < smaller < size:
+                yield replace(seed, sizes=tuple((n, smaller if n == name else s) for n, s in seed.sizes))
     yield from _list_shorter_passes(seed)
     for cascade in _list_smaller_cascades(seed.cascade):
         # A schedule is for one cascade; it may be said to be for any.

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement, Tensor
 from tcomp.ir.dtypes import f32, i64
+from tcomp.ir.evaluate.expressions import extent_value
 from tcomp.ir.expressions import Expr, Index, Load, Ordinal, apply, as_index, constant
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.walk import value_index
@@ -22,10 +23,14 @@ SIDES = (1, 2, 4, 5, 8, 13, 16)
 """Extents of matrix products, with whole and partial tiles of four to sixteen lanes."""
 MOST_POINTS = 1 << 15
 """Of one einsum: pairs of pairs have millions, which the evaluators of tile programs would walk one by one for minutes."""
+USUAL = 12
+"""Size of a symbol, where none is said."""
 UNARY = ("neg", "abs", "sigmoid", "tanh")
 BINARY = ("add", "sub", "mul", "mul", "maximum")
 INDICES = "Ids"
 """The input that holds indices, in 0..3."""
+TABLE = "T"
+"""The input that has more rows than that."""
 
 Kind = Callable[[Choices, str, Sequence[Tensor]], tuple[Statement, ...]]
 """Makes statements, the last of which stores a tensor of the given name, over some tensors."""
@@ -38,7 +43,7 @@ def make_cascade(
 
     None if it came out with too many points.
     """
-    inputs = [Tensor(INDICES, i64, (as_index(choices.pick(EXTENTS)),)), Tensor("T", f32, (as_index(6), as_index(4)))]
+    inputs = [Tensor(INDICES, i64, (as_index(choices.pick(EXTENTS)),)), Tensor(TABLE, f32, (as_index(6), as_index(4)))]
     for position in range(choices.integer(1, 3)):
         shape = tuple(as_index(choices.pick(EXTENTS)) for _ in range(choices.integer(0, 3)))
         inputs.append(Tensor(f"X{position}", f32, shape, weight=chance(choices, 1, 2)))
@@ -56,9 +61,10 @@ def make_cascade(
     return cascade if count_points(cascade) <= MOST_POINTS else None
 
 
-def count_points(cascade: Cascade) -> int:
-    """The points of the largest einsum of a cascade without symbols."""
-    return max((prod(rank.extent.constant for rank in einsum.ranks) for einsum in cascade.einsums()), default=0)
+def count_points(cascade: Cascade, sizes: Mapping[str, int] | None = None) -> int:
+    """The points of the largest einsum of a cascade; symbols that have no size are of a usual one."""
+    known = {symbol.name: max(symbol.low, USUAL) for symbol in cascade.symbols} | dict(sizes or {})
+    return max((prod(extent_value(rank.extent, known) for rank in einsum.ranks) for einsum in cascade.einsums()), default=0)
 
 
 def make_product(choices: Choices) -> Cascade:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.edits import exchange, resize
-from tcomp.fuzz.generators.cascades import KINDS, MOST_POINTS, UNARY, count_points, make_slot, make_value
+from tcomp.fuzz.generators.cascades import INDICES, KINDS, MOST_POINTS, TABLE, UNARY, count_points, make_slot, make_value
 from tcomp.fuzz.generators.idioms import IDIOMS
 from tcomp.fuzz.generators.rules import PATTERNS
 from tcomp.fuzz.generators.types import TYPED
-from tcomp.ir.cascade import Cascade, Einsum
+from tcomp.ir.cascade import Cascade, Einsum, Rank
 from tcomp.ir.dtypes import f32
 from tcomp.ir.expressions import Apply, Constant, Expr, Load, apply, constant
 from tcomp.ir.traverse import map_einsum_loads, map_einsums, statement_einsums
@@ -41,6 +41,8 @@ class Row:
 def add_statement(choices: Choices, cascade: Cascade) -> Cascade:
     """A statement more, at the end, whose result is an output."""
     tensors = [t for t in cascade.tensors().values() if all(e.is_constant for e in t.shape)]
+    if any(t not in tensors for t in cascade.inputs if t.name in (INDICES, TABLE)):
+        return cascade
     name = fresh(cascade, "u")
     made = choices.pick([*KINDS, *IDIOMS, *TYPED, *PATTERNS * 4])(choices, name, tensors)
     stored = [target for statement in made for e in statement_einsums(statement) for target, _ in e.targets]
@@ -89,7 +91,7 @@ def change_slot(choices: Choices, cascade: Cascade) -> Cascade:
         extent = cascade.tensors()[chosen.tensor].shape[place]
         if not extent.is_constant or extent.constant < 1:
             return einsum
-        slot, leaves = make_slot(choices, extent.constant, einsum.ranks, may_leave=True)
+        slot, leaves = make_slot(choices, extent.constant, _static_ranks(einsum), may_leave=True)
         index = (*chosen.index[:place], slot, *chosen.index[place + 1 :])
         outside = 0.0 if leaves and chosen.outside is None else chosen.outside
         return replace(einsum, expression=exchange(einsum.expression, chosen, Load(chosen.tensor, index, outside)))
@@ -107,7 +109,7 @@ def change_value(choices: Choices, cascade: Cascade) -> Cascade:
         known = [t for t in tensors if t.name in before and all(e.is_constant and e.constant > 0 for e in t.shape)]
         if not parts or not any(t.dtype == f32 for t in known):
             return einsum
-        new = make_value(choices, known, einsum.ranks, 1)
+        new = make_value(choices, known, _static_ranks(einsum), 1)
         return replace(einsum, expression=exchange(einsum.expression, choices.pick(parts), new))
 
     return _change_one(choices, cascade, change)
@@ -215,6 +217,10 @@ def fresh(cascade: Cascade, stem: str) -> str:
     """A name that no tensor of the cascade begins with."""
     taken = tuple(cascade.tensors())
     return next(name for number in range(len(taken) + 1) if not any(t.startswith(name := f"{stem}{number}") for t in taken))
+
+
+def _static_ranks(einsum: Einsum) -> list[Rank]:
+    return [rank for rank in einsum.ranks if rank.extent.is_constant]
 
 
 def _change_one(choices: Choices, cascade: Cascade, change: Callable[[Einsum], Einsum]) -> Cascade:

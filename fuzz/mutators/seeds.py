@@ -1,4 +1,7 @@
-"""What changes a seed: its cascade, its passes, the machine, the numbers, or its schedule. `DOMAINS` is the table."""
+"""What changes a seed: its cascade, which sizes are symbols, its passes, the machine, the numbers, or its schedule.
+
+`DOMAINS` is the table.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import replace
 
 from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.generators.machines import make_target
-from tcomp.fuzz.generators.seeds import LARGEST_NUMBER, MOST_PASSES, REWRITES, make_seed
+from tcomp.fuzz.generators.seeds import LARGEST_NUMBER, MOST_PASSES, REWRITES, change_sizes, make_seed
 from tcomp.fuzz.mutators.cascades import mutate
 from tcomp.fuzz.mutators.schedules import edit_schedule
 from tcomp.fuzz.seed import Seed
@@ -68,5 +71,6 @@ DOMAINS: Mapping[str, Callable[[Choices, Seed], Seed]] = {
     "machine": change_machine,
     "schedule": change_schedule,
     "numbers": change_numbers,
+    "sizes": change_sizes,
     "new": start_anew,
 }

@@ -7,9 +7,10 @@ that a stage may answer with is wrong as well, and so are those inside them wher
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from tcomp.fuzz.oracles.tiles import run_tiles
 from tcomp.fuzz.seed import Seed, parse_seed
 from tcomp.ir.cascade import Cascade
 from tcomp.ir.check.cascade import check_cascade
+from tcomp.ir.check.tile_bounds import UNBOUNDED_STEP
 from tcomp.ir.errors import Illegal, TcompError, Unsupported, VerifyError
 from tcomp.ir.evaluate.arrays import Array, round_float, storage
 from tcomp.ir.evaluate.cascade import evaluate
@@ -68,12 +70,12 @@ class Examination:
     @cached_property
     def inputs(self) -> dict[str, Array]:
         """What the inputs hold, as float64 oracles take it: numbers of each element type."""
-        return make_inputs(self.seed.cascade, self.seed.numbers)
+        return make_inputs(self.seed.cascade, self.seed.numbers, dict(self.seed.sizes))
 
     @cached_property
     def expected(self) -> dict[str, Array]:
         """Outputs and their bounds, for roundings of the element types."""
-        return evaluate(with_bounds(self.seed.cascade), self.inputs, float64=True)
+        return evaluate(with_bounds(self.seed.cascade), self.inputs, dict(self.seed.sizes), float64=True)
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -130,7 +132,7 @@ def describe_excess(found: Array, expected: Array, bound: Array | None, *, keeps
     return f"element {place} is {got[place]}, not {want[place]}, and may be off by {limit[place]:.3g}"
 
 
-def make_inputs(cascade: Cascade, numbers: int) -> dict[str, Array]:
+def make_inputs(cascade: Cascade, numbers: int, sizes: Mapping[str, int] | None = None) -> dict[str, Array]:
     """Random numbers for the inputs of a cascade, as float64 oracles take them: floats around zero, indices in 0..3.
 
     Where `numbers` is 0 integers are 0, which as indices are right anywhere.
@@ -138,7 +140,7 @@ def make_inputs(cascade: Cascade, numbers: int) -> dict[str, Array]:
     generator = numpy.random.default_rng(numbers)
     arrays: dict[str, Array] = {}
     for tensor in cascade.inputs:
-        shape = [extent_value(extent, {}) for extent in tensor.shape]
+        shape = [extent_value(extent, sizes or {}) for extent in tensor.shape]
         if tensor.dtype.is_float:
             narrow = generator.standard_normal(shape).astype(numpy.float32)
             arrays[tensor.name] = numpy.asarray(round_float(narrow, tensor.dtype)).astype(numpy.float64)
@@ -178,9 +180,10 @@ class _Observer:
 
 def check_rewriting(examination: Examination, name: str, before: Cascade, after: Cascade) -> None:
     """Raise Wrong if a rewritten cascade does not mean what the seed's means."""
-    inputs = {t.name: examination.inputs[t.name].reshape([e.constant for e in t.shape]) for t in after.inputs}
+    sizes = dict(examination.seed.sizes)
+    inputs = {t.name: examination.inputs[t.name].reshape([extent_value(e, sizes) for e in t.shape]) for t in after.inputs}
     try:
-        found = evaluate(after, inputs, float64=True)
+        found = evaluate(after, inputs, sizes, float64=True)
     except TcompError as error:
         raise Wrong("evaluator", name, _tell(error), _both(before, after)) from error
     # Outputs keep their places; a pass may call them otherwise.
@@ -237,7 +240,8 @@ def check_schedule_text(examination: Examination) -> None:
 
 def check_tiles(examination: Examination) -> None:
     """Tile programs, run along the plan with instances in random order, give what the cascade means."""
-    found = run_tiles(examination.compiled, examination.inputs, shuffle=examination.seed.numbers)
+    seed = examination.seed
+    found = run_tiles(examination.compiled, examination.inputs, dict(seed.sizes), shuffle=seed.numbers)
     kernels = "\n".join(str(kernel) for _, kernel in examination.compiled.main.kernels)
     examination.compare("tiles", "lowering", found, F64, kernels)
 
@@ -253,7 +257,7 @@ def check_schedule(examination: Examination) -> None:
         examination.features.add("schedule refused")
         return
     examination.features.add("schedule applied")
-    found = run_tiles(compiled, examination.inputs, shuffle=seed.numbers)
+    found = run_tiles(compiled, examination.inputs, dict(seed.sizes), shuffle=seed.numbers)
     examination.compare("schedule", "apply", found, F64, str(seed.schedule))
 
 
@@ -262,7 +266,7 @@ def check_native(examination: Examination) -> None:
     if not isinstance(examination.seed.target, Cpu):
         return
     kernels = "\n".join(str(kernel) for _, kernel in examination.compiled.main.kernels)
-    program = Native(examination.compiled, read_settings().cache_dir / "fuzz")
+    program = Native(examination.compiled, read_settings().cache_dir / "fuzz", dict(examination.seed.sizes))
     try:
         one, two = (program.run(examination.inputs, threads) for threads in (1, 2))
     except Outside as error:
@@ -281,7 +285,7 @@ def check_triton(examination: Examination) -> None:
     run_triton = importlib.import_module("tcomp.fuzz.oracles.interpreter").run_triton
     kernels = "\n".join(str(kernel) for _, kernel in examination.compiled.main.kernels)
     try:
-        found = run_triton(examination.compiled, examination.inputs)
+        found = run_triton(examination.compiled, examination.inputs, dict(examination.seed.sizes))
     except Outside as error:
         raise Wrong("memory", "Triton", str(error), kernels) from error
     examination.compare("Triton", "Triton", found, F32, kernels)
@@ -315,7 +319,8 @@ def describe_invalid(seed: Seed) -> str:
     """Why a seed breaks a rule or cannot be evaluated, so that nothing follows from it; empty if it is valid."""
     try:
         check_cascade(seed.cascade)
-        evaluate(seed.cascade, make_inputs(seed.cascade, seed.numbers), float64=True)
+        for sizes in _list_sizes(seed):
+            evaluate(seed.cascade, make_inputs(seed.cascade, seed.numbers, sizes), sizes, float64=True)
     except TcompError as error:
         return error.what
     # Whatever else comes is no answer that an evaluator may give: the oracles meet it again, and say where it came from.
@@ -324,11 +329,19 @@ def describe_invalid(seed: Seed) -> str:
     return ""
 
 
+def _list_sizes(seed: Seed) -> Iterator[dict[str, int]]:
+    """The sizes of a seed, and the ends of what its symbols may be: a cascade has to be right for all sizes that it says."""
+    yield dict(seed.sizes)
+    ends = [(s.low, s.low + UNBOUNDED_STEP if s.high is None else s.high) for s in seed.cascade.symbols]
+    for sizes in itertools.product(*map(dict.fromkeys, ends)) if ends else ():
+        yield {symbol.name: size for symbol, size in zip(seed.cascade.symbols, sizes)}
+
+
 def examine(seed: Seed, oracles: tuple[Oracle, ...] = ORACLES) -> tuple[Finding | None, frozenset[str]]:
     """What is wrong with a seed, or None; and the features of what happened."""
     examination = Examination(seed, sees_stages=any(oracle.ask is check_stages for oracle in oracles))
     try:
-        points = count_points(seed.cascade)
+        points = count_points(seed.cascade, dict(seed.sizes))
         for oracle in oracles:
             if points > oracle.largest:
                 continue

@@ -33,11 +33,11 @@ GARBAGE, SCRATCH_GARBAGE = 0xA5, 0x7F
 IEEE = TritonOptions("ieee")
 
 
-def run_triton(compiled: Compiled, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def run_triton(compiled: Compiled, inputs: Mapping[str, Array], sizes: Mapping[str, int] | None = None) -> dict[str, Array]:
     """Run prelude and main on arrays by name, each of its own type; the outputs by name. Raises Outside."""
     narrow = {tensor.name: inputs[tensor.name].astype(storage(tensor.dtype)) for tensor in compiled.source.inputs}
     with tempfile.TemporaryDirectory(prefix="tcomp-fuzz-") as folder:
-        return run_tiles(compiled, narrow, float64=False, run=partial(_run_whole, folder=Path(folder)))
+        return run_tiles(compiled, narrow, sizes, float64=False, run=partial(_run_whole, folder=Path(folder)))
 
 
 def _run_whole(kernel: Kernel, arrays: Mapping[str, Array], symbols: Mapping[str, int], folder: Path) -> None:

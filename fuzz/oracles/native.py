@@ -36,9 +36,10 @@ class Outside(Exception):  # noqa: N818 (it says what was written)
 class Native:
     """A compiled cascade, built; running it any number of times."""
 
-    def __init__(self, compiled: Compiled, cache: Path) -> None:
+    def __init__(self, compiled: Compiled, cache: Path, sizes: Mapping[str, int] | None = None) -> None:
         self.compiled = compiled
-        self.prelude, self.main = (_build(program, cache) for program in (compiled.prelude, compiled.main))
+        self.sizes = sizes or {}
+        self.prelude, self.main = (_build(program, cache, self.sizes) for program in (compiled.prelude, compiled.main))
 
     def run(self, inputs: Mapping[str, Array], threads: int) -> dict[str, Array]:
         """The outputs by name, of the cascade as it was before compilation; raises Outside."""
@@ -51,7 +52,7 @@ class Native:
         results = {}
         for name, stored in outputs:
             dtype = tensors[name].dtype
-            results[name] = _view(memory[stored], lie[stored]).astype(storage(dtype)).reshape(-1)
+            results[name] = self._view(memory[stored], lie[stored]).astype(storage(dtype)).reshape(-1)
         return results
 
     def _run(self, program: Program, call: Call | None, inputs: Mapping[str, Array], memory: dict[str, Array], threads: int) -> None:
@@ -61,10 +62,10 @@ class Native:
         for external in call.externals:
             if external.name in memory:
                 continue
-            size = max(external.bytes, extent_value(lie[external.name].bytes, {}))
+            size = max(external.bytes, extent_value(lie[external.name].bytes, self.sizes))
             memory[external.name] = numpy.full(size + 2 * GUARD, GARBAGE, numpy.uint8)
             if external.name in inputs:
-                view = _view(memory[external.name], lie[external.name])
+                view = self._view(memory[external.name], lie[external.name])
                 view[...] = inputs[external.name].reshape(view.shape)
         again = Call(call.library, call.externals, call.arena, call.symbols, threads)
         run_call(again, {e.name: memory[e.name][GUARD:-GUARD] for e in call.externals})
@@ -73,18 +74,18 @@ class Native:
                 raise Outside(f"{external.name} was written outside")
 
 
-def _build(program: Program, cache: Path) -> Call | None:
+    def _view(self, memory: Array, lie: Memory) -> Array:
+        """The elements of a tensor inside its memory."""
+        dtype = memory_type(lie.dtype)
+        shape = [extent_value(extent, self.sizes) for extent in lie.shape]
+        strides = [extent_value(stride, self.sizes) * dtype.itemsize for stride in lie.strides]
+        return numpy.ndarray(shape, dtype, memory, GUARD + extent_value(lie.offset, self.sizes) * dtype.itemsize, strides)
+
+
+def _build(program: Program, cache: Path, sizes: Mapping[str, int]) -> Call | None:
     if not program.plan.steps:
         return None
     kernels = dict(program.kernels)
     checked = read_settings().checks_kernels
     library = build_program(program.plan, kernels, toolchain=find_compiler(), cache_directory=cache, checked=checked, jobs=1)
-    return make_call(library, program.plan, kernels)
-
-
-def _view(memory: Array, lie: Memory) -> Array:
-    """The elements of a tensor inside its memory."""
-    dtype = memory_type(lie.dtype)
-    shape = [extent_value(extent, {}) for extent in lie.shape]
-    strides = [extent_value(stride, {}) * dtype.itemsize for stride in lie.strides]
-    return numpy.ndarray(shape, dtype, memory, GUARD + extent_value(lie.offset, {}) * dtype.itemsize, strides)
+    return make_call(library, program.plan, kernels, sizes)

@@ -155,7 +155,10 @@ class _Check:
         group = self.bound.group
         contraction = contraction_of(group) if group.kind == "contract" else None
         packed = [contraction.right.tensor] if contraction is not None and contraction.fact.panel is not None else []
-        is_known = all(r.extent.is_constant for r in (*group.outer, *group.root.reduced))
+        # Every step inside the loop over panels fetches a share of the next one: their number is known.
+        order, lanes = self.schedule.order, contraction.lanes.name if contraction is not None else ""
+        inside = order[order.index(lanes) + 1 :] if lanes in order else order
+        is_known = all(r.extent.is_constant for r in (*group.outer, *group.root.reduced) if r.name in inside)
         is_chosen = contraction is not None and any(map(is_data, contraction.right.index))
         for name in names:
             if name not in packed or not is_known or is_chosen:

@@ -32,7 +32,7 @@ FOUND = {
     "of a tuple only the first part keeps an einsum alive": ("verifier", 6),
     "views begin where their tensor does": ("tiles", 39),
     "what depends on a reduction shares its phase": ("verifier", 4),
-    "a tensor dies where it is made": ("verifier", 5),
+    "a tensor dies where it is made": ("verifier", 8),
     "reductions in nests start from zero": ("tiles", 20),
     "negative factors keep the order of an interval": ("evaluator", 3),
 }
