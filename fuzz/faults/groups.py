@@ -120,7 +120,7 @@ GROUPS: tuple[Fault, ...] = (
         ),
         (
             "long sums in parts are kept narrow",
-            "dtype = f64 if is_long_sum(einsum) else compute_dtype(einsum.dtype)",
+            "dtype = f64 if is_long_sum(einsum) or is_long_product(einsum) else compute_dtype(einsum.dtype)",
             "dtype = einsum.dtype",
             "rounding",
         ),

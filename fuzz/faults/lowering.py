@@ -66,8 +66,8 @@ LOWERING: tuple[Fault, ...] = (
         "passes.lower.nest",
         (
             "reductions in nests start from zero",
-            "constant(0.0, dtype) if cut else identity_of(einsum)[0])",
-            "constant(0.0, dtype) if dtype.is_float else identity_of(einsum)[0])",
+            "constant(0.0, dtype) if cut else monoid.identity(dtype)[0])",
+            "constant(0.0, dtype) if dtype.is_float else monoid.identity(dtype)[0])",
             "monoid identity",
         ),
         (
@@ -341,7 +341,7 @@ LOWERING: tuple[Fault, ...] = (
         "passes.lower.cpu.chain",
         (
             "rows of a chain overwrite one another",
-            '    index: tuple[Index, ...] = (as_index(f"{row}.0"), as_index(inner))\n',
+            '    index: tuple[Index, ...] = (as_index(row), as_index(inner))\n',
             "    index: tuple[Index, ...] = (as_index(0), as_index(inner))\n",
             "in-place",
         ),

@@ -53,3 +53,8 @@ def static_tensors(cascade: Cascade) -> dict[str, bool]:
 def is_long_sum(einsum: Einsum) -> bool:
     """Whether an einsum is a sum of floats, whose error grows with its length."""
     return einsum.reduce == "sum" and compute_dtype(einsum.dtype).is_float
+
+
+def is_long_product(einsum: Einsum) -> bool:
+    """Whether an einsum is a product of floats. Factors near one round to one side of it more often than to the other."""
+    return einsum.reduce == "prod" and compute_dtype(einsum.dtype).is_float

@@ -31,7 +31,7 @@ from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.names import fresh
 from tcomp.ir.traverse import map_values
 from tcomp.ir.walk import map_load_indices, map_loads, substitute
-from tcomp.passes.einsums.facts import is_long_sum
+from tcomp.passes.einsums.facts import is_long_product, is_long_sum
 from tcomp.passes.einsums.group import Group
 
 
@@ -166,7 +166,7 @@ class _Split:
             made = self.maps.get(load.tensor)
             return load if made is None else map_loads(made.expression, read)
 
-        dtype = f64 if is_long_sum(einsum) else compute_dtype(einsum.dtype)
+        dtype = f64 if is_long_sum(einsum) or is_long_product(einsum) else compute_dtype(einsum.dtype)
         return replace(map_values(einsum, lambda value: map_loads(value, read)), targets=((einsum.name, dtype),))
 
     def _make_part(self, einsum: Einsum, start: Index, length: Index, suffix: str) -> Einsum:

@@ -73,6 +73,8 @@ class Lowering:
     """Members read back from memory: how to load them, over the group's ranks."""
     buffers: dict[str, Load] = field(default_factory=dict)
     """Members stored in a buffer instead of memory: where, over the group's ranks."""
+    totals: dict[str, Load] = field(default_factory=dict)
+    """Sums as they are held, in f64, before they are rounded to the type of their tensor."""
     names: set[str] = field(default_factory=set)
     extents: dict[str, Index] = field(default_factory=dict)
     """Extents of loop variables that belong to no single rank."""

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from tcomp.ir.cascade import Einsum
 from tcomp.ir.dtypes import DType, f64
 from tcomp.ir.errors import Illegal
-from tcomp.ir.expressions import Expr, Index, Load, as_index, constant
+from tcomp.ir.expressions import Apply, Cast, Constant, Expr, Index, Load, apply, as_index, constant
 from tcomp.ir.monoids import MONOIDS
 from tcomp.ir.tile import Assign, Axis, Block, Buffer, TileStatement
 from tcomp.ir.walk import loads
 from tcomp.passes.bind.arguments import element_dtype
-from tcomp.passes.einsums.facts import accumulator_dtype, identity_of, narrow
+from tcomp.passes.einsums.facts import accumulator_dtype, is_long_product, narrow
 from tcomp.passes.einsums.group import own_ranks
 from tcomp.passes.groups.phases import find_phases, is_read_later, walks_inner
 from tcomp.passes.lower.lowering import Lowering, bare, nest_loops, parallel_nest, short_name, split
@@ -86,16 +86,27 @@ def _lower_points(lowering: Lowering, phases: _Phases, phase: int) -> list[TileS
         axes = lowering.axes(r.name for r in (*group.outer, *own))
         uses = count_uses(lowering, einsum.name)
         if einsum.name in stored and uses == 0:
-            body.append(lowering.store(einsum, lowering.expression(einsum.expression), axes))
+            body.append(lowering.store(einsum, _lower_value(lowering, einsum), axes))
         elif uses == 1 and einsum.name not in stored and not group.inner:
             lowering.inlined[einsum.name] = einsum
         else:
-            value = lowering.expression(einsum.expression)
+            value = _lower_value(lowering, einsum)
             block = lowering.block(einsum, einsum.dtype, axes)
             body += [block, Assign(block.name, lowering.blocks[einsum.name].index, axes, value)]
             if einsum.name in stored:
                 body.append(lowering.store(einsum, lowering.blocks[einsum.name], axes))
     return body
+
+
+def _lower_value(lowering: Lowering, einsum: Einsum) -> Expr:
+    """The value of a map over outer ranks; a mean follows from the total of its sum, whose rounding would be in all deviations from it."""
+    match einsum.expression:
+        case Apply(("mul" | "div") as operator, (Load(tensor), Constant(number))) if tensor in lowering.totals:
+            total = lowering.totals[tensor]
+            return narrow(apply(operator, total, constant(number, f64)), f64, einsum.dtype)
+        case Cast(_, Load(tensor)) if any(e.name == tensor and e.dtype == f64 for e in lowering.bound.group.members):
+            lowering.totals[einsum.name] = lowering.blocks[tensor]
+    return lowering.expression(einsum.expression)
 
 
 def _lower_phase(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
@@ -227,8 +238,10 @@ def _lower_reduction(
     partial = Block(name, dtype, bare(inner_axes))
     index = tuple(as_index(a.name) for a in inner_axes)
     value = lowering.expression(einsum.expression)
+    if is_long_product(einsum):
+        value, dtype = as_f64(value, element_dtype(einsum, lowering.bound)), f64
     where = lowering.condition(einsum)
-    begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, dtype) if cut else identity_of(einsum)[0])
+    begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, dtype) if cut else monoid.identity(dtype)[0])
     stages.inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))
     if cut:
         total = lowering.block(einsum, f64, outer_axes)
@@ -262,6 +275,7 @@ def _finish_reduction(
     """Round a total, held in a type, to that of its tensor, and store it if it leaves the kernel."""
     held = lowering.blocks[einsum.name]
     if dtype != einsum.dtype:
+        lowering.totals[einsum.name] = held
         value = narrow(held, dtype, einsum.dtype)
         block = lowering.block(einsum, einsum.dtype, axes)
         after += [block, Assign(block.name, lowering.blocks[einsum.name].index, axes, value)]
