@@ -4,9 +4,10 @@ Takes every module of `module_db` (torch.testing._internal.common_modules) with 
 (once if no class in it reads `training`), in float32, bfloat16 and float64, and runs it forward without gradients, and forward and
 backward, through `tcomp.compile` and through `torch.compile(backend="tcomp")`. Results, gradients of inputs and parameters, and buffers
 afterwards are compared with eager's: they may differ by a few roundings, or be no farther from the same module in float64 than twice
-what eager is (one unit in the last place at least). Where values cancel, eager's error is one draw from a wide range: a result that
-fails by this is compared with eager's errors on neighbouring inputs too, and listed with them. Modules that draw random numbers draw
-the same ones from the same seed.
+what eager is (one unit in the last place at least). Where values cancel, both errors are draws from a wide range: what fails by this is
+judged by the root mean squares of both on neighbouring inputs and parameters, and listed with them. Of modules in float64, where
+nothing is more exact, eager's error there is by how much its result moves. Modules that draw random numbers draw the same ones from the
+same seed.
 
 An internal error of the compiler is a fault, as are a crash and a hang; operators left to PyTorch are not, and are counted.
 When interrupted, what has been found is printed; with `--keep FILE` it is also written as it is found, and the next run goes on from there.
@@ -47,7 +48,7 @@ WAYS = ("tcomp.compile", "torch.compile")
 ROUNDINGS = 64
 """Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
 NEIGHBOURS = 16
-"""Inputs and parameters, all elements moved by a unit in the last place or not at all, on which eager's error is drawn again."""
+"""Inputs and parameters, all elements moved by a unit in the last place or not at all, on which errors are drawn again."""
 PIECE = 64
 """Most samples of an entry: the loss with most of them has 1,714, and every one is compiled anew."""
 SECONDS = 1800
@@ -79,7 +80,7 @@ class Outcome:
     is_backward: bool = False
     """Whether gradients were compared too."""
     note: str | None = None
-    """Errors that are right because eager's on neighbouring inputs are as large."""
+    """Errors that are right because eager's are as large on neighbouring inputs."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def _examine_way(sample: Sample, way: str, wanted: Results, trained: Results | N
             return Outcome(sample.name, way, f"{'backward' if backward else 'forward'}: {_describe(error)}", is_backward=is_backward)
         if isinstance(compiled, CompiledModule):
             names.extend(fallback.operator for fallback in compiled.fallbacks)
-        verdict = judge(sample, got, want, backward)
+        verdict = judge(sample, got, want, backward, functools.partial(_run_compiled, way=way, backward=backward))
         fault = verdict.fault
         if verdict.note is not None:
             notes.append(verdict.note)
@@ -241,6 +242,11 @@ def _examine_way(sample: Sample, way: str, wanted: Results, trained: Results | N
         if fault is not None:
             return Outcome(sample.name, way, f"{'backward' if backward else 'forward'}: {fault}", is_backward=is_backward)
     return Outcome(sample.name, way, fallbacks=tuple(dict.fromkeys(names)), is_backward=is_backward, note="; ".join(notes) or None)
+
+
+def _run_compiled(sample: Sample, way: str, *, backward: bool) -> Results:
+    module = sample.make()
+    return call(sample, module, _compile(way, module), backward=backward)
 
 
 def _compile(way: str, module: nn.Module) -> Callable[..., Any]:
@@ -286,8 +292,8 @@ def _weights(output: Tensor) -> Tensor:
     return ((numbers + 1) / 4).to(output.dtype).view(output.shape)
 
 
-def judge(sample: Sample, got: Results, want: Results, backward: bool) -> Verdict:
-    """Say how results differ from eager's."""
+def judge(sample: Sample, got: Results, want: Results, backward: bool, run: Callable[[Sample], Results]) -> Verdict:
+    """Say how results differ from eager's; `run` gives those of other samples."""
     for kind in ("outputs", "gradients", "buffers"):
         ours, theirs = getattr(got, kind), getattr(want, kind)
         if [(t.dtype, t.shape) for t in ours] != [(t.dtype, t.shape) for t in theirs]:
@@ -298,31 +304,44 @@ def judge(sample: Sample, got: Results, want: Results, backward: bool) -> Verdic
         return Verdict()
     reference = run_wide(sample, backward).flat()
     far: dict[int, str] = {}
-    errors: dict[int, float] = {}
+    lost: set[int] = set()
     for number, (ours, theirs, exact) in enumerate(zip(got.flat(), want.flat(), reference, strict=True)):
         error, eager_error = measure_error([ours], [exact]), measure_error([theirs], [exact])
         # Where the places of infinities or integers differ from those of float64, nothing is measured.
         if not _is_near(ours, theirs) and not (math.isfinite(error) and is_right(error, eager_error, [theirs])):
             far[number] = f"result {number} errs by {error:.2g}, eager by {eager_error:.2g}"
-            errors[number] = error
+            lost.update(() if math.isfinite(error) else (number,))
     if not far:
         return Verdict()
-    drawn = draw_eager_errors(sample, backward)
-    said = {number: f"{text} and by {drawn[number]:.2g} on inputs next to them" for number, text in far.items()}
-    wrong = [number for number in far if not (math.isfinite(errors[number]) and errors[number] <= 2 * drawn[number])]
+    drawn = draw_errors(sample, want, backward, run)
+    said = {n: f"{text}; on inputs next to them by {drawn[n][0]:.2g}, eager by {drawn[n][1]:.2g}" for n, text in far.items()}
+    wrong = [n for n in far if n in lost or not drawn[n][0] <= 2 * drawn[n][1]]
     return Verdict("; ".join(said[n] for n in wrong) or None, "; ".join(said[n] for n in far if n not in wrong) or None)
 
 
-def draw_eager_errors(sample: Sample, backward: bool) -> list[float]:
-    """The largest error of each of eager's results on neighbours of a sample, each against float64 on that neighbour."""
-    errors: list[list[float]] = []
+def draw_errors(sample: Sample, here: Results, backward: bool, run: Callable[[Sample], Results]) -> list[tuple[float, float]]:
+    """Errors of each result of `run` and of eager's, the root mean squares on neighbours of a sample, each against float64 there.
+
+    Of a sample in float64 `run` is compared with eager, and eager's results on neighbours with those `here`.
+    """
+    errors: list[list[tuple[float, float]]] = []
+    is_wide = all(tensor.dtype == torch.float64 for tensor in here.flat() if tensor.is_floating_point())
     for seed in range(NEIGHBOURS):
         moved = _move(sample, seed)
-        results, exact = _call_eager(moved, backward=backward).flat(), run_wide(moved, backward).flat()
-        found = [measure_error([ours], [wide]) for ours, wide in zip(results, exact, strict=True)]
-        # An error that is not finite is no measure of rounding.
-        errors.append([error if math.isfinite(error) else 0.0 for error in found])
-    return [max(column) for column in zip(*errors, strict=True)]
+        eager = _call_eager(moved, backward=backward).flat()
+        exact = eager if is_wide else run_wide(moved, backward).flat()
+        wanted = here.flat() if is_wide else exact
+        found = [
+            (measure_error([a], [e]), measure_error([b], [w]))
+            for a, b, e, w in zip(run(moved).flat(), eager, exact, wanted, strict=True)
+        ]  # fmt: skip
+        # Where places of infinities or integers differ nothing is measured of eager, and everything is wrong of the other.
+        errors.append([(ours, theirs if math.isfinite(theirs) else 0.0) for ours, theirs in found])
+    return [(_mean_square([a for a, _ in column]), _mean_square([b for _, b in column])) for column in zip(*errors, strict=True)]
+
+
+def _mean_square(errors: Sequence[float]) -> float:
+    return math.sqrt(sum(error * error for error in errors) / len(errors))
 
 
 def _move(sample: Sample, seed: int) -> Sample:
@@ -351,10 +370,14 @@ def _move(sample: Sample, seed: int) -> Sample:
 
 def is_of_dynamo(sample: Sample, got: Results, want: Results, backward: bool) -> bool:
     """Whether `torch.compile(backend="eager")` differs from eager too, and gives the same results as ours: that is not ours."""
-    torch._dynamo.reset()
-    module = sample.make()
-    theirs = call(sample, module, torch.compile(module, backend="eager"), backward=backward)
-    return judge(sample, theirs, want, backward).fault is not None and judge(sample, got, theirs, backward).fault is None
+
+    def run(other: Sample) -> Results:
+        torch._dynamo.reset()
+        module = other.make()
+        return call(other, module, torch.compile(module, backend="eager"), backward=backward)
+
+    theirs = run(sample)
+    return judge(sample, theirs, want, backward, run).fault is not None and judge(sample, got, theirs, backward, run).fault is None
 
 
 def _say(tensor: Tensor) -> str:

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -76,25 +77,33 @@ def test_infinite_errors_excuse_nothing():
     sample = next(find_samples(info, torch.float32, 1))
     shape = sample.args[0].shape
     want = Results((torch.full(shape, math.inf),), (), ())
-    assert judge(sample, want, want, backward=False) == Verdict()
-    assert judge(sample, Results((torch.full(shape, math.nan),), (), ()), want, backward=False).fault is not None
+    assert judge(sample, want, want, False, run_twice) == Verdict()
+    assert judge(sample, Results((torch.full(shape, math.nan),), (), ()), want, False, run_twice).fault is not None
 
 
-def test_eager_is_measured_again_where_values_cancel():
+def run_twice(sample, error=0.0):
+    """The sample's module with its result off by so much."""
+    return Results((sample.make()(*sample.args) + error,), (), ())
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [(torch.float32, 2.0**-23), (torch.float64, 2.0**-52)])
+def test_both_are_measured_again_where_values_cancel(dtype, unit):
     """In 3 x - 3 near 1, eager happens to be exact, and a unit away from it errs as the result does."""
 
     class Cancel(torch.nn.Module):
         def forward(self, x):
             return 3 * x - 3
 
-    x = torch.tensor([1 + 2.0**-10])
+    x = torch.tensor([1 + 2.0**-10], dtype=dtype)
     eager = 3 * x - 3
     sample = Sample("cancel", Cancel, (x,), {})
-    assert judge(sample, Results((eager,), (), ()), Results((eager,), (), ()), backward=False) == Verdict()
-    near, far = eager + 2.0**-23, eager + 2.0**-20
-    verdict = judge(sample, Results((near,), (), ()), Results((eager,), (), ()), backward=False)
-    assert verdict.fault is None and verdict.note is not None and "eager by 0 and by" in verdict.note
-    assert judge(sample, Results((far,), (), ()), Results((eager,), (), ()), backward=False).fault is not None
+    want = Results((eager,), (), ())
+    assert judge(sample, want, want, False, run_twice) == Verdict()
+    near, far = eager + unit, eager + 8 * unit
+    verdict = judge(sample, Results((near,), (), ()), want, False, partial(run_twice, error=unit))
+    assert verdict.fault is None and verdict.note is not None and "eager by 0; on inputs next to them by" in verdict.note
+    assert judge(sample, Results((far,), (), ()), want, False, partial(run_twice, error=8 * unit)).fault is not None
+    assert judge(sample, Results((far,), (), ()), want, False, partial(run_twice, error=math.nan)).fault is not None
 
 
 def test_failures_of_the_compiler_are_faults(monkeypatch):

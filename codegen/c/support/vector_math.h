@@ -90,8 +90,9 @@ TCOMP_INLINE vf32 tcomp_sigmoid_vf32(vf32 x) {
 }
 TCOMP_SCALAR_1(sigmoid)
 
-/* e^x - 1 for x in [-20, 0]: with the n and r of exp, 2^n (e^r - 1) + (2^n - 1). Relative error 1.4e-8 before rounding. */
-TCOMP_INLINE vf32 tcomp_expm1_negative(vf32 x) {
+/* e^x - 1 for x in [-20, 0] as a + (power - 1) with the n and r of exp: 2^n (e^r - 1) + (2^n - 1). Relative error 1.4e-8 before
+ * rounding. */
+TCOMP_INLINE vf32 tcomp_expm1_parts(vf32 x, vf32 *power) {
   vf32 shifted = x * 0x1.715476p+0f + 0x1.8p23f;
   vf32 n = shifted - 0x1.8p23f;
   vf32 r = x - n * 0x1.62e4p-1f;
@@ -100,17 +101,26 @@ TCOMP_INLINE vf32 tcomp_expm1_negative(vf32 x) {
   q = q * r + 0x1.5555bcp-5f;
   q = q * r + 0x1.5554b6p-3f;
   q = q * r + 0.5f;
-  vf32 power = (vf32)(((vi32)shifted << 23) + 0x3f800000);
-  return (q * (r * r) + r) * power + (power - 1.0f);
+  *power = (vf32)(((vi32)shifted << 23) + 0x3f800000);
+  return (q * (r * r) + r) * *power;
+}
+TCOMP_INLINE vf32 tcomp_expm1_negative(vf32 x) {
+  vf32 power, a = tcomp_expm1_parts(x, &power);
+  return a + (power - 1.0f);
 }
 
-/* With y = e^(-2|x|) - 1, -tanh |x| is q = y / (2 + y), divided as in sigmoid; it rounds to -1 where the bound takes effect. */
+/* With y = e^(-2|x|) - 1, -tanh |x| is q = y / (2 + y), divided as in sigmoid; it rounds to -1 where the bound takes effect. Near -1
+ * the quotient doubles an error of y, and 1 - tanh^2, the derivative, is all error soon: so what y loses in rounding is kept. */
 TCOMP_INLINE vf32 tcomp_tanh_vf32(vf32 x) {
   vf32 twice = (vf32)((vi32)(x + x) | TCOMP_SIGN_BIT);
-  vf32 y = tcomp_expm1_negative(tcomp_greater_or_second(tcomp_broadcast_vf32(-20.0f), twice));
+  vf32 power, a = tcomp_expm1_parts(tcomp_greater_or_second(tcomp_broadcast_vf32(-20.0f), twice), &power);
+  vf32 b = power - 1.0f;
+  vf32 y = a + b;
+  vf32 lost = (a - (y - b)) + (power - (b + 1.0f));
   vf32 inverse = tcomp_inverse_estimate(2.0f + y);
   vf32 q = y * inverse;
-  return tcomp_copysign_vf32(((y - 2.0f * q) - q * y) * inverse + q, x);
+  vf32 left = ((y - 2.0f * q) - q * y) + (lost - q * lost);
+  return tcomp_copysign_vf32(left * inverse + q, x);
 }
 TCOMP_SCALAR_1(tanh)
 
