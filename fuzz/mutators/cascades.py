@@ -24,7 +24,7 @@ from tcomp.ir.walk import walk
 SIZES = (0, 1, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Of ranks and dimensions: none, one, primes, and powers of two with their neighbours."""
 NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.5, 3.0, 1e-3)
-MONOIDS = ("sum", "max", "min")
+MONOIDS = ("sum", "max", "min", "prod")
 
 Mutator = Callable[[Choices, Cascade], Cascade]
 

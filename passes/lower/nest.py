@@ -104,9 +104,13 @@ def _lower_value(lowering: Lowering, einsum: Einsum) -> Expr:
         case Apply(("mul" | "div") as operator, (Load(tensor), Constant(number))) if tensor in lowering.totals:
             total = lowering.totals[tensor]
             return narrow(apply(operator, total, constant(number, f64)), f64, einsum.dtype)
-        case Cast(_, Load(tensor)) if any(e.name == tensor and e.dtype == f64 for e in lowering.bound.group.members):
+        case Cast(_, Load(tensor)) if tensor in lowering.blocks and _is_total(lowering, tensor):
             lowering.totals[einsum.name] = lowering.blocks[tensor]
     return lowering.expression(einsum.expression)
+
+
+def _is_total(lowering: Lowering, name: str) -> bool:
+    return any(e.name == name and e.dtype == f64 and e.reduce == "sum" for e in lowering.bound.group.members)
 
 
 def _lower_phase(lowering: Lowering, phases: _Phases, phase: int) -> list[TileStatement]:
@@ -233,13 +237,13 @@ def _lower_reduction(
         lower_states(lowering, einsum, outer_axes, lane_axes, stages.before, stages.inside, stages.after)
         return
     cut = is_cut(lowering, einsum)
-    dtype = element_dtype(einsum, lowering.bound) if cut else accumulator_dtype(einsum)
+    is_product = is_long_product(einsum)
+    dtype = f64 if is_product else element_dtype(einsum, lowering.bound) if cut else accumulator_dtype(einsum)
     name = lowering.fresh(short_name(einsum.name) + ("_part" if lane_axes else ""))
     partial = Block(name, dtype, bare(inner_axes))
     index = tuple(as_index(a.name) for a in inner_axes)
     value = lowering.expression(einsum.expression)
-    if is_long_product(einsum):
-        value, dtype = as_f64(value, element_dtype(einsum, lowering.bound)), f64
+    value = as_f64(value, element_dtype(einsum, lowering.bound)) if is_product else value
     where = lowering.condition(einsum)
     begin = Assign(partial.name, index, bare(inner_axes), constant(0.0, dtype) if cut else monoid.identity(dtype)[0])
     stages.inside.append(Assign(partial.name, index, inner_axes, value, merge=einsum.reduce, where=where))

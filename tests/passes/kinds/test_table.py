@@ -211,3 +211,23 @@ TAKEN = {
 def test_ranks_may_be_called_what_variables_of_others_would_be(case):
     """`j.0` is the axis of a rank j that is tiled, and what half of a rank j that was cut in two is called."""
     kernels(TAKEN[case], "Z, B" if case == "two that are stored" else "Z")
+
+
+def test_a_mean_is_rounded_once():
+    """Not by way of the sum in f32, whose rounding would be in every deviation from the mean."""
+    (kernel,) = kernels("S: f32[i:6] = sum(j:20) X[i, j] M: f32[i:6] = S[i] / 20.0 Z: f32[i:6, j:20] = X[i, j] - M[i]")
+    lines = body_of(kernel)
+    (mean,) = [line for line in lines if line.startswith("M") and "=" in line and "block" not in line]
+    assert mean == "M[] over () = f32(S[] / 20.0:f64)"
+    assert "S_2[] over () = f32(S[])" in lines
+
+
+@pytest.mark.parametrize("body", ["Z: f32[i:6] = f32(A[i])", "B: f32[i:6] = f32(A[i]) Z: f32[i:6] = B[i] / 3.0"])
+def test_what_else_is_narrowed_is_no_sum(body):
+    (kernel,) = kernels(f"A: f64[i:6] = f64(X[i, 0]) {body}")
+    assert "f32(f64(x0[i.0]))" in str(kernel)
+
+
+def test_products_are_kept_in_f64():
+    (kernel,) = kernels("Z: f32[i:6] = prod(j:20) X[i, j]")
+    assert "block Z_part: f64[j.0:16]" in body_of(kernel)
