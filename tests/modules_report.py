@@ -14,14 +14,11 @@ When interrupted, what has been found is printed; with `--keep FILE` it is also 
 """
 
 import argparse
-import copy
 import functools
 import inspect
 import itertools
 import json
-import math
 import os
-import random
 import sys
 import time
 import warnings
@@ -30,40 +27,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy
 import torch
 import torch._inductor.pattern_matcher  # torch.compile takes it at the first backward; here the processes share it
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import nn
 from torch.testing._internal.common_modules import module_db
-from torch.utils._pytree import tree_leaves, tree_map
 
 import tcomp
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.reference import is_right, measure_error
 from tests.apart import run_entries
+from tests.module_errors import Results, Sample, call, call_eager, judge, seed_generators
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 WAYS = ("tcomp.compile", "torch.compile")
-ROUNDINGS = 64
-"""Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
-NEIGHBOURS = 16
-"""Inputs and parameters, all elements moved by a unit in the last place or not at all, on which errors are drawn again."""
 PIECE = 64
 """Most samples of an entry: the loss with most of them has 1,714, and every one is compiled anew."""
 SECONDS = 1800
 """How long the samples of one entry may take."""
-SEED = 1234
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A module, how it is made, and what it is called with."""
-
-    name: str
-    make: Callable[[], nn.Module]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,15 +64,6 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How results differ from eager's."""
-
-    fault: str | None = None
-    note: str | None = None
-    """What is right only by eager's errors on neighbouring inputs."""
-
-
-@dataclass(frozen=True)
 class Entry:
     """What one process examines: up to PIECE samples of a module in one type, compiled in one way."""
 
@@ -108,18 +79,6 @@ class Entry:
         return f"{whole} from {self.first}" if self.first else whole
 
 
-@dataclass(frozen=True)
-class Results:
-    """What a call leaves behind: its outputs, the gradients, and the module's buffers."""
-
-    outputs: tuple[Tensor, ...]
-    gradients: tuple[Tensor, ...]
-    buffers: tuple[Tensor, ...]
-
-    def flat(self) -> tuple[Tensor, ...]:
-        return (*self.outputs, *self.gradients, *self.buffers)
-
-
 def find_infos(names: str = "") -> list[Any]:
     """The entries of module_db whose name contains `names`."""
     return [info for info in module_db if names in info.name]
@@ -128,7 +87,7 @@ def find_infos(names: str = "") -> list[Any]:
 def find_samples(info: Any, dtype: torch.dtype, limit: int) -> Iterator[Sample]:
     """Up to `limit` samples of a module in each mode, the same ones every time; in one mode if it makes no difference."""
     for training in (True, False) if _reads_mode(info, dtype) else (True,):
-        _seed()
+        seed_generators()
         found = info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=training)
         for number, sample in enumerate(found[:limit]):
             if sample.forward_input is None:
@@ -150,7 +109,7 @@ def find_entries(names: str, limit: int, dtypes: Sequence[torch.dtype], ways: Se
 
 def _reads_mode(info: Any, dtype: torch.dtype) -> bool:
     """Whether a class of the module, or of what it holds, reads `training`: in module_db's own word for it the Transformer does not."""
-    _seed()
+    seed_generators()
     first = next(s for s in info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=True))
     module = info.module_cls(*first.constructor_input.args, **first.constructor_input.kwargs)
     classes = {cls for part in module.modules() for cls in type(part).__mro__ if issubclass(cls, nn.Module) and cls is not nn.Module}
@@ -166,19 +125,13 @@ def _count_samples(info: Any, dtype: torch.dtype, limit: int) -> int:
 
 
 def _make(cls: type[nn.Module], constructor: Any, forward: Any, dtype: torch.dtype, training: bool) -> nn.Module:
-    _seed()
+    seed_generators()
     module = cls(*constructor.args, **constructor.kwargs).to(dtype)
     if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in (*module.parameters(), *module.buffers())):
         # Sizes of lazy modules come from their first inputs.
         with torch.no_grad():
             module(*forward.args, **forward.kwargs)
     return module.train(training)
-
-
-def _seed() -> None:
-    torch.manual_seed(SEED)
-    numpy.random.seed(SEED)
-    random.seed(SEED)
 
 
 def examine(
@@ -205,12 +158,12 @@ def examine(
 def examine_sample(sample: Sample, ways: Sequence[str] = WAYS) -> list[Outcome]:
     """Compile one sample in each way, forward alone, then forward and backward."""
     try:
-        wanted = _call_eager(sample, backward=False)
+        wanted = call_eager(sample, backward=False)
     # What torch itself cannot run is not ours to judge, but it is shown.
     except Exception as error:  # noqa: BLE001
         return [Outcome(sample.name, refused=_describe(error))]
     try:
-        trained = _call_eager(sample, backward=True)
+        trained = call_eager(sample, backward=True)
     # Integer results, and operators without a derivative.
     except Exception:  # noqa: BLE001
         trained = None
@@ -256,118 +209,6 @@ def _compile(way: str, module: nn.Module) -> Callable[..., Any]:
     return torch.compile(module, backend="tcomp", options={"fallback": "silent"})
 
 
-def call(sample: Sample, module: nn.Module, run: Callable[..., Any], *, backward: bool) -> Results:
-    """Call a module, by `run`, on copies of the sample's inputs."""
-    args, kwargs = tree_map(functools.partial(_copy, differentiable=backward), (sample.args, sample.kwargs))
-    _seed()
-    with torch.set_grad_enabled(backward):
-        result = run(*args, **kwargs)
-    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-    gradients: list[Tensor] = []
-    if backward:
-        ends = [output for output in outputs if output.requires_grad]
-        if not ends:
-            raise RuntimeError("no output has a gradient")
-        torch.autograd.backward(ends, [_weights(output) for output in ends])
-        leaves = [*module.parameters(), *(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))]
-        gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
-    return Results(tuple(o.detach() for o in outputs), tuple(g.detach() for g in gradients), tuple(module.buffers()))
-
-
-def _call_eager(sample: Sample, *, backward: bool) -> Results:
-    module = sample.make()
-    return call(sample, module, module, backward=backward)
-
-
-def _copy(value: Any, differentiable: bool) -> Any:
-    if not isinstance(value, Tensor):
-        return copy.deepcopy(value)
-    fresh = value.detach().clone()
-    return fresh.requires_grad_(differentiable and value.requires_grad)
-
-
-def _weights(output: Tensor) -> Tensor:
-    """What an output's elements count for in the loss: all differ, and are exact in every type."""
-    numbers = torch.arange(output.numel(), device=output.device) % 7
-    return ((numbers + 1) / 4).to(output.dtype).view(output.shape)
-
-
-def judge(sample: Sample, got: Results, want: Results, backward: bool, run: Callable[[Sample], Results]) -> Verdict:
-    """Say how results differ from eager's; `run` gives those of other samples."""
-    for kind in ("outputs", "gradients", "buffers"):
-        ours, theirs = getattr(got, kind), getattr(want, kind)
-        if [(t.dtype, t.shape) for t in ours] != [(t.dtype, t.shape) for t in theirs]:
-            return Verdict(f"{kind} are {[_say(t) for t in ours]} instead of {[_say(t) for t in theirs]}")
-        if any(a.stride() != b.stride() for a, b in zip(ours, theirs, strict=True)) and kind == "outputs":
-            return Verdict(f"{kind} have strides {[t.stride() for t in ours]} instead of {[t.stride() for t in theirs]}")
-    if all(_is_near(a, b) for a, b in zip(got.flat(), want.flat(), strict=True)):
-        return Verdict()
-    reference = run_wide(sample, backward).flat()
-    far: dict[int, str] = {}
-    lost: set[int] = set()
-    for number, (ours, theirs, exact) in enumerate(zip(got.flat(), want.flat(), reference, strict=True)):
-        error, eager_error = measure_error([ours], [exact]), measure_error([theirs], [exact])
-        # Where the places of infinities or integers differ from those of float64, nothing is measured.
-        if not _is_near(ours, theirs) and not (math.isfinite(error) and is_right(error, eager_error, [theirs])):
-            far[number] = f"result {number} errs by {error:.2g}, eager by {eager_error:.2g}"
-            lost.update(() if math.isfinite(error) else (number,))
-    if not far:
-        return Verdict()
-    drawn = draw_errors(sample, want, backward, run)
-    said = {n: f"{text}; on inputs next to them by {drawn[n][0]:.2g}, eager by {drawn[n][1]:.2g}" for n, text in far.items()}
-    wrong = [n for n in far if n in lost or not drawn[n][0] <= 2 * drawn[n][1]]
-    return Verdict("; ".join(said[n] for n in wrong) or None, "; ".join(said[n] for n in far if n not in wrong) or None)
-
-
-def draw_errors(sample: Sample, here: Results, backward: bool, run: Callable[[Sample], Results]) -> list[tuple[float, float]]:
-    """Errors of each result of `run` and of eager's, the root mean squares on neighbours of a sample, each against float64 there.
-
-    Of a sample in float64 `run` is compared with eager, and eager's results on neighbours with those `here`.
-    """
-    errors: list[list[tuple[float, float]]] = []
-    is_wide = all(tensor.dtype == torch.float64 for tensor in here.flat() if tensor.is_floating_point())
-    for seed in range(NEIGHBOURS):
-        moved = _move(sample, seed)
-        eager = _call_eager(moved, backward=backward).flat()
-        exact = eager if is_wide else run_wide(moved, backward).flat()
-        wanted = here.flat() if is_wide else exact
-        found = [
-            (measure_error([a], [e]), measure_error([b], [w]))
-            for a, b, e, w in zip(run(moved).flat(), eager, exact, wanted, strict=True)
-        ]  # fmt: skip
-        # Where places of infinities or integers differ nothing is measured of eager, and everything is wrong of the other.
-        errors.append([(ours, theirs if math.isfinite(theirs) else 0.0) for ours, theirs in found])
-    return [(_mean_square([a for a, _ in column]), _mean_square([b for _, b in column])) for column in zip(*errors, strict=True)]
-
-
-def _mean_square(errors: Sequence[float]) -> float:
-    return math.sqrt(sum(error * error for error in errors) / len(errors))
-
-
-def _move(sample: Sample, seed: int) -> Sample:
-    """The sample with every element of its inputs and parameters one unit up, one down, or as it was."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def move(value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            return value
-        direction = torch.randint(-1, 2, value.shape, generator=generator)
-        end = torch.where(direction == 0, value.detach(), direction.to(value.dtype) * math.inf)
-        return torch.nextafter(value.detach(), end.to(value.dtype)).requires_grad_(value.requires_grad)
-
-    args, kwargs = tree_map(move, (sample.args, sample.kwargs))
-
-    def make() -> nn.Module:
-        module = sample.make()
-        generator.manual_seed(seed + NEIGHBOURS)
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.copy_(move(parameter))
-        return module
-
-    return Sample(sample.name, make, args, kwargs)
-
-
 def is_of_dynamo(sample: Sample, got: Results, want: Results, backward: bool) -> bool:
     """Whether `torch.compile(backend="eager")` differs from eager too, and gives the same results as ours: that is not ours."""
 
@@ -378,29 +219,6 @@ def is_of_dynamo(sample: Sample, got: Results, want: Results, backward: bool) ->
 
     theirs = run(sample)
     return judge(sample, theirs, want, backward, run).fault is not None and judge(sample, got, theirs, backward, run).fault is None
-
-
-def _say(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-
-
-def _is_near(ours: Tensor, theirs: Tensor) -> bool:
-    if not theirs.is_floating_point():
-        return torch.equal(ours, theirs)
-    return measure_error([ours], [theirs.double()]) <= ROUNDINGS * torch.finfo(theirs.dtype).eps
-
-
-def run_wide(sample: Sample, backward: bool) -> Results:
-    """The sample in eager with all arithmetic in float64."""
-
-    def widen(value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            return value
-        return value.detach().double().requires_grad_(value.requires_grad)
-
-    args, kwargs = tree_map(widen, (sample.args, sample.kwargs))
-    wide = Sample(sample.name, lambda: sample.make().double(), args, kwargs)
-    return _call_eager(wide, backward=backward)
 
 
 def _describe(error: BaseException) -> str:

@@ -11,20 +11,8 @@ import torch
 import tcomp
 from tcomp.lowerings import LOWERINGS
 from tests import modules_report
-from tests.modules_report import (
-    Outcome,
-    Results,
-    Sample,
-    Verdict,
-    examine,
-    examine_sample,
-    find_entries,
-    find_infos,
-    find_samples,
-    judge,
-    print_report,
-    run,
-)
+from tests.module_errors import Results, Sample, Verdict, judge
+from tests.modules_report import Outcome, examine, examine_sample, find_entries, find_infos, find_samples, print_report, run
 
 aten = torch.ops.aten
 PARTS = 12

@@ -1,0 +1,196 @@
+"""What a call of a module leaves behind, and whether it is as near to float64 as what eager leaves."""
+
+import copy
+import functools
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from tcomp.reference import is_right, measure_error
+
+ROUNDINGS = 64
+"""Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
+NEIGHBOURS = 16
+"""Inputs and parameters, all elements moved by a unit in the last place or not at all, on which errors are drawn again."""
+SEED = 1234
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A module, how it is made, and what it is called with."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How results differ from eager's."""
+
+    fault: str | None = None
+    note: str | None = None
+    """What is right only by eager's errors on neighbouring inputs."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a call leaves behind: its outputs, the gradients, and the module's buffers."""
+
+    outputs: tuple[Tensor, ...]
+    gradients: tuple[Tensor, ...]
+    buffers: tuple[Tensor, ...]
+
+    def flat(self) -> tuple[Tensor, ...]:
+        return (*self.outputs, *self.gradients, *self.buffers)
+
+
+def seed_generators() -> None:
+    """The same random numbers as in every other call."""
+    torch.manual_seed(SEED)
+    numpy.random.seed(SEED)
+    random.seed(SEED)
+
+
+def call(sample: Sample, module: nn.Module, run: Callable[..., Any], *, backward: bool) -> Results:
+    """Call a module, by `run`, on copies of the sample's inputs."""
+    args, kwargs = tree_map(functools.partial(_copy, differentiable=backward), (sample.args, sample.kwargs))
+    seed_generators()
+    with torch.set_grad_enabled(backward):
+        result = run(*args, **kwargs)
+    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+    gradients: list[Tensor] = []
+    if backward:
+        ends = [output for output in outputs if output.requires_grad]
+        if not ends:
+            raise RuntimeError("no output has a gradient")
+        torch.autograd.backward(ends, [_weights(output) for output in ends])
+        leaves = [*module.parameters(), *(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))]
+        gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    return Results(tuple(o.detach() for o in outputs), tuple(g.detach() for g in gradients), tuple(module.buffers()))
+
+
+def call_eager(sample: Sample, *, backward: bool) -> Results:
+    """The same in eager."""
+    module = sample.make()
+    return call(sample, module, module, backward=backward)
+
+
+def _copy(value: Any, differentiable: bool) -> Any:
+    if not isinstance(value, Tensor):
+        return copy.deepcopy(value)
+    fresh = value.detach().clone()
+    return fresh.requires_grad_(differentiable and value.requires_grad)
+
+
+def _weights(output: Tensor) -> Tensor:
+    """What an output's elements count for in the loss: all differ, and are exact in every type."""
+    numbers = torch.arange(output.numel(), device=output.device) % 7
+    return ((numbers + 1) / 4).to(output.dtype).view(output.shape)
+
+
+def judge(sample: Sample, got: Results, want: Results, backward: bool, run: Callable[[Sample], Results]) -> Verdict:
+    """Say how results differ from eager's; `run` gives those of other samples."""
+    for kind in ("outputs", "gradients", "buffers"):
+        ours, theirs = getattr(got, kind), getattr(want, kind)
+        if [(t.dtype, t.shape) for t in ours] != [(t.dtype, t.shape) for t in theirs]:
+            return Verdict(f"{kind} are {[_say(t) for t in ours]} instead of {[_say(t) for t in theirs]}")
+        if any(a.stride() != b.stride() for a, b in zip(ours, theirs, strict=True)) and kind == "outputs":
+            return Verdict(f"{kind} have strides {[t.stride() for t in ours]} instead of {[t.stride() for t in theirs]}")
+    if all(_is_near(a, b) for a, b in zip(got.flat(), want.flat(), strict=True)):
+        return Verdict()
+    reference = run_wide(sample, backward).flat()
+    far: dict[int, str] = {}
+    lost: set[int] = set()
+    for number, (ours, theirs, exact) in enumerate(zip(got.flat(), want.flat(), reference, strict=True)):
+        error, eager_error = measure_error([ours], [exact]), measure_error([theirs], [exact])
+        # Where the places of infinities or integers differ from those of float64, nothing is measured.
+        if not _is_near(ours, theirs) and not (math.isfinite(error) and is_right(error, eager_error, [theirs])):
+            far[number] = f"result {number} errs by {error:.2g}, eager by {eager_error:.2g}"
+            lost.update(() if math.isfinite(error) else (number,))
+    if not far:
+        return Verdict()
+    drawn = draw_errors(sample, want, backward, run)
+    said = {n: f"{text}; on inputs next to them by {drawn[n][0]:.2g}, eager by {drawn[n][1]:.2g}" for n, text in far.items()}
+    wrong = [n for n in far if n in lost or not drawn[n][0] <= 2 * drawn[n][1]]
+    return Verdict("; ".join(said[n] for n in wrong) or None, "; ".join(said[n] for n in far if n not in wrong) or None)
+
+
+def draw_errors(sample: Sample, here: Results, backward: bool, run: Callable[[Sample], Results]) -> list[tuple[float, float]]:
+    """Errors of each result of `run` and of eager's, the root mean squares on neighbours of a sample, each against float64 there.
+
+    Of a sample in float64 `run` is compared with eager, and eager's results on neighbours with those `here`.
+    """
+    errors: list[list[tuple[float, float]]] = []
+    is_wide = all(tensor.dtype == torch.float64 for tensor in here.flat() if tensor.is_floating_point())
+    for seed in range(NEIGHBOURS):
+        moved = _move(sample, seed)
+        eager = call_eager(moved, backward=backward).flat()
+        exact = eager if is_wide else run_wide(moved, backward).flat()
+        wanted = here.flat() if is_wide else exact
+        found = [
+            (measure_error([a], [e]), measure_error([b], [w]))
+            for a, b, e, w in zip(run(moved).flat(), eager, exact, wanted, strict=True)
+        ]  # fmt: skip
+        # Where places of infinities or integers differ nothing is measured of eager, and everything is wrong of the other.
+        errors.append([(ours, theirs if math.isfinite(theirs) else 0.0) for ours, theirs in found])
+    return [(_mean_square([a for a, _ in column]), _mean_square([b for _, b in column])) for column in zip(*errors, strict=True)]
+
+
+def _mean_square(errors: Sequence[float]) -> float:
+    return math.sqrt(sum(error * error for error in errors) / len(errors))
+
+
+def _move(sample: Sample, seed: int) -> Sample:
+    """The sample with every element of its inputs and parameters one unit up, one down, or as it was."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def move(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        direction = torch.randint(-1, 2, value.shape, generator=generator)
+        end = torch.where(direction == 0, value.detach(), direction.to(value.dtype) * math.inf)
+        return torch.nextafter(value.detach(), end.to(value.dtype)).requires_grad_(value.requires_grad)
+
+    args, kwargs = tree_map(move, (sample.args, sample.kwargs))
+
+    def make() -> nn.Module:
+        module = sample.make()
+        generator.manual_seed(seed + NEIGHBOURS)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.copy_(move(parameter))
+        return module
+
+    return Sample(sample.name, make, args, kwargs)
+
+
+def _say(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def _is_near(ours: Tensor, theirs: Tensor) -> bool:
+    if not theirs.is_floating_point():
+        return torch.equal(ours, theirs)
+    return measure_error([ours], [theirs.double()]) <= ROUNDINGS * torch.finfo(theirs.dtype).eps
+
+
+def run_wide(sample: Sample, backward: bool) -> Results:
+    """The sample in eager with all arithmetic in float64."""
+
+    def widen(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        return value.detach().double().requires_grad_(value.requires_grad)
+
+    args, kwargs = tree_map(widen, (sample.args, sample.kwargs))
+    wide = Sample(sample.name, lambda: sample.make().double(), args, kwargs)
+    return call_eager(wide, backward=backward)
