@@ -286,7 +286,7 @@ def common_dtype(*operands: Operand) -> DType:
             level, theirs = (0 if operand.rank else 1), TORCH_DTYPES[operand.dtype]
         else:
             level = 2
-            theirs = torch.bool if isinstance(operand, bool) else torch.float32 if isinstance(operand, float) else torch.int64
+            theirs = torch.bool if isinstance(operand, bool) else torch.get_default_dtype() if isinstance(operand, float) else torch.int64
         known = levels[level]
         levels[level] = theirs if known is None else torch.promote_types(known, theirs)
     best: torch.dtype | None = None
@@ -314,11 +314,11 @@ def pointwise(
 ) -> Array:
     """Emit one map over broadcast operands, computed in their common type (narrow floats in f32).
 
-    `float_result` computes integers as f32, `rounded` rounds every operand to the common type first, as comparisons do.
+    `float_result` computes integers in PyTorch's default type, `rounded` rounds every operand to the common type first, as comparisons do.
     """
     common = common_dtype(*operands)
     if float_result and not common.is_float:
-        common = f32
+        common = dtype_of(torch.get_default_dtype())
     wide = compute_dtype(common)
 
     def element(*ranks: Index) -> Scalar:

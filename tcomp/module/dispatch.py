@@ -21,7 +21,7 @@ from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, U
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
-from tcomp.module.keys import Served, describe, flatten
+from tcomp.module.keys import Hidden, Served, describe, find_hidden, flatten
 from tcomp.options import Options
 from tcomp.profiling.measure import profile_execution
 from tcomp.profiling.profile import Profile
@@ -78,6 +78,8 @@ class Variant:
     """The Python that the module read when it was recorded."""
     values: Values
     """What that was."""
+    hidden: Hidden = frozenset()
+    """Inputs whose memory is not what they hold, when it was recorded: what views of them it shows depends on that."""
 
 
 class Programs:
@@ -233,7 +235,7 @@ class Programs:
         return max(estimate_eager_extra(self.module, variant.program, variant.mode[1]) for variant in variants)
 
     def add(
-        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads
+        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads, hidden: Hidden = frozenset()
     ) -> Variant:
         """Take a program in, bound to the module's present weights."""
         state = self._state
@@ -241,7 +243,7 @@ class Programs:
         assert program.out_spec is not None
         values, is_single = self._attributes.watch(reads), program.out_spec.is_leaf()
         self._is_current = self._state.present.joined(self._attributes.present).make_check()
-        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), reads, values)
+        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), reads, values, hidden)
         self.variants.append(variant)
         return variant
 
@@ -328,13 +330,14 @@ class Programs:
             _, structure = tree_flatten((args, kwargs))
             check_tensors(leaves)
             others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
-            same = [v for v in others if self._attributes.holds(v.values)]
+            hidden = find_hidden(leaves)
+            same = [v for v in others if v.hidden == hidden and self._attributes.holds(v.values)]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
                 self._refuse_more([v for v in others if v.execution.serves(leaves)])
                 with show_if_slow(f"compiling {type(self.module).__name__}"):
                     variant = self._compile(mode, args, kwargs, [v.program for v in same])
-            if any(isinstance(leaf, Tensor) and (leaf.is_neg() or leaf.is_conj()) for leaf in leaves):
+            if hidden:
                 variant = replace(variant, run=variant.execution.run_resolved)
             if variant.program.offsets:
                 # Keys leave out where in its storage a tensor begins, which hardly any program reads: this one is asked every time.
@@ -394,7 +397,10 @@ class Programs:
             program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        add = functools.partial(self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols), reads=captured.reads)
+        hidden = find_hidden(tree_flatten((args, kwargs))[0])
+        add = functools.partial(
+            self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols), reads=captured.reads, hidden=hidden
+        )  # fmt: skip
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, options, variant))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from torch import Tensor, nn
-from torch._C._dynamo.guards import TensorGuards
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from tcomp.capture.capture import BURNT_IN
+from tcomp.runtime.binding.guards import make_guards
+
+Hidden: TypeAlias = frozenset[tuple[int, bool, bool]]
+"""Flattened inputs that are negated or conjugated when they are read, and by which of the two."""
 
 
 def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], Hashable]:
@@ -60,10 +63,7 @@ class Served(Generic[Server]):
             return again[3]
         server = table.get(describe(state, leaves))
         if server is not None and server is self._latest and leaves and _TENSORS.issuperset(map(type, leaves)):
-            sizes: Any = [list(leaf.shape) for leaf in leaves]  # what the stubs say is of an older form
-            strides: Any = [list(leaf.stride()) for leaf in leaves]
-            guards = TensorGuards(*leaves, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
-            self._again = table, state, guards.check, server
+            self._again = table, state, make_guards(leaves), server
         self._latest = server
         return server
 
@@ -90,3 +90,9 @@ def describe_leaf(leaf: Any) -> object:
         return type(leaf), leaf.shape, leaf.stride(), dtype, leaf.device, bits
     # Other objects are never part of a program.
     return (type(leaf), repr(leaf)) if leaf is None or isinstance(leaf, BURNT_IN) else type(leaf)
+
+
+def find_hidden(leaves: Sequence[Any]) -> Hidden:
+    """The leaves whose memory is not what they hold."""
+    tensors = [(number, leaf) for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    return frozenset((number, leaf.is_neg(), leaf.is_conj()) for number, leaf in tensors if leaf.is_neg() or leaf.is_conj())

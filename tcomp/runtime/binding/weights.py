@@ -2,8 +2,9 @@
 
 An in-place update is seen by the tensor's version counter, another storage (`.to()`, `p.data = ...`) by its data pointer, another
 parameter or submodule by its identity in the module that holds it. All three are compared by loops inside the interpreter's own
-functions, 0.06 us a weight. Writes that PyTorch does not count (through `p.data`, a numpy array that shares the memory, fused
-optimizers) are seen by a fingerprint of what was folded, on CPUs: of all of it up to 64 KiB, of a sample beyond.
+functions, 0.06 us a weight; types, shapes and strides, which operations in place may change, by PyTorch's own guards. Writes that
+PyTorch does not count (through `p.data`, a numpy array that shares the memory, fused optimizers) are seen by a fingerprint of what was
+folded, on CPUs: of all of it up to 64 KiB, of a sample beyond.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tcomp.program.kernels import AnyLibrary, Library
 from tcomp.program.program import CompiledStage, Constant, Program
 from tcomp.program.sizes import TensorSpec, spec_of
 from tcomp.runtime.binding.ambient import reads_grad_mode
+from tcomp.runtime.binding.guards import Layouts
 from tcomp.runtime.binding.watch import Watch
 
 _VERSION: Callable[[Tensor], int] = operator.attrgetter("_version")
@@ -60,6 +62,7 @@ class Snapshot:
         self.is_tracked = not any(tensor.is_inference() for tensor in self._versioned)
         self._versions = list(map(_VERSION, self._versioned)) if self.is_tracked else []
         self._pointers = list(map(_POINTER, self._all))
+        self._layouts = Layouts(self._all)
         # Zeros that PyTorch keeps without memory have no address.
         spans = [span_of(tensor) for tensor in self._versioned if tensor.device == CPU and tensor.numel() and tensor.data_ptr()]
         memory = [(start, end - start) for _, start, end in spans]
@@ -76,6 +79,7 @@ class Snapshot:
         return (
             self.is_tracked
             and list(map(_POINTER, self._all)) == self._pointers
+            and self._layouts.hold()
             and list(map(_VERSION, self._versioned)) == self._versions
             and self._find_print() == self._print
         )

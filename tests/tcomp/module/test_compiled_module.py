@@ -96,3 +96,37 @@ def test_values_that_are_equal_but_of_other_types_are_other_programs():
         result = compiled(x, value)
         assert result.dtype == (x * value).dtype
     assert len(compiled.programs) == 3
+
+
+@pytest.mark.parametrize("order", [(False, True), (True, False), (False, True, False)])
+@pytest.mark.parametrize("part", ["real", "imag"])
+def test_views_of_conjugated_inputs_are_as_in_eager(part, order):
+    """Whether the imaginary part is a view depends on the conjugate bit, in whatever order they come."""
+
+    class Part(torch.nn.Module):
+        def forward(self, z):
+            return getattr(z, part)
+
+    z = torch.tensor([1 + 2j])
+    compiled = tcomp.compile(Part())
+    for is_conjugated in order:
+        given = z.conj() if is_conjugated else z
+        got, want = compiled(given), Part()(given)
+        assert torch.equal(got, want) and got.is_neg() == want.is_neg()
+        assert got.untyped_storage().data_ptr() == z.untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize("way", ["compile", "dynamo"])
+def test_integers_become_the_default_type(way):
+    class Mixed(torch.nn.Module):
+        def forward(self, x):
+            return x / 3, x * 1.1, x.exp(), x**0.5, (x / 7).mean(), x > 1.5
+
+    x = torch.arange(1, 6)
+    torch.set_default_dtype(torch.float64)
+    try:
+        compiled = tcomp.compile(Mixed()) if way == "compile" else torch.compile(Mixed(), backend="tcomp")
+        for got, want in zip(compiled(x), Mixed()(x), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-15, atol=0.0)
+    finally:
+        torch.set_default_dtype(torch.float32)
