@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from tcomp.capture.state import find_globals, is_users
+from tcomp.capture.state import find_class_attributes, find_globals, is_users
 
 ALL = "__dict__"
 """Stands for all attributes, of modules that look at their dictionary."""
@@ -27,10 +27,10 @@ _MACHINERY = nn.Module.__getattr__.__code__.co_filename
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """The names of attributes read, by the module that has them, and of globals, by the dictionary they are in."""
+    """The names of attributes read, by the module that has them, and of globals and of classes' attributes, by what they are in."""
 
     attributes: Mapping[nn.Module, tuple[str, ...]]
-    globals: tuple[tuple[dict[str, Any], str], ...]
+    globals: tuple[tuple[Mapping[str, Any], str], ...]
 
 
 class ReadTracker:
@@ -62,7 +62,7 @@ class ReadTracker:
 
 def make_reads(attributes: Mapping[nn.Module, tuple[str, ...]]) -> Reads:
     """Reads of attributes, and of the globals that the functions among them name."""
-    found: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
+    found: dict[tuple[int, str], tuple[Mapping[str, Any], str]] = {}
     seen: set[CodeType] = set()
     for module, names in attributes.items():
         for name in names:
@@ -83,7 +83,7 @@ def _is_users(code: CodeType) -> bool:
     return code.co_filename != _MACHINERY
 
 
-def _find_globals(value: Any, found: dict[tuple[int, str], tuple[dict[str, Any], str]], seen: set[CodeType]) -> None:
+def _find_globals(value: Any, found: dict[tuple[int, str], tuple[Mapping[str, Any], str]], seen: set[CodeType]) -> None:
     """Collect the globals that a function's code names, and those of the functions that it names."""
     if isinstance(value, MethodType):
         value = value.__func__
@@ -96,3 +96,5 @@ def _find_globals(value: Any, found: dict[tuple[int, str], tuple[dict[str, Any],
     for name, item in find_globals(value):
         _find_globals(item, found, seen)
         found.setdefault((id(space), name), (space, name))
+    for kind, name in find_class_attributes(value):
+        found.setdefault((id(kind), name), (vars(kind), name))

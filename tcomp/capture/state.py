@@ -11,7 +11,17 @@ import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MappingProxyType, ModuleType, SimpleNamespace
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any
 
 import torch
@@ -21,6 +31,8 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.d
 """Types of values that are what they say, whichever object holds them."""
 CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
 """Types of containers that are looked through; their subclasses may do anything when they are read."""
+METHODS = (FunctionType, BuiltinFunctionType, classmethod, staticmethod, property, MemberDescriptorType, GetSetDescriptorType)
+"""What of a class says how its objects behave, and is no value."""
 _MISSING = object()
 _UNFOLLOWED = frozenset({*sys.stdlib_module_names, "torch", "numpy", "tcomp"})
 
@@ -151,6 +163,19 @@ def is_followed(value: object) -> bool:
     """Whether an object's attributes are looked at: those of modules and of the user's own plain objects."""
     kind = type(value)
     return isinstance(value, (nn.Module, SimpleNamespace)) or (is_users(kind.__module__) and type(getattr(value, "__dict__", None)) is dict)
+
+
+def find_class_attributes(function: FunctionType) -> Iterator[tuple[type, str]]:
+    """The values that a function may read of classes of the user's that it names: attributes that it names too, by the class.
+
+    A class that has it not comes with those that do: it may get one of its own.
+    """
+    names = tuple(dict.fromkeys(_list_names(function.__code__)))
+    for named in (function.__globals__.get(name) for name in names):
+        kinds = [kind for kind in named.__mro__ if is_users(kind.__module__)] if isinstance(named, type) else []
+        for name in names:
+            if any(name in vars(kind) and not isinstance(vars(kind)[name], METHODS) for kind in kinds):
+                yield from ((kind, name) for kind in kinds)
 
 
 def find_globals(function: FunctionType) -> Iterator[tuple[str, Any]]:

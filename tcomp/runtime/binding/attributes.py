@@ -1,9 +1,9 @@
 """The Python that programs read when they were recorded, and a quick way to tell whether it is still the same.
 
 What was read is looked up again only when an object or a length differs (see `Watch`). Values are compared as programs see them:
-numbers, strings and the like by value, lists, dictionaries and plain objects by what they hold, everything else (tensors, functions,
-modules) by being the same object. What the C code of an extension keeps to itself, cells of closures, and values in containers of more
-than `MOST_ITEMS`, or beyond `MOST` in all, are not seen.
+numbers, strings and the like by value, lists, dictionaries, plain objects and their classes by what they hold, everything else
+(tensors, functions, modules) by being the same object. What the C code of an extension keeps to itself, cells of closures, and values
+in containers of more than `MOST_ITEMS`, or beyond `MOST` in all, are not seen.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from tcomp.capture.reads import ALL, Reads
-from tcomp.capture.state import CONTAINERS, is_followed, is_users
+from tcomp.capture.state import CONTAINERS, METHODS, is_followed, is_users
 from tcomp.runtime.binding.watch import Watch
 
 MOST = 10_000
@@ -54,7 +55,7 @@ class Attributes:
 
     def __init__(self) -> None:
         self._attributes: dict[Key, tuple[nn.Module, str]] = {}
-        self._globals: dict[Key, tuple[dict[str, Any], str]] = {}
+        self._globals: dict[Key, tuple[Mapping[str, Any], str]] = {}
         self._numbers: dict[Hashable, int] = {}
         self._lock = threading.RLock()
         self.present = Watch()
@@ -79,6 +80,9 @@ class Attributes:
             look = _Look(Watch(containers=(module.__dict__ for module in {id(m): m for m, _ in self._attributes.values()}.values())))
             values: dict[Key, Hashable] = {key: look.read(*place) for key, place in self._attributes.items()}
             for key, (space, name) in self._globals.items():
+                if isinstance(space, MappingProxyType):
+                    # A class may get what one that it inherits from has.
+                    look.measure(space)
                 values[key] = look.hold(space, name) if name in space else _MISSING
             self.values = values
             self.number = self._numbers.setdefault(tuple(values.values()), len(self._numbers))
@@ -119,10 +123,10 @@ class _Look:
                 return self.hold(table, name)
         # It may come.
         for table in tables:
-            self._measure(table)
+            self.measure(table)
         return _MISSING
 
-    def _measure(self, container: Any) -> None:
+    def measure(self, container: Any) -> None:
         """Watch how long a container is, once."""
         if id(container) not in self._measured:
             self._measured.add(id(container))
@@ -157,7 +161,7 @@ class _Look:
         if isinstance(value, (tuple, frozenset)) and len(value) <= MOST:
             return type(value), tuple(map(self._describe, value))
         if type(value) in CONTAINERS:
-            self._measure(value)
+            self.measure(value)
             # To look up what a defaultdict lacks would add it.
             if len(value) > MOST_ITEMS or isinstance(value, defaultdict):
                 return _Same(value), len(value)
@@ -167,5 +171,14 @@ class _Look:
                 return type(value), frozenset(map(self._describe, value))
             return type(value), tuple(self.hold(value, index) for index in range(len(value)))
         if is_followed(value) and not isinstance(value, nn.Module):
-            return type(value), self._describe(vars(value))
+            return type(value), tuple(map(self._describe_class, type(value).__mro__)), self._describe(vars(value))
         return _Same(value)
+
+    def _describe_class(self, kind: type) -> Hashable:
+        """What a class of the user's holds besides its methods; watches that, and whether there is more of it."""
+        if not is_users(kind.__module__):
+            return None
+        space = vars(kind)
+        self.measure(space)
+        names = [name for name, value in space.items() if not isinstance(value, METHODS) and not name.startswith("__")]
+        return tuple((name, self.hold(space, name)) for name in names)

@@ -365,3 +365,53 @@ def test_statistics_of_training_are_never_stale():
     module(random(4, 3, 8, 8) * 3 + 1)
     module.eval()
     torch.testing.assert_close(compiled(x), module(x))
+
+
+class Base:
+    k = 3.0
+
+
+class Settings(Base):
+    steps = [1.0, 2.0]  # noqa: RUF012 (that it is changed is what is tried)
+
+    def doubled(self):
+        return self.k * 2
+
+
+class ReadsClass(nn.Module):
+    def forward(self, x):
+        return x * Settings.k + Settings.steps[0]
+
+
+class ReadsObject(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.settings = Settings()
+
+    def forward(self, x):
+        return x * self.settings.doubled() + self.settings.steps[0]
+
+
+@pytest.mark.parametrize("kind", [ReadsClass, ReadsObject])
+@torch.no_grad()
+def test_attributes_of_classes_are_not_stale(kind, monkeypatch):
+    """Those of a plain object's class, and of a class that a function names, its own or inherited."""
+    module = kind()
+    compiled = tcomp.compile(module)
+    x = torch.ones(2)
+
+    def check():
+        for _ in range(3):
+            assert torch.equal(compiled(x), module(x))
+
+    check()
+    monkeypatch.setattr(Base, "k", 8.0)
+    check()
+    monkeypatch.setattr(Settings, "k", 9.0, raising=False)
+    check()
+    Settings.steps[0] = 5.0
+    check()
+    monkeypatch.delattr(Settings, "k")
+    check()
+    Settings.steps[0] = 1.0
+    check()
