@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tcomp.ir.cascade import Cascade, Einsum, Iteration, Rank, Statement, Symbol
-from tcomp.ir.expressions import Apply, Atom, Expr, Index, Load, Ordinal, Quotient, Remainder, Value, as_index, atom_index
+from tcomp.ir.expressions import Apply, Atom, Expr, Index, Quotient, Remainder, Value, as_index, atom_index
 from tcomp.ir.traverse import map_einsum, map_einsums
-from tcomp.ir.walk import map_arguments, substitute, substitute_index, value_index
+from tcomp.ir.walk import map_indices, substitute, substitute_index, value_index
 
 
 def exchange(expression: Expr, old: Expr, new: Expr) -> Expr:
@@ -38,7 +38,9 @@ def name_size(cascade: Cascade, size: int, symbol: Symbol, *, everywhere: bool) 
     named = _map_extents(replace(cascade, symbols=(*cascade.symbols, symbol)), extent)
     inputs = tuple(replace(t, weight=t.weight and all(e.is_constant for e in t.shape)) for t in named.inputs)
     named = replace(named, inputs=inputs)
-    return map_einsums(named, lambda e: map_einsum(e, lambda part: _name_inside(part, size, symbol))) if everywhere else named
+    if not everywhere:
+        return named
+    return map_einsums(named, lambda e: map_einsum(e, lambda part: map_indices(part, lambda index: _name_in(index, size, symbol))))
 
 
 def fix_size(cascade: Cascade, name: str, size: int) -> Cascade:
@@ -64,16 +66,6 @@ def _map_extents(cascade: Cascade, extent: Callable[[Index], Index]) -> Cascade:
     return replace(cascade, inputs=inputs, statements=tuple(statements))
 
 
-def _name_inside(part: Expr, size: int, symbol: Symbol) -> Expr:
-    match part:
-        case Load(tensor, index, outside):
-            return Load(tensor, tuple(_name_in(i, size, symbol) for i in index), outside)
-        case Ordinal(index, dtype):
-            return Ordinal(_name_in(index, size, symbol), dtype)
-        case _:
-            return map_arguments(part, lambda argument: _name_inside(argument, size, symbol))
-
-
 def _name_in(index: Index, size: int, symbol: Symbol) -> Index:
     """An index with the symbol in place of multiples of the size, and of what is one less or more."""
 
@@ -84,7 +76,7 @@ def _name_in(index: Index, size: int, symbol: Symbol) -> Index:
             case Remainder(a, b):
                 return _name_in(a, size, symbol) % _name_in(b, size, symbol)
             case Value(expression):
-                return value_index(_name_inside(expression, size, symbol))
+                return value_index(map_indices(expression, lambda inner: _name_in(inner, size, symbol)))
             case _:
                 return atom_index(atom)
 

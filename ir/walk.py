@@ -189,10 +189,15 @@ def substitute_index(index: Index, mapping: dict[str, Index]) -> Index:
 
 def substitute(expression: Expr, mapping: dict[str, Index]) -> Expr:
     """Replace variables in an expression by indices."""
+    return map_indices(expression, lambda index: substitute_index(index, mapping))
+
+
+def map_indices(expression: Expr, change: Callable[[Index], Index]) -> Expr:
+    """Rebuild an expression with `change` applied to the indices of its loads and ordinals; it visits what those hold itself."""
     match expression:
         case Load(tensor, index, outside):
-            return Load(tensor, tuple(substitute_index(i, mapping) for i in index), outside)
-        case Ordinal(i, dtype):
-            return Ordinal(substitute_index(i, mapping), dtype)
+            return Load(tensor, tuple(map(change, index)), outside)
+        case Ordinal(index, dtype):
+            return Ordinal(change(index), dtype)
         case _:
-            return map_arguments(expression, lambda argument: substitute(argument, mapping))
+            return map_arguments(expression, lambda argument: map_indices(argument, change))

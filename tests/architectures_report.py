@@ -45,9 +45,8 @@ from tcomp.program.program import list_fallbacks
 from tcomp.reference import is_right, measure_error
 from tests.apart import run_entries
 from tests.architectures import NotBuilt, build, describe_error, list_architectures, list_generators, seed
+from tests.module_errors import describe_tensor, is_near
 
-ROUNDINGS = 64
-"""Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
 SECONDS = 600
 """How long one entry may take."""
 LONGEST_FIRST_CALL = 60
@@ -209,8 +208,8 @@ def find_tensors(value: Any) -> Iterator[Tensor]:
 def find_difference(got: Sequence[Tensor], want: Sequence[Tensor], call_reference: Callable[[], Sequence[Tensor]]) -> str | None:
     """Say how results differ from eager's, or None."""
     if [(t.dtype, t.shape) for t in got] != [(t.dtype, t.shape) for t in want]:
-        return f"results are {[_say(t) for t in got]} instead of {[_say(t) for t in want]}"
-    if all(map(_is_near, got, want)):
+        return f"results are {[describe_tensor(t) for t in got]} instead of {[describe_tensor(t) for t in want]}"
+    if all(map(is_near, got, want)):
         return None
     try:
         reference = call_reference()
@@ -220,19 +219,9 @@ def find_difference(got: Sequence[Tensor], want: Sequence[Tensor], call_referenc
     wrong = []
     for number, (ours, theirs, exact) in enumerate(zip(got, want, reference, strict=True)):
         error, eager_error = measure_error([ours], [exact]), measure_error([theirs], [exact])
-        if not _is_near(ours, theirs) and not (math.isfinite(error) and is_right(error, eager_error, [theirs])):
+        if not is_near(ours, theirs) and not (math.isfinite(error) and is_right(error, eager_error, [theirs])):
             wrong.append(f"result {number} errs by {error:.2g}, eager by {eager_error:.2g}")
     return "; ".join(wrong) or None
-
-
-def _say(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-
-
-def _is_near(ours: Tensor, theirs: Tensor) -> bool:
-    if not theirs.is_floating_point():
-        return torch.equal(ours, theirs)
-    return measure_error([ours], [theirs.double()]) <= ROUNDINGS * torch.finfo(theirs.dtype).eps
 
 
 def measure_memory(compiled: CompiledModule) -> dict[str, int | None]:

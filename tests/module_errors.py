@@ -102,10 +102,10 @@ def judge(sample: Sample, got: Results, want: Results, backward: bool, run: Call
     for kind in ("outputs", "gradients", "buffers"):
         ours, theirs = getattr(got, kind), getattr(want, kind)
         if [(t.dtype, t.shape) for t in ours] != [(t.dtype, t.shape) for t in theirs]:
-            return Verdict(f"{kind} are {[_say(t) for t in ours]} instead of {[_say(t) for t in theirs]}")
+            return Verdict(f"{kind} are {[describe_tensor(t) for t in ours]} instead of {[describe_tensor(t) for t in theirs]}")
         if any(a.stride() != b.stride() for a, b in zip(ours, theirs, strict=True)) and kind == "outputs":
             return Verdict(f"{kind} have strides {[t.stride() for t in ours]} instead of {[t.stride() for t in theirs]}")
-    if all(_is_near(a, b) for a, b in zip(got.flat(), want.flat(), strict=True)):
+    if all(is_near(a, b) for a, b in zip(got.flat(), want.flat(), strict=True)):
         return Verdict()
     reference = run_wide(sample, backward).flat()
     far: dict[int, str] = {}
@@ -113,7 +113,7 @@ def judge(sample: Sample, got: Results, want: Results, backward: bool, run: Call
     for number, (ours, theirs, exact) in enumerate(zip(got.flat(), want.flat(), reference, strict=True)):
         error, eager_error = measure_error([ours], [exact]), measure_error([theirs], [exact])
         # Where the places of infinities or integers differ from those of float64, nothing is measured.
-        if not _is_near(ours, theirs) and not (math.isfinite(error) and is_right(error, eager_error, [theirs])):
+        if not is_near(ours, theirs) and not (math.isfinite(error) and is_right(error, eager_error, [theirs])):
             far[number] = f"result {number} errs by {error:.2g}, eager by {eager_error:.2g}"
             lost.update(() if math.isfinite(error) else (number,))
     if not far:
@@ -175,11 +175,13 @@ def _move(sample: Sample, seed: int) -> Sample:
     return Sample(sample.name, make, args, kwargs)
 
 
-def _say(tensor: Tensor) -> str:
+def describe_tensor(tensor: Tensor) -> str:
+    """Its type and shape."""
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
-def _is_near(ours: Tensor, theirs: Tensor) -> bool:
+def is_near(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether a result is some roundings from eager's."""
     if not theirs.is_floating_point():
         return torch.equal(ours, theirs)
     return measure_error([ours], [theirs.double()]) <= ROUNDINGS * torch.finfo(theirs.dtype).eps

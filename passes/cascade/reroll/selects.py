@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcomp.ir.dtypes import i64
-from tcomp.ir.expressions import Apply, Constant, Expr, Index, Load, Ordinal, as_index
+from tcomp.ir.expressions import Apply, Constant, Expr, Index, Ordinal, as_index
 from tcomp.ir.index import Bounds, interval
-from tcomp.ir.walk import map_arguments
+from tcomp.ir.walk import map_arguments, map_indices
 from tcomp.passes.cascade.reroll.repeats import FEWEST_COPIES, Filling, Trace, fill_expression, trace_expression
 
 
@@ -118,15 +118,7 @@ def _value(piece: _Piece, trace: Trace, growth: tuple[int, ...], rank: str) -> E
 
 def _fold_places(expression: Expr, place: Index, width: int) -> Expr:
     """Write k - w * (k // w) as k % w."""
-    if width == 1:
-        return expression
-    match expression:
-        case Load(tensor, index, outside):
-            return Load(tensor, tuple(_fold_place(i, place, width) for i in index), outside)
-        case Ordinal(index, dtype):
-            return Ordinal(_fold_place(index, place, width), dtype)
-        case _:
-            return map_arguments(expression, lambda argument: _fold_places(argument, place, width))
+    return expression if width == 1 else map_indices(expression, lambda index: _fold_place(index, place, width))
 
 
 def _fold_place(index: Index, place: Index, width: int) -> Index:
