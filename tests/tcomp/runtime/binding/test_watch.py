@@ -32,6 +32,8 @@ def test_what_changes_is_seen(most, change):
     assert check()
     row[0] = object()
     assert check(), "that place is not watched"
+    table["a"] = table["a"]
+    assert check() and check()
     CHANGES[change](table, row)
     assert not check()
 
@@ -56,3 +58,37 @@ def test_keys_that_no_text_stands_for():
     assert check()
     table[key] = 2
     assert not check()
+
+
+class Holder:
+    """Whose attributes the interpreter writes as it finds fastest after some calls."""
+
+    def __init__(self):
+        self.value, self.other = object(), object()
+
+    def replace(self):
+        self.value = object()
+
+    def write_elsewhere(self):
+        self.other = object()
+
+
+WRITES = {
+    "an assignment": lambda holder: holder.replace(),
+    "setattr": lambda holder: setattr(holder, "value", object()),
+    "the dictionary": lambda holder: vars(holder).update(value=object()),
+    "a dictionary in its place": lambda holder: vars(holder).__ior__({"value": object()}),
+    "a removal": lambda holder: delattr(holder, "value"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_every_write_to_an_object_is_seen(most, write):
+    for _ in range(100):
+        holder = Holder()
+        check = Watch([(vars(holder), "value")]).make_check()
+        assert check() and check()
+        holder.write_elsewhere()
+        assert check() and check()
+        WRITES[write](holder)
+        assert not check() and not check()
