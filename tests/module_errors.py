@@ -18,7 +18,10 @@ from tcomp.reference import is_right, measure_error
 ROUNDINGS = 64
 """Units in the last place, relative to the largest value of a result, by which it may differ from eager's without more ado."""
 NEIGHBOURS = 16
-"""Inputs and parameters, all elements moved by a unit in the last place or not at all, on which errors are drawn again."""
+"""Inputs and parameters on which errors are drawn again."""
+DISTANCE = 2.0**-12
+"""How far they lie from the sample's, relative to each element: by units in the last place only, what a saturated softmax rounds to
+hardly changes, and all draws are one."""
 SEED = 1234
 
 
@@ -152,15 +155,15 @@ def _mean_square(errors: Sequence[float]) -> float:
 
 
 def _move(sample: Sample, seed: int) -> Sample:
-    """The sample with every element of its inputs and parameters one unit up, one down, or as it was."""
+    """The sample with every float of its inputs and parameters nearer to zero by up to DISTANCE, or a unit in the last place or two."""
     generator = torch.Generator().manual_seed(seed)
 
     def move(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
-        direction = torch.randint(-1, 2, value.shape, generator=generator)
-        end = torch.where(direction == 0, value.detach(), direction.to(value.dtype) * math.inf)
-        return torch.nextafter(value.detach(), end.to(value.dtype)).requires_grad_(value.requires_grad)
+        distance = max(DISTANCE, 2 * torch.finfo(value.dtype).eps)
+        factors = 1 - distance * torch.rand(value.shape, generator=generator, dtype=torch.float64)
+        return (value.detach().double() * factors).to(value.dtype).requires_grad_(value.requires_grad)
 
     args, kwargs = tree_map(move, (sample.args, sample.kwargs))
 
