@@ -35,6 +35,11 @@ class Watch:
     def __len__(self) -> int:
         return len(self._members)
 
+    @property
+    def members(self) -> Sequence[Any]:
+        """What was in the places."""
+        return self._members
+
     def add(self, holder: Any, key: Any) -> Any:
         """Watch one more place; returns what is there."""
         member = holder[key]

@@ -34,7 +34,6 @@ from tcomp.runtime.binding.watch import Watch
 _VERSION: Callable[[Tensor], int] = operator.attrgetter("_version")
 _POINTER: Callable[[Tensor], int] = torch.Tensor.data_ptr
 _NO_PRINT: Fingerprint = int
-_TRAINING: Callable[[dict[str, Any]], bool] = operator.itemgetter("training")
 
 
 class Stale(Exception):  # noqa: N818 (a state of the program, which its owner answers by compiling again)
@@ -191,7 +190,8 @@ class ModuleState:
         places = ((table, key) for table in tables for key in table)
         self.present = Watch(places, (m._modules for m in modules))
         """Its tree, parameters and buffers."""
-        self._modes = [_find_mode(m) for m in modules]
+        self._modes = [(_find_mode(m), "training") for m in modules]
+        self._known_modes = self._look_at_modes()
         hooks = [_ignore_export(hooks) for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
         self._hooks: list[Sized] = [*_GLOBAL_HOOKS, *hooks]
         self.parameters = list(self._module.parameters())
@@ -200,7 +200,15 @@ class ModuleState:
 
     def read_modes(self) -> bytes:
         """The training flags of all modules."""
-        return bytes(map(_TRAINING, self._modes))
+        is_current, modes = self._known_modes
+        if is_current():
+            return modes
+        _, modes = self._known_modes = self._look_at_modes()
+        return modes
+
+    def _look_at_modes(self) -> tuple[Callable[[], bool], bytes]:
+        watch = Watch(self._modes)
+        return watch.make_check(), bytes(watch.members)
 
     def has_hooks(self) -> bool:
         """Whether any module runs hooks around its forward, or all modules do."""
