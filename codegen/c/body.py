@@ -15,6 +15,7 @@ from tcomp.codegen.c.memory import Home, Memory, Register
 from tcomp.codegen.c.statements import write_assign
 from tcomp.codegen.c.tree import (
     Binary,
+    Braces,
     CExpression,
     Convert,
     CStatement,
@@ -35,7 +36,7 @@ from tcomp.codegen.launch import ALIGNMENT, buffer_bytes
 from tcomp.codegen.names import Names
 from tcomp.ir.expressions import Index, as_index
 from tcomp.ir.index import interval
-from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, Prefetch, Scan, contiguous_strides
+from tcomp.ir.tile import Argument, Assign, Block, Buffer, Kernel, Loop, Prefetch, Scan, contiguous_strides, walk_statements
 from tcomp.ir.tile_scope import Place
 
 
@@ -114,7 +115,7 @@ class BodyWriter:
                     written.append(declared)
                     scope = scope.declare(statement, home)
                 case Block():
-                    declarations, home = self._block(statement, scope)
+                    declarations, home = self._block(statement, scope, body)
                     written += declarations
                     scope = scope.declare(statement, home)
                 case Prefetch():
@@ -173,7 +174,8 @@ class BodyWriter:
         place = add(Name("scratch"), Integer(self.offsets[buffer]))
         return Declare(f"{element}* const restrict", name, Convert(f"{element}*", place)), home
 
-    def _block(self, block: Block, scope: BodyScope) -> tuple[list[CStatement], Home]:
+    def _block(self, block: Block, scope: BodyScope, body: Body) -> tuple[list[CStatement], Home]:
+        """Declare a block of a body; where an assignment keeps some lanes of a register as they are, they have to be something."""
         layout = scope.context.layout
         sizes = tuple(axis.size for axis in block.axes)
         is_vector = block in layout.vectors
@@ -187,7 +189,20 @@ class BodyWriter:
             steps[-1] = layout.lanes
         points = list(product(*(range(0, size, step) for size, step in zip(sizes, steps))))
         home = Register(scope.names.take_family(block.name, points), block.dtype, sizes, is_vector)
-        return [Declare(c_type(block.dtype, is_vector), home.variable(point)) for point in points], home
+        start = Braces((Integer(0),)) if is_vector and _is_partly_assigned(block, body) else None
+        return [Declare(c_type(block.dtype, is_vector), home.variable(point), start) for point in points], home
+
+
+def _is_partly_assigned(block: Block, body: Body) -> bool:
+    """Whether an assignment to a block leaves out some of its elements along the lanes."""
+    assigns = (a for a in walk_statements(body) if isinstance(a, Assign) and a.target == block.name)
+    return any(a.where is not None or not _is_whole(a, block.axes[-1].size) for a in assigns)
+
+
+def _is_whole(assign: Assign, size: int) -> bool:
+    """Whether what an assignment writes along the last axis of its target is all there is."""
+    axes = {axis.name: axis for axis in assign.axes if assign.index[-1] == as_index(axis.name)}
+    return any(axis.size == size and axis.limit is None for axis in axes.values())
 
 
 def _prefetch(statement: Prefetch, context: Context) -> CStatement:

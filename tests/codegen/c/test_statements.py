@@ -27,6 +27,10 @@ KERNELS = {
           block t: f32[i.0:4, j.0:32]
           t[i.0, j.0] over (i.0:4 < N - i, j.0:32 < M - j) = X[i + i.0, j + j.0] * 3.0
           Y[i + i.0, j + j.0] over (i.0:4 < N - i, j.0:32 < M - j) = t[i.0, j.0] - 1.0 } } }""",
+    "tail_or_constant": """in X: f32[5, 70], in C: bool[5], out Y: f32[5, 70] { parallel k in 0 .. 5 { parallel i in 0 .. 70 step 48 {
+        block t: f32[i.0:48]
+        t[i.0] over (i.0:48 < 70 - i) = X[k, i + i.0] * 2.0
+        Y[k, i + i.0] over (i.0:48 < 70 - i) = select(C[k], -inf, t[i.0]) } } }""",
     "transpose": """in X: f32[19, 21], out Y: f32[21, 19] {
         parallel i in 0 .. 19 { Y[j.0, i] over (j.0:21) = X[i, j.0] } }""",
     "transpose_read": """in X: f32[19, 21], out Y: f32[21, 19] {
