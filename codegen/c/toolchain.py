@@ -45,7 +45,9 @@ no rounding is left out.
 clang knows neither of the first two and does nothing of the kind: LLVM promotes to a register only what a loop is sure to store.
 """
 
-SANITIZED_FLAGS = ("-fno-sanitize-recover=all", "-O1", "-fno-omit-frame-pointer", "-g1", "-Werror=uninitialized", "-Wno-maybe-uninitialized")
+SANITIZED_FLAGS = (
+    "-fno-sanitize-recover=all", "-O1", "-fno-omit-frame-pointer", "-g1", "-Werror=uninitialized", "-Wno-maybe-uninitialized",
+)  # fmt: skip
 """What objects are compiled with beside -fsanitize: a report ends the process and names the lines of C that it is about.
 
 What a sanitizer does not see is a variable that is read before it is set; compilers then leave out what depends on it.
