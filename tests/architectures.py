@@ -161,7 +161,12 @@ def _make_model(cls: type[nn.Module], config: Any) -> nn.Module:
     if count > MOST_PARAMETERS:
         raise NotBuilt(f"{count / 1e6:.0f} million parameters")
     seed()
-    return cls(config).eval().requires_grad_(False)
+    model = cls(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        # Routers of nothing but zeros find all experts alike, and which of them top-k takes is chance.
+        if parameter.dim() > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    return model
 
 
 # Configurations.
@@ -204,8 +209,8 @@ def make_inputs(model: nn.Module) -> Iterator[dict[str, Any]]:
     parameters = list(inspect.signature(model.forward).parameters.values())
     names = [p.name for p in parameters]
     required = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind is not inspect.Parameter.VAR_KEYWORD]
-    main = model.main_input_name
-    first = [name for name in dict.fromkeys([main, *required]) if name in names or name == main]
+    main = [model.main_input_name] if isinstance(model.main_input_name, str) else list(model.main_input_name)
+    first = [name for name in dict.fromkeys([*main, *required]) if name in names or name in main]
     decoder = [name for name in ("decoder_input_ids",) if name in names and "decoder_input_ids" not in first]
     rest = [name for name in names if name in _MAKERS and name not in first + decoder]
     wanted = [first + decoder, first, first + decoder + rest] + [first + decoder + [name] for name in rest]

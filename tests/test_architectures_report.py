@@ -12,7 +12,18 @@ from tcomp.lowerings import LOWERINGS
 from tcomp.module.compiled_module import CompiledModule
 from tests import architectures, architectures_report
 from tests.architectures import NotBuilt, build, list_architectures, list_generators, make_inputs
-from tests.architectures_report import Entry, Outcome, examine, find_difference, find_entries, find_tensors, print_report, run, spread
+from tests.architectures_report import (
+    Entry,
+    Outcome,
+    examine,
+    find_difference,
+    find_entries,
+    find_tensors,
+    is_of_dynamo,
+    print_report,
+    run,
+    spread,
+)
 
 aten = torch.ops.aten
 
@@ -69,6 +80,16 @@ def test_wrong_values_are_found(monkeypatch):
     monkeypatch.setitem(LOWERINGS, aten.gelu.default, LOWERINGS[aten.relu.default])
     fault = examine(Entry("bert", "forward")).fault
     assert fault is not None and "errs by" in fault
+
+
+def test_what_a_model_does_otherwise_when_it_is_traced_is_not_ours():
+    class Asking(torch.nn.Module):
+        def forward(self, x):
+            return x.sin() * (2 if torch.compiler.is_compiling() else 1)
+
+    x = torch.randn(8)
+    assert is_of_dynamo(Asking(), {"x": x}, [2 * x.sin()])
+    assert not is_of_dynamo(Asking(), {"x": x}, [x.sin()])
 
 
 def test_failures_and_crashes_of_the_compiler_are_faults(monkeypatch):
