@@ -6,7 +6,7 @@ farther from the same model in float64 than twice what eager is. A model of whic
 and something else than eager (it asks whether it is traced) is not counted. It tells how a model was served (one program,
 torch.compile, or the original), what was left to PyTorch, the seconds of the first call, memory beyond inputs, weights and results, and
 time against eager: medians of rounds in which both take turns, on one thread. These models are small: what a call costs beside
-arithmetic counts.
+arithmetic counts. What is right with numerics="strict" alone is marked: values below 1e-38, of weights drawn too small.
 
 A second table has the models that continue texts: tokens made greedily with a static cache, by `generate` of the compiled module, at
 batch 1 and 4, are to be eager's.
@@ -92,6 +92,8 @@ class Outcome:
     upper: float = 0.0
     least: float = 0.0
     """How many times as fast as eager: the median of all rounds, the bound of the lower three quarters, and the least times compared."""
+    is_strict: bool = False
+    """Whether it is right with `numerics="strict"` alone: its values are so small that they are zero otherwise."""
 
     @property
     def is_long(self) -> bool:
@@ -163,7 +165,9 @@ def examine_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, An
     )
     if fault is not None and is_of_dynamo(model, inputs, got):
         raise NotBuilt(f"torch.compile itself gives something else than eager: {fault}")
-    found = {"fault": fault, "first": first, "cpu": cpu, **describe_way(compiled)}
+    is_strict = fault is not None and find_difference(call_strictly(model, inputs), want, lambda: call_wide(model, inputs)) is None
+    fault = None if is_strict else fault
+    found = {"fault": fault, "is_strict": is_strict, "first": first, "cpu": cpu, **describe_way(compiled)}
     return {**found, **measure_memory(compiled), **measure_times(model, compiled, inputs)}
 
 
@@ -197,6 +201,11 @@ def call(model: nn.Module, run: Callable[..., Any], inputs: Mapping[str, Any]) -
     seed()
     with torch.no_grad():
         return [tensor.detach().clone() for tensor in find_tensors(run(**given))]
+
+
+def call_strictly(model: nn.Module, inputs: Mapping[str, Any]) -> list[Tensor]:
+    """The same compiled with denormal numbers as they are."""
+    return call(model, tcomp.compile(model, fallback="silent", cache=False, numerics="strict"), inputs)
 
 
 def call_wide(model: nn.Module, inputs: Mapping[str, Any], run: Callable[..., list[Tensor]] | None = None) -> list[Tensor]:
@@ -363,6 +372,7 @@ def _print_table(table: str, outcomes: Sequence[Outcome], verbose: bool) -> None
     print(f"{table}: {len(tried)} architectures run in eager, of {len(outcomes)}")
     print(f"  right                                      {_share(len(right), len(tried))}")
     if table == FORWARD:
+        print(f'  right with numerics="strict" alone         {_share(sum(o.is_strict for o in right), len(tried))}')
         print(f"  nothing in the forward pass left to PyTorch {_share(sum(o.is_whole for o in tried), len(tried))}")
         for way in ("lean", "Dynamo", "original"):
             print(f"  {way:43s} {_share(sum(o.way == way for o in tried), len(tried))}")
@@ -380,7 +390,8 @@ def _print_table(table: str, outcomes: Sequence[Outcome], verbose: bool) -> None
         print(f"  {'architecture':32s} {'way':9s} {'first s':>8s} {'cpu s':>6s} {memory} {'eager ms':>9s} {'ms':>9s} {'ratio':>6s}")
     for o in right:
         extra, eager_extra = ("" if size is None else f"{size / 1024:.0f} KiB" for size in (o.extra, o.eager_extra))
-        times = f"{o.eager * 1e3:9.2f} {o.ours * 1e3:9.2f} {o.ratio:6.2f}{' slower' if o.is_slower else ''}"
+        marks = "".join(mark for mark, holds in ((" slower", o.is_slower), (" strict", o.is_strict)) if holds)
+        times = f"{o.eager * 1e3:9.2f} {o.ours * 1e3:9.2f} {o.ratio:6.2f}{marks}"
         print(f"  {o.name:32s} {o.way:9s} {o.first:8.1f} {o.cpu:6.1f} {extra:>10s} {eager_extra:>11s} {times} {', '.join(o.left)}".rstrip())
     for o in tried:
         if o.fault is not None:
