@@ -47,7 +47,7 @@ def max_pool_with_indices(
         return positions(windows, free[lead:], folded)
 
     is_cut = ceil_mode or any(w.padding for w in windows)
-    return largest(build, x, [w.kernel for w in windows], places, is_cut=is_cut)
+    return largest(build, x, _count_taps(windows, x.shape[lead:]), places, is_cut=is_cut)
 
 
 def largest(
@@ -133,7 +133,7 @@ def avg_pool(
     def read(free: Point, folded: Point) -> Scalar:
         return x.at(*free[:lead], *positions(windows, free[lead:], folded), outside=outside).to(wide)
 
-    sums = build.reduce("sum", build.shape, [w.kernel for w in windows], wide, read, hint="sum")
+    sums = build.reduce("sum", build.shape, _count_taps(windows, x.shape[lead:]), wide, read, hint="sum")
     counts = _Counts(windows, x.shape[lead:], ceil_mode, count_include_pad, divisor_override)
     # PyTorch truncates the mean of integers.
     division = "div" if wide.is_float else "truncdiv"
@@ -199,6 +199,11 @@ class _Counts:
         if not self.count_include_pad:
             start, end = maximum(start, 0), minimum(end, ordinal(extent))
         return end - start
+
+
+def _count_taps(windows: Sequence[Window], extents: Sequence[Index]) -> list[Index]:
+    """Taps along each dimension: a window may be much larger than its input, to pool all of it whatever its size."""
+    return [window.count_taps(extent) for window, extent in zip(windows, extents, strict=True)]
 
 
 def _windows(build: Builder, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Window, ...]:

@@ -33,6 +33,12 @@ class Window:
         """The input place that a tap of an output place reads."""
         return place * self.stride + tap * self.dilation - self.padding
 
+    def count_taps(self, extent: Index) -> Index:
+        """The taps, from the first on, that reach an input of an extent from some output place; the rest read outside it from all."""
+        if not (extent.is_constant and self.kernel.is_constant):
+            return self.kernel
+        return as_index(min(self.kernel.constant, max(1, -(-(extent.constant + self.padding) // self.dilation))))
+
     @property
     def has_phases(self) -> bool:
         """Whether the transpose splits h into a block and a phase: the taps that reach h depend on h modulo the stride."""

@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tcomp.ir.expressions import as_index
+from tcomp.lowerings.windows import make_windows
 from tests.lowering_support import check
 
 aten = torch.ops.aten
@@ -40,6 +42,20 @@ def test_max_pool2d(window):
         return aten.max_pool2d_with_indices_backward(gradient, x, kernel, stride, *rest, indices)
 
     check(backward, gradient, x, indices, terms=9)
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [([40, 50], [0, 0]), ([5, 3], [2, 1]), ([2, 9], [1, 2])], ids=str)
+def test_windows_larger_than_the_input(kernel, padding):
+    x = torch.randn(2, 3, 2, 4)
+    check(lambda x: aten.max_pool2d_with_indices(x, kernel, kernel, padding, [1, 1], True), x)
+    check(lambda x: aten.avg_pool2d(x, kernel, kernel, padding, True, False), x, terms=8)
+    check(lambda x: aten.avg_pool2d(x, kernel, kernel, padding, True, True), x, terms=8)
+
+
+def test_taps_that_reach_nothing_are_not_read():
+    large, dilated = make_windows([2560, 3], [2560, 1], [0, 3], [1, 4])
+    assert (large.count_taps(as_index(2)), large.count_taps(as_index("n"))) == (as_index(2), as_index(2560))
+    assert [dilated.count_taps(as_index(size)) for size in (1, 2, 6)] == [as_index(1), as_index(2), as_index(3)]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int64, torch.uint8])
