@@ -15,10 +15,12 @@ from tests.architectures import NotBuilt, build, list_architectures, list_genera
 from tests.architectures_report import (
     Entry,
     Outcome,
+    call,
     examine,
     find_difference,
     find_entries,
     find_tensors,
+    is_of_denormals,
     is_of_dynamo,
     print_report,
     run,
@@ -90,6 +92,16 @@ def test_what_a_model_does_otherwise_when_it_is_traced_is_not_ours():
     x = torch.randn(8)
     assert is_of_dynamo(Asking(), {"x": x}, [2 * x.sin()])
     assert not is_of_dynamo(Asking(), {"x": x}, [x.sin()])
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1e-20, True), (1.0, False)])
+def test_differences_of_denormal_numbers_are_told_apart(scale, expected):
+    class Product(torch.nn.Module):
+        def forward(self, x):
+            return x * x * 0.1
+
+    inputs = {"x": torch.full((8,), scale)}
+    assert is_of_denormals(Product(), inputs, call(Product(), Product(), inputs)) == expected
 
 
 def test_failures_and_crashes_of_the_compiler_are_faults(monkeypatch):
