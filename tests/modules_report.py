@@ -6,8 +6,8 @@ backward, through `tcomp.compile` and through `torch.compile(backend="tcomp")`. 
 afterwards are compared with eager's: they may differ by a few roundings, or be no farther from the same module in float64 than twice
 what eager is (one unit in the last place at least). Where values cancel, both errors are draws from a wide range: what fails by this is
 judged by the root mean squares of both on neighbouring inputs and parameters, and listed with them. Of modules in float64, where
-nothing is more exact, eager's error is that in float32, as much less as a unit in the last place is. Modules that draw random numbers
-draw the same ones from the same seed.
+nothing is more exact, eager's error is what rounding its operators' results at random makes. Modules that draw random numbers draw
+the same ones from the same seed.
 
 An internal error of the compiler is a fault, as are a crash and a hang; operators left to PyTorch are not, and are counted.
 When interrupted, what has been found is printed; with `--keep FILE` it is also written as it is found, and the next run goes on from there.

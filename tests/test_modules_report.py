@@ -11,7 +11,7 @@ import torch
 import tcomp
 from tcomp.lowerings import LOWERINGS
 from tests import modules_report
-from tests.module_errors import Results, Sample, Verdict, judge
+from tests.module_errors import Results, Roundings, Sample, Verdict, judge
 from tests.modules_report import Outcome, examine, examine_sample, find_entries, find_infos, find_samples, print_report, run
 
 aten = torch.ops.aten
@@ -92,6 +92,21 @@ def test_both_are_measured_again_where_values_cancel(dtype, unit):
     assert verdict.fault is None and verdict.note is not None and "eager by 0; on inputs next to them by" in verdict.note
     assert judge(sample, Results((far,), (), ()), want, False, partial(run_twice, error=8 * unit)).fault is not None
     assert judge(sample, Results((far,), (), ()), want, False, partial(run_twice, error=math.nan)).fault is not None
+
+
+def test_roundings_reach_inside_of_operators():
+    """The derivative of a saturated softmax cancels: a unit in the last place of the gradient that comes in is what is left of it."""
+    x = torch.tensor([0.0, 33.0], dtype=torch.float64, requires_grad=True)
+
+    def differentiate():
+        (found,) = torch.autograd.grad(torch.softmax(x, 0), x, torch.tensor([1.0, 7.0], dtype=torch.float64))
+        return found[1]
+
+    exact, drawn = differentiate(), []
+    for seed in range(64):
+        with Roundings(seed):
+            drawn.append(float((differentiate() - exact).abs() / 7))
+    assert 2.0**-56 < math.sqrt(sum(error**2 for error in drawn) / 64) < 2.0**-52
 
 
 def test_failures_of_the_compiler_are_faults(monkeypatch):
