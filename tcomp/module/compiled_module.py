@@ -194,7 +194,7 @@ class CompiledModule(nn.Module):
 
     def __repr__(self) -> str:
         """What was compiled, in a few lines; the modules are those of `original`."""
-        return summarise(type(self.original).__name__, self.programs, self.detours, self.memory)
+        return summarise(type(self.original).__name__, self.programs, self.detours, self.memory, self.graphs)
 
     def save(self, path: str | Path) -> None:
         """Write the compiled programs to a file, for `tcomp.load(path, module)`.

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from types import CodeType
 from typing import Any
 
@@ -29,25 +30,32 @@ class DynamoFailed(Exception):  # noqa: N818 (says what happened)
     """torch.compile fails on a module; nothing has been written by then."""
 
 
+class Way(Enum):
+    """Who serves a call that no program serves."""
+
+    ORIGINAL = "to the original module"
+    SPLIT = "through torch.compile, which splits the module there"
+    TORCH = "through torch.compile"
+
+
 @dataclass(frozen=True, slots=True)
 class Detour:
-    """Why no program serves a kind of inputs, and who does: the module itself, or torch.compile, to which `is_split` leaves it."""
+    """Why no program serves a kind of inputs, and who does."""
 
     reason: str
-    is_split: bool = False
+    way: Way = Way.ORIGINAL
 
     @property
     def text(self) -> str:
         """The reason, and where calls go."""
-        where = "through torch.compile, which splits the module there" if self.is_split else "to the original module"
-        return f"{self.reason}, so the call goes {where}"
+        return f"{self.reason}, so the call goes {self.way.value}"
 
 
 def find_detour(error: TcompError, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Detour:
     """Where a call goes that could not be recorded: to Dynamo, unless eager is the only one to know these inputs, or fails as well."""
     where = f" at {error.where}" if error.where else ""
     stays = isinstance(error, (ForeignInput, EagerOnly)) or (isinstance(error, ModuleFailed) and not runs_in_eager(module, args, kwargs))
-    return Detour(f"{error.what!s}{where}", not stays)
+    return Detour(f"{error.what!s}{where}", Way.ORIGINAL if stays else Way.SPLIT)
 
 
 def runs_in_eager(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

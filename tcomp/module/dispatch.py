@@ -20,7 +20,7 @@ from tcomp.capture.specialise import report_fixed
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, find_changes, is_traced
-from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, find_detour
+from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, Way, find_detour
 from tcomp.module.keys import Hidden, Served, describe, find_hidden, flatten
 from tcomp.options import Options
 from tcomp.profiling.measure import profile_execution
@@ -267,7 +267,7 @@ class Programs:
             if self.options.fallback == "error":
                 raise
             detour = find_detour(error, self.module, args, kwargs)
-            if raises and isinstance(error, ModuleFailed) and not detour.is_split:
+            if raises and isinstance(error, ModuleFailed) and detour.way is Way.ORIGINAL:
                 raise
             if isinstance(error, ChangesState) and (raises or key not in self._changing):
                 # Perhaps it only fills a cache, at its first call.
@@ -304,7 +304,7 @@ class Programs:
         if is_traced((*args, *kwargs.values())):
             # To torch.fx the original is no module of the tree that it traces; what is inside is.
             return self.module.forward(*args, **kwargs)
-        if not detour.is_split:
+        if detour.way is Way.ORIGINAL:
             return self.module(*args, **kwargs)
         try:
             return self._dynamo.try_call(args, kwargs)
@@ -469,10 +469,11 @@ class Programs:
         return self._take(Detour(why), args, kwargs)
 
     def _call_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str, why: str) -> Any:
-        if kind not in self._warned and (kind == "hooks" or not self.module.training):
+        detour = self.detours.setdefault(why, Detour(why, Way.TORCH))
+        if self.options.fallback != "silent" and kind not in self._warned and (kind == "hooks" or not self.module.training):
             self._warned.add(kind)
             help = "" if kind == "hooks" else "; call under torch.no_grad() for the program that tcomp.compile made"
-            warnings.warn(f"tcomp: {why}, so the call goes through torch.compile{help}", stacklevel=4)
+            warnings.warn(f"tcomp: {detour.text}{help}", stacklevel=4)
         return self._dynamo(args, kwargs)
 
 

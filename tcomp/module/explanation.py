@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.module.compiled_module import CompiledModule
-from tcomp.module.summary import count_calls, format_bytes
+from tcomp.module.summary import count_calls, format_bytes, list_kernels
 from tcomp.program.kernels import LibraryStep
 from tcomp.program.program import CompiledStage, Fallback, describe_inputs, list_fallbacks
 from tcomp.program.reports import KernelReport, KernelUse
@@ -118,9 +118,7 @@ def _explain_detours(compiled: CompiledModule) -> Iterator[str]:
         return
     yield "calls that no program serves"
     yield from (f"  {text}" for text in compiled.detours)
-    stages = [stage for program in compiled.graphs for stage in program.stages if isinstance(stage, CompiledStage)]
-    kernels = [kernel for stage in stages for kernel in stage.report().kernels]
-    yield f"  graphs that torch.compile found: {len(compiled.graphs)}, kernels: {count_calls(kernels)}"
+    yield f"  graphs that torch.compile found: {len(compiled.graphs)}, kernels: {count_calls(list_kernels(compiled.graphs))}"
     left = Counter(fallback.operator for program in compiled.graphs for fallback in list_fallbacks(program) for _ in range(fallback.count))
     if left:
         yield f"  left to PyTorch in them: {', '.join(f'{name} ({count})' for name, count in left.items())}"

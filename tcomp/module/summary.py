@@ -12,17 +12,22 @@ MOST = 3
 """Programs, operators and reasons that are listed; of the others their number is told."""
 
 
-def summarise(name: str, programs: Sequence[Program], detours: Sequence[str], memory: Memory) -> str:
-    """The lines on a module of class `name`: its programs by their inputs, operators left to PyTorch, why calls go elsewhere, memory."""
+def summarise(name: str, programs: Sequence[Program], detours: Sequence[str], memory: Memory, graphs: Sequence[Program] = ()) -> str:
+    """The lines on a module of class `name`: its programs by their inputs, operators left to PyTorch, why calls go elsewhere, memory.
+
+    Of calls that go elsewhere, `graphs` are the programs that what torch.compile found became.
+    """
     head = f"tcomp.compile({name})"
     if not programs and not detours:
         return f"{head}: nothing compiled yet, the first call compiles"
-    return "\n  ".join([f"{head}:", *_list_programs(programs), *_list_fallbacks(programs), *_list_detours(detours), *_list_memory(memory)])
+    left = _list_fallbacks([*programs, *graphs])
+    lines = [*_list_programs(programs), *left, *_list_detours(detours), *_list_graphs(graphs), *_list_memory(memory)]
+    return "\n  ".join([f"{head}:", *lines])
 
 
 def _list_programs(programs: Sequence[Program]) -> Iterator[str]:
     for program in programs[:MOST]:
-        kernels = [k for s in program.stages if isinstance(s, CompiledStage) for k in s.report().kernels]
+        kernels = list_kernels([program])
         always = count_calls([k for k in kernels if not k.is_prelude])
         folding = count_calls([k for k in kernels if k.is_prelude])
         when = f", {folding} when weights change" if any(k.is_prelude for k in kernels) else ""
@@ -46,6 +51,11 @@ def _list_detours(detours: Sequence[str]) -> Iterator[str]:
         yield f"elsewhere for {len(detours) - MOST} other reasons"
 
 
+def _list_graphs(graphs: Sequence[Program]) -> Iterator[str]:
+    if graphs:
+        yield f"torch.compile found {len(graphs)} graph{'s' * (len(graphs) != 1)}: {count_calls(list_kernels(graphs))} kernels"
+
+
 def _list_memory(memory: Memory) -> Iterator[str]:
     if memory.weights or memory.extra:
         yield f"memory: weights {format_bytes(memory.weights)}, beside them {format_bytes(memory.extra)} at the peak of a call"
@@ -53,6 +63,11 @@ def _list_memory(memory: Memory) -> Iterator[str]:
 
 def _list_some(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+
+
+def list_kernels(programs: Sequence[Program]) -> list[KernelReport]:
+    """The kernels of programs, equal ones once for each stage."""
+    return [k for program in programs for s in program.stages if isinstance(s, CompiledStage) for k in s.report().kernels]
 
 
 def count_calls(kernels: Sequence[KernelReport]) -> str:

@@ -36,3 +36,15 @@ def test_it_tells_why_calls_go_elsewhere_and_how_many_programs_are_not_listed():
     for size in range(1, 6):
         compiled(torch.ones(size))
     assert "  and programs for 2 other kinds of inputs" in repr(compiled).splitlines()
+
+
+def test_it_tells_what_goes_through_torch_compile():
+    """A module with hooks has no program of its own, but it is compiled."""
+    module = make_linear()
+    module.register_forward_hook(lambda *_: None)
+    compiled = tcomp.compile(module, fallback="silent")
+    compiled(random(2, 8))
+    lines = repr(compiled).splitlines()
+    assert "  elsewhere: the module has hooks, so the call goes through torch.compile" in lines
+    assert "  torch.compile found 1 graph: 1 call of 1 kernels" in lines
+    assert "graphs that torch.compile found: 1, kernels: 1 call of 1" in tcomp.explain(compiled)
