@@ -9,15 +9,20 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 from torch.fx import Graph, Node
+from torch.utils._pytree import tree_leaves
 
+from tcomp.capture.decompositions.laid_out import LAID_OUT, is_static
 from tcomp.ir.errors import Unsupported
 from tcomp.stages.faults import describe_node
 from tcomp.stages.partition import is_size
 
 aten = torch.ops.aten
 
-UNFORETOLD = frozenset({aten.roll.default, aten.log_sigmoid_forward.default, aten._native_batch_norm_legit_no_training.default})
-"""Operators whose results have other strides than their rules say, for inputs that are dense but not contiguous."""
+UNFORETOLD = frozenset({aten.roll.default, aten.log_sigmoid_forward.default})
+"""Operators whose results have other strides than their rules say, for inputs that are dense but not contiguous.
+
+So have those of symbolic sizes that are laid out as in eager otherwise.
+"""
 
 READERS = (aten.as_strided.default, aten.as_strided_scatter.default)
 
@@ -35,7 +40,7 @@ def find_unsure_layouts(graph: Graph, *, knows_offsets: bool = True) -> dict[Nod
     found: set[Node] = set()
     for reader in readers:
         sources = _find_sources(reader)
-        if any(node.target in UNFORETOLD and not _is_contiguous(node) for node in sources):
+        if any(_is_unforetold(node) and not _is_contiguous(node) for node in sources):
             found |= sources
         elif not knows_offsets and _names_place(reader):
             found |= _find_views_of_input(reader)
@@ -48,6 +53,11 @@ def find_unsure_layouts(graph: Graph, *, knows_offsets: bool = True) -> dict[Nod
         for node in graph.nodes
         if node in found
     }
+
+
+def _is_unforetold(node: Node) -> bool:
+    tensors = (leaf for leaf in tree_leaves(node.meta.get("val")) if isinstance(leaf, torch.Tensor))
+    return node.target in UNFORETOLD or (node.target in LAID_OUT and not all(map(is_static, tensors)))
 
 
 def _find_sources(node: Node) -> set[Node]:

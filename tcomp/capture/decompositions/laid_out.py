@@ -103,6 +103,8 @@ _RULES: Sequence[tuple[Rule, Iterable[OpOverload]]] = (
     ),
 )
 
+LAID_OUT = frozenset(op for _, operators in _RULES for op in operators)
+
 
 def laid_out(base: Mapping[OpOverload, Decomposition]) -> dict[OpOverload, Decomposition]:
     """The operators whose results are laid out anew, over the decompositions that they would have without, if any."""
@@ -118,7 +120,7 @@ def _lay_out(op: OpOverload, rule: Rule, base: Decomposition | None) -> Decompos
             with _within(op):
                 made = op(*args, **kwargs)
         first, *rest = made if isinstance(made, (tuple, list)) else (made,)
-        first = _place(first, rule(first, *args) if _is_static(first) else None)
+        first = _place(first, rule(first, *args) if is_static(first) else None)
         return (first, *rest) if isinstance(made, (tuple, list)) else first
 
     return decompose
@@ -137,7 +139,8 @@ def _within(op: OpOverload) -> Iterator[None]:
         _WITHIN.reset(token)
 
 
-def _is_static(x: Tensor) -> bool:
+def is_static(x: Tensor) -> bool:
+    """Whether no size or stride of a tensor is a symbol, so that rules say where its elements lie."""
     return all(type(size) is int for size in (*x.shape, *x.stride()))
 
 

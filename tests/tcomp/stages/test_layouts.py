@@ -43,6 +43,18 @@ def test_what_leads_there_is_found():
     assert not find_unsure_layouts(make_fx(lambda x: x.as_strided((4,), (1,)), tracing_mode="fake")(x).graph)
 
 
+def test_pooling_to_one_place_after_norms_is_compiled():
+    """PyTorch gives its result the strides of channels last by as_strided; norms lay out what they return as is known."""
+    layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    module = torch.nn.Sequential(*layers).eval().requires_grad_(False)
+    x = random(2, 3, 9, 9).to(memory_format=torch.channels_last)
+    compiled = tcomp.compile(module, (x,), fallback="error", dynamic=False)
+    torch.testing.assert_close(compiled(x), module(x))
+    with pytest.warns(UserWarning, match="anew for each set of sizes: what is where in memory"):
+        compiled = tcomp.compile(module, (x,), fallback="error", dynamic=True)
+    torch.testing.assert_close(compiled(x), module(x))
+
+
 STORAGES = {
     "a view": lambda x: x.as_strided((2, 3), (3, 1)),
     "a place": lambda x: x.as_strided((2, 3), (3, 1), 2) * 2,
