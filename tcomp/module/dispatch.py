@@ -22,11 +22,11 @@ from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, fin
 from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, Way, find_detour
 from tcomp.module.keys import Hidden, Served, describe, find_hidden, flatten
+from tcomp.module.memory import Memory, measure_memory
 from tcomp.options import Options
 from tcomp.profiling.measure import profile_execution
 from tcomp.profiling.profile import Profile
-from tcomp.program.program import CompiledStage, Fallback, Operand, Owned, Program, Returned, Slot, describe_inputs, list_fallbacks
-from tcomp.program.sizes import count_bytes
+from tcomp.program.program import Fallback, Program, describe_inputs, list_fallbacks
 from tcomp.progress import show_if_slow
 from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
 from tcomp.runtime.binding.attributes import Attributes, Values
@@ -44,21 +44,6 @@ Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 the rest of PyTorch's state."""
 MOST_KINDS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes: the arenas of one call, the weights as they are, what was packed or folded from them, and what stages hand on."""
-
-    arena: int
-    weights: int
-    folded: int
-    between: int = 0
-
-    @property
-    def extra(self) -> int:
-        """What a call takes at its peak beyond inputs, weights and results; operators left to PyTorch are not counted."""
-        return self.arena + self.folded + self.between
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +202,7 @@ class Programs:
     def measure_memory(self) -> Memory:
         """Bytes of what programs take: of each part the most among them."""
         with self._lock:
-            needs = [
-                (
-                    variant.execution.arena_bytes(),
-                    variant.execution.weight_bytes(),
-                    sum(sum(s.folded.values()) for s in variant.program.stages if isinstance(s, CompiledStage)),
-                    count_between(variant.program),
-                )
-                for variant in self.variants
-            ]
-        return Memory(*(max(column) for column in zip(*needs))) if needs else Memory(0, 0, 0)
+            return measure_memory((variant.program, variant.execution) for variant in self.variants)
 
     def estimate_eager_memory(self) -> int:
         """Bytes that eager takes at its peak beyond inputs, weights and results: the most among the programs. Raises Unsupported."""
@@ -483,14 +459,3 @@ _RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
 
 
 _SHARED = "the module writes to an input that shares memory with another one, with a parameter or buffer, or with itself"
-
-
-def count_between(program: Program) -> int:
-    """Bytes that compiled stages make and the program does not return, such as a result of which a copy is returned."""
-    returned: set[Operand] = set()
-    for result in program.results:
-        if isinstance(result, Returned) or (isinstance(result, Owned) and result.is_fresh):
-            returned.add(result.operand)
-    made = [made for stage in program.stages if isinstance(stage, CompiledStage) for made in stage.results]
-    sizes = (count_bytes(spec) for _, slot, spec in made if Slot(slot) not in returned)
-    return sum(size.constant for size in sizes if size.is_constant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tcomp.module.dispatch import Memory
+from tcomp.module.memory import Memory
 from tcomp.program.program import CompiledStage, Program, describe_inputs, list_fallbacks
 from tcomp.program.reports import KernelReport
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import tcomp
-from tcomp.module.dispatch import Memory
+from tcomp.module.memory import Memory
 from tcomp.module.summary import summarise
 from tests.compiled import Function, make_linear, random
 
