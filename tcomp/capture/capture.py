@@ -111,6 +111,7 @@ def capture(
         guards=find_guards(shape_env) if shape_env is not None else (),
         offsets={index: leaves[index].storage_offset() for index in sorted(recorder.read_storages)},
         reads=reads.find(),
+        is_current=lambda: not state.has_any(reads.foreign) and state.is_current(),
     )
 
 
@@ -123,7 +124,7 @@ def _run(
     reads: ReadTracker,
 ) -> tuple[Any, State]:
     """What the module returns, and all that it could reach, which is as it was before."""
-    with tracker.following():
+    with tracker.following(), reads.guarding():
         state = State(module, args, kwargs)
         try:
             with reads.following(), recorder:
@@ -135,7 +136,7 @@ def _run(
             tracker.trim(error)
             raise _explain(error, str(source)) from error
         finally:
-            changed = state.restore()
+            changed = state.restore(tuple(reads.foreign))
     if changed:
         raise ChangesState(
             f"the module assigns {', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} while it runs",

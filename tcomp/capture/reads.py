@@ -34,10 +34,12 @@ class Reads:
 
 
 class ReadTracker:
-    """Notes what this thread reads of modules."""
+    """Notes what this thread reads of modules, and what other threads write to them meanwhile."""
 
     def __init__(self) -> None:
         self._names: dict[nn.Module, dict[str, None]] = {}
+        self.foreign: set[tuple[int, str]] = set()
+        """What other threads wrote: numbers of modules, and names of attributes."""
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -54,6 +56,28 @@ class ReadTracker:
             yield
         finally:
             del nn.Module.__getattribute__
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """Note what other threads write until left; only one tracker may do so at a time."""
+        thread, foreign = threading.get_ident(), self.foreign
+        set_attribute, delete_attribute = nn.Module.__setattr__, nn.Module.__delattr__
+
+        def write(module: nn.Module, name: str, value: Any) -> None:
+            if threading.get_ident() != thread:
+                foreign.add((id(module), name))
+            set_attribute(module, name, value)
+
+        def delete(module: nn.Module, name: str) -> None:
+            if threading.get_ident() != thread:
+                foreign.add((id(module), name))
+            delete_attribute(module, name)
+
+        nn.Module.__setattr__, nn.Module.__delattr__ = write, delete  # type: ignore[assignment, method-assign]
+        try:
+            yield
+        finally:
+            nn.Module.__setattr__, nn.Module.__delattr__ = set_attribute, delete_attribute  # type: ignore[method-assign]
 
     def find(self) -> Reads:
         """What has been read, in the order of the first reads."""

@@ -13,3 +13,7 @@ class EagerOnly(Unsupported):
 
 class ChangesState(Unsupported):
     """The module assigns to its own attributes, or to what they hold, while it runs."""
+
+
+class Disturbed(ChangesState, EagerOnly):
+    """Other threads assign to the module whenever it is recorded."""

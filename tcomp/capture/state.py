@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import (
     BuiltinFunctionType,
@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._dynamo.guards import dict_version
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 """Types of values that are what they say, whichever object holds them."""
@@ -73,6 +74,8 @@ class State:
         self._globals: list[tuple[str, dict[str, Any], Any]] = []
         self._cells: list[tuple[str, CellType, Any]] = []
         self._tensors: list[_TensorState] = []
+        self._tables: list[dict[Any, Any]] = []
+        self._versions: list[int] = []
         self._follow(("self", module))
         self._lasting = frozenset(self._seen)
         self._follow(*((f"argument {index}", value) for index, value in enumerate(args)), *kwargs.items())
@@ -89,10 +92,25 @@ class State:
                 self._seen[id(value)] = value
                 left.extend(self._take(name, value))
 
-    def restore(self) -> tuple[str, ...]:
-        """Put everything back; returns what had changed."""
+    def has_any(self, attributes: Collection[tuple[int, str]]) -> bool:
+        """Whether one of these attributes is one of an object that the module can reach."""
+        return any(owner in self._seen for owner, _ in attributes)
+
+    def is_current(self) -> bool:
+        """Whether nothing but tensors has been written to since everything was put back."""
+        return (
+            list(map(dict_version, self._tables)) == self._versions
+            and all(_find_change(*pair) is _MISSING for _, *pair in self._containers if _find_table(pair[0]) is None)
+            and all(is_same(scope.get(name, _MISSING), value) for name, scope, value in self._globals)
+            and all(_is_filled(cell) and is_same(cell.cell_contents, value) for _, cell, value in self._cells)
+        )
+
+    def restore(self, foreign: Collection[tuple[int, str]] = ()) -> tuple[str, ...]:
+        """Put everything back but the attributes of modules that other threads wrote (`foreign`); returns what had changed."""
         changed = [state.name for state in self._tensors if state.restore()]
         for name, container, before in self._containers:
+            if isinstance(container, _Attributes):
+                before = _keep_foreign(container, before, foreign)
             key = _find_change(container, before)
             if key is not _MISSING:
                 _refill(container, before)
@@ -105,6 +123,9 @@ class State:
             if not is_same(cell.cell_contents, value):
                 cell.cell_contents = value
                 changed.append(f"the variable {name}")
+        # Versions, as a value that another thread writes may be overwritten by the one that was there.
+        self._tables = [table for _, container, _ in self._containers if (table := _find_table(container)) is not None]
+        self._versions = list(map(dict_version, self._tables))
         return tuple(dict.fromkeys(changed))
 
     def _take(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -114,20 +135,22 @@ class State:
                     grad = value.grad if value.is_leaf else None
                     self._tensors.append(_TensorState(name, value, value.detach(), value.requires_grad, grad))
             case _ if type(value) in CONTAINERS:
-                self._containers.append((name, value, _copy(value)))
-                items = value.items() if isinstance(value, dict) else enumerate(value)
+                before = _copy(value)
+                self._containers.append((name, value, before))
+                items = before.items() if isinstance(before, dict) else enumerate(before)
                 yield from ((_name_item(name, key), item) for key, item in items)
             case tuple():
                 yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
             case FunctionType():
                 yield from self._take_function(value)
             case _ if is_followed(value):
-                scope = value.__dict__
-                self._containers.append((name, _Attributes(scope), dict(scope)))
+                scope = dict(value.__dict__)
+                self._containers.append((name, _Attributes(id(value), value.__dict__), scope))
                 yield from ((f"{name}.{key}", item) for key, item in scope.items() if key not in _TABLES)
                 for table in _TABLES & scope.keys() if isinstance(value, nn.Module) else ():
-                    self._containers.append((name, _Attributes(scope[table]), dict(scope[table])))
-                    yield from ((f"{name}.{key}", item) for key, item in scope[table].items())
+                    before = dict(scope[table])
+                    self._containers.append((name, _Attributes(id(value), scope[table]), before))
+                    yield from ((f"{name}.{key}", item) for key, item in before.items())
                 for kind in type(value).__mro__:
                     if is_users(kind.__module__):
                         yield from ((name, function) for function in vars(kind).values() if isinstance(function, FunctionType))
@@ -147,11 +170,21 @@ class State:
 _TABLES = {"_parameters", "_buffers", "_modules"}
 
 
+@dataclass(frozen=True, slots=True)
 class _Attributes:
-    """A dictionary whose items are attributes."""
+    """A dictionary whose items are attributes of the object of this number."""
 
-    def __init__(self, scope: dict[str, Any]) -> None:
-        self.scope = scope
+    owner: int
+    scope: dict[str, Any]
+
+
+def _keep_foreign(attributes: _Attributes, before: dict[str, Any], foreign: Collection[tuple[int, str]]) -> dict[str, Any]:
+    """What attributes were, with what other threads made of them."""
+    names = [name for owner, name in foreign if owner == attributes.owner]
+    if not names:
+        return before
+    kept = {name: value for name, value in before.items() if name not in names or name in attributes.scope}
+    return kept | {name: attributes.scope[name] for name in names if name in attributes.scope}
 
 
 def is_users(package: str | None) -> bool:
@@ -220,7 +253,8 @@ def _copy(value: Any) -> Any:
 
 def _find_change(container: Any, before: Any) -> object:
     """What differs first: a key, None for the container itself, _MISSING for nothing."""
-    now = container.scope if isinstance(container, _Attributes) else container
+    # A copy, as other threads may write.
+    now = _copy(container.scope if isinstance(container, _Attributes) else container)
     if isinstance(before, dict):
         for key, value in now.items():
             if not is_same(value, before.get(key, _MISSING)):
@@ -231,8 +265,21 @@ def _find_change(container: Any, before: Any) -> object:
     return _MISSING if len(now) == len(before) and all(map(is_same, now, before)) else None
 
 
+def _find_table(container: Any) -> dict[Any, Any] | None:
+    """The dictionary that a container is, if the interpreter counts the writes to it."""
+    table = container.scope if isinstance(container, _Attributes) else container
+    return table if type(table) is dict else None
+
+
 def _refill(container: Any, before: Any) -> None:
     target = container.scope if isinstance(container, _Attributes) else container
+    if isinstance(target, dict):
+        # Other threads that read meanwhile are to find what they look for.
+        for key in [key for key in target if key not in before]:
+            del target[key]
+        if list(target) == list(before)[: len(target)]:
+            target.update(before)
+            return
     target.clear()
     target.extend(before) if isinstance(target, (list, deque)) else target.update(before)
 

@@ -11,7 +11,7 @@ The graph's own output node returns the new values of the mutations followed by 
 node may be a placeholder, a constant or a view of one where the module copied it: what the caller gets is memory of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,3 +161,5 @@ class Captured:
     """Where in their storage the flattened inputs begin of which operators read the storage itself, as as_strided does."""
     reads: Reads
     """What Python the module read."""
+    is_current: Callable[[], bool]
+    """Whether all that it could read is as it was before it was recorded: other threads may write meanwhile."""

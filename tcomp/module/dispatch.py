@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_flatten
 
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import Reads
-from tcomp.capture.refusals import ChangesState, DependsOnValues
+from tcomp.capture.refusals import ChangesState, DependsOnValues, Disturbed
 from tcomp.capture.specialise import report_fixed
+from tcomp.capture.types import Captured
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
 from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, find_changes, is_traced
@@ -42,6 +43,10 @@ from tcomp.torch_types import UnsupportedSize
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
 """Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
 the rest of PyTorch's state."""
+State: TypeAlias = tuple[Hashable, ...]
+"""All that decides which program serves a call, but for its leaves: the structure of the arguments first."""
+MOST_RECORDINGS = 3
+"""Times that a module is recorded which other threads change meanwhile."""
 MOST_KINDS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
 
@@ -114,7 +119,7 @@ class Programs:
                 raise
             return self._take(foreign, args, kwargs)
         if variant is None:
-            variant = self._find(describe(state, leaves), leaves, args, kwargs)
+            variant = self._find(state, leaves, args, kwargs)
         if isinstance(variant, Detour):
             return self._take(variant, args, kwargs, describe(state, leaves))
         if variant.is_writing and variant.execution.shares_written(leaves):
@@ -151,7 +156,7 @@ class Programs:
         check_tensors(leaves)
         state = self._read_state(leaves, spec)
         known = self._served.find(state, leaves)
-        return known if isinstance(known, Variant) else self._find(describe(state, leaves), leaves, args, kwargs, raises=True)
+        return known if isinstance(known, Variant) else self._find(state, leaves, args, kwargs, raises=True)
 
     def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Fallback, ...]:
         """Run on these arguments with a clock; operators are those of a program, not those of a detour."""
@@ -211,20 +216,30 @@ class Programs:
         return max(estimate_eager_extra(self.module, variant.program, variant.mode[1]) for variant in variants)
 
     def add(
-        self, program: Program, lifted: Mapping[str, Tensor], mode: Mode, *, is_dynamic: bool, reads: Reads, hidden: Hidden = frozenset()
+        self,
+        program: Program,
+        lifted: Mapping[str, Tensor],
+        mode: Mode,
+        *,
+        is_dynamic: bool,
+        reads: Reads,
+        values: Values | None = None,
+        hidden: Hidden = frozenset(),
     ) -> Variant:
-        """Take a program in, bound to the module's present weights."""
+        """Take a program in, bound to the module's present weights, for these `values` of what it reads, or those of now."""
         state = self._state
         execution = Execution(program, lambda: state.find_tensors(lifted), self.options)
         assert program.out_spec is not None
-        values, is_single = self._attributes.watch(reads), program.out_spec.is_leaf()
+        if values is None:
+            values = self._attributes.watch(reads)
+        is_single = program.out_spec.is_leaf()
         self._is_current = self._state.present.joined(self._attributes.present).make_check()
         variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), reads, values, hidden)
         self.variants.append(variant)
         return variant
 
     def _find(
-        self, key: Hashable, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
+        self, state: State, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, raises: bool = False
     ) -> Variant | Detour:
         """What serves inputs of a kind not met before; raises TcompError as compilation does, and with `raises` for what eager refuses."""
         if is_traced(leaves):
@@ -233,7 +248,7 @@ class Programs:
             return Detour("an input is on the device meta, where only shapes are computed")
         self._check_devices(leaves)
         try:
-            return self._choose(key, leaves, args, kwargs)
+            return self._choose(state, leaves, args, kwargs)
         except SharedMemory:
             if raises and self.options.fallback == "error":
                 raise
@@ -242,11 +257,13 @@ class Programs:
         except (Unsupported, ModuleFailed) as error:
             if self.options.fallback == "error":
                 raise
+            # What other threads do is not of one kind of inputs.
+            key = _DISTURBED if isinstance(error, Disturbed) else describe(state, leaves)
             detour = find_detour(error, self.module, args, kwargs)
             if raises and isinstance(error, ModuleFailed) and detour.way is Way.ORIGINAL:
                 raise
             if isinstance(error, ChangesState) and (raises or key not in self._changing):
-                # Perhaps it only fills a cache, at its first call.
+                # Perhaps it only fills a cache, at its first call, or other threads do.
                 self._changing.update(() if raises else (key,))
                 return detour if raises else Detour("")
             self._note(key, detour)
@@ -300,7 +317,7 @@ class Programs:
                 check_device(leaf, f"flattened input {index}")
         choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
 
-    def _choose(self, key: Hashable, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+    def _choose(self, state: State, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
             mode = self._read_mode(leaves)
             _, structure = tree_flatten((args, kwargs))
@@ -315,10 +332,10 @@ class Programs:
                     variant = self._compile(mode, args, kwargs, [v.program for v in same])
             if hidden:
                 variant = replace(variant, run=variant.execution.run_resolved)
-            if variant.program.offsets:
-                # Keys leave out where in its storage a tensor begins, which hardly any program reads: this one is asked every time.
-                return variant
-            self._served.add(key, variant)
+            # Keys leave out where in its storage a tensor begins, which hardly any program reads: such programs are asked every time.
+            # And keys tell what a call found: by the time that something is compiled, another thread may have changed it.
+            if not variant.program.offsets and self._read_state(leaves, state[0]) == state and self._attributes.holds(variant.values):
+                self._served.add(describe(state, leaves), variant)
             return variant
 
     def _refuse_more(self, others: Sequence[Variant]) -> None:
@@ -358,10 +375,7 @@ class Programs:
             report_fixed(reason, self.options)
 
     def _compile_for(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> Variant:
-        if changes.numbers:
-            captured = capture_numbers(self.module, args, kwargs, changes)
-        else:
-            captured = capture(self.module, args, kwargs, dynamic=changes.sizes)
+        captured, values = self._record(mode, args, kwargs, changes)
         options = self.options
         try:
             program = compile_captured(captured, options)
@@ -375,12 +389,29 @@ class Programs:
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
         hidden = find_hidden(tree_flatten((args, kwargs))[0])
         add = functools.partial(
-            self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols), reads=captured.reads, hidden=hidden
+            self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols), reads=captured.reads, values=values, hidden=hidden
         )  # fmt: skip
         variant = contain(functools.partial(add, program), self.options, read_settings(), passing=(Stale, IndexOutOfRange, InvalidData))
         if isinstance(variant, Fault):
             variant = add(compile_captured(captured, options, variant))
         return variant
+
+    def _record(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> tuple[Captured, Values]:
+        """Record the module, and what it read, while no other thread changed that; raises Disturbed if one always does."""
+        leaves, _ = tree_flatten((args, kwargs))
+        for _ in range(0 if _DISTURBED in self._served else MOST_RECORDINGS):
+            if changes.numbers:
+                captured = capture_numbers(self.module, args, kwargs, changes)
+            else:
+                captured = capture(self.module, args, kwargs, dynamic=changes.sizes)
+            values = self._attributes.watch(captured.reads)
+            if captured.is_current() and self._read_mode(leaves) == mode:
+                return captured, values
+        raise Disturbed(
+            "another thread assigns to the module, or to what it reads, whenever it is recorded",
+            where=type(self.module).__name__,
+            help="compile before other threads run: pass example_inputs, or call prepare; tcomp.refresh(f) tries again",
+        )
 
     def refresh(self) -> None:
         """Compile again at the next call, from the module as it is then."""
@@ -413,8 +444,8 @@ class Programs:
             self.variants.clear()
             self._served.clear()
 
-    def _read_state(self, leaves: Sequence[Any], spec: Hashable) -> Hashable:
-        """All that decides which program serves a call, but for its leaves; asked at every call."""
+    def _read_state(self, leaves: Sequence[Any], spec: Hashable) -> State:
+        """Asked at every call."""
         ambient = self._ambient
         if not ambient.holds():
             self._ambient = ambient = Ambient()
@@ -453,6 +484,8 @@ class Programs:
         return self._dynamo(args, kwargs)
 
 
+_DISTURBED = "disturbed"
+"""The key of calls that find other threads at the module whenever it is recorded."""
 _FIXED = Changes(sizes=False, numbers=frozenset())
 _RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
 """What a call raises that is no fault of its program."""

@@ -67,6 +67,9 @@ class Served(Generic[Server]):
         self._latest = server
         return server
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._table
+
     def add(self, key: Hashable, server: Server) -> None:
         """Remember what serves calls of this kind; the number of kinds is limited."""
         self._table = {**(self._table if len(self._table) < self._most else {}), key: server}
