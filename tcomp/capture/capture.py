@@ -28,7 +28,7 @@ from tcomp.capture.indexing import SymbolicIndexing
 from tcomp.capture.objects import flatten_results
 from tcomp.capture.reads import ReadTracker
 from tcomp.capture.record import PLAIN_TENSORS, Recorder
-from tcomp.capture.refusals import ChangesState, DependsOnValues
+from tcomp.capture.refusals import ChangesBounded, ChangesState, DependsOnValues
 from tcomp.capture.source import SourceTracker, run_module
 from tcomp.capture.state import State
 from tcomp.capture.symbols import SizeNodes, find_guards, make_number, make_symbolic
@@ -138,7 +138,8 @@ def _run(
         finally:
             changed = state.restore(tuple(reads.foreign))
     if changed:
-        raise ChangesState(
+        kind = ChangesBounded if state.has_bounded_change else ChangesState
+        raise kind(
             f"the module assigns {', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} while it runs",
             where=type(module).__name__,
             help="keep what changes in buffers that are written in place, or use torch.compile(module, backend='tcomp')",

@@ -15,5 +15,9 @@ class ChangesState(Unsupported):
     """The module assigns to its own attributes, or to what they hold, while it runs."""
 
 
+class ChangesBounded(ChangesState, EagerOnly):
+    """It changes a deque of limited length, where Dynamo computes something else than eager."""
+
+
 class Disturbed(ChangesState, EagerOnly):
     """Other threads assign to the module whenever it is recorded."""

@@ -76,6 +76,8 @@ class State:
         self._tensors: list[_TensorState] = []
         self._tables: list[dict[Any, Any]] = []
         self._versions: list[int] = []
+        self.has_bounded_change = False
+        """Whether a deque of limited length had changed."""
         self._follow(("self", module))
         self._lasting = frozenset(self._seen)
         self._follow(*((f"argument {index}", value) for index, value in enumerate(args)), *kwargs.items())
@@ -114,6 +116,7 @@ class State:
             key = _find_change(container, before)
             if key is not _MISSING:
                 _refill(container, before)
+                self.has_bounded_change |= isinstance(container, deque) and container.maxlen is not None
                 changed.append(name if key is None else f"{name}.{key}" if isinstance(container, _Attributes) else _name_item(name, key))
         for name, scope, value in self._globals:
             if not is_same(scope.get(name, _MISSING), value):

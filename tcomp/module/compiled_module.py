@@ -70,6 +70,23 @@ class CompiledModule(nn.Module):
         is_own = isinstance(value, MethodType) and value.__self__ is original
         return bind_method(value, self._tcomp.call) if is_own else value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign to the original what is not this object's own: what its methods read."""
+        if self._is_of_original(name):
+            setattr(self.original, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Delete of the original what is not this object's own."""
+        if self._is_of_original(name):
+            delattr(self.original, name)
+        else:
+            super().__delattr__(name)
+
+    def _is_of_original(self, name: str) -> bool:
+        return "original" in self.__dict__ and name not in self.__dict__ and not hasattr(type(self), name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the original computes for these arguments."""
         # Dynamo, which follows this call, knows the answer: an enclosing module is compiled as a whole.
@@ -195,7 +212,7 @@ class CompiledModule(nn.Module):
 
     def __repr__(self) -> str:
         """What was compiled, in a few lines; the modules are those of `original`."""
-        return summarise(type(self.original).__name__, self.programs, self.detours, self.memory, self.graphs)
+        return summarise(type(self.original).__name__, self.programs, tuple(self._tcomp.detours.values()), self.memory, self.graphs)
 
     def save(self, path: str | Path) -> None:
         """Write the compiled programs to a file, for `tcomp.load(path, module)`.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -24,6 +25,9 @@ from tcomp.module.graphs import compile_graph
 from tcomp.options import Options
 from tcomp.program.program import Program
 from tcomp.settings import read_settings
+
+MOST_GRAPHS = 64
+"""Times that Dynamo compiles a module; for more kinds of inputs it runs in eager."""
 
 
 class DynamoFailed(Exception):  # noqa: N818 (says what happened)
@@ -108,9 +112,10 @@ class ThroughDynamo:
         if self._compiled is None:
             with self._lock:
                 if self._compiled is None:
-                    self._compiled = torch.compile(self._module, backend=self._backend, dynamic=self._options.dynamic)
+                    call = _make_call(self._module, next(_NUMBERS))
+                    self._compiled = torch.compile(call, backend=self._backend, dynamic=self._options.dynamic)
         # Else hooks that come or go after a graph was made are not seen.
-        with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
+        with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False, recompile_limit=MOST_GRAPHS):
             return self._compiled(*args, **kwargs)
 
     def try_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -123,6 +128,22 @@ class ThroughDynamo:
             if not _is_of_dynamo(error) or versions != [tensor._version for tensor in written if not tensor.is_inference()]:
                 raise
             raise DynamoFailed(f"torch.compile fails ({type(error).__name__}: {_first_line(error)})") from error
+
+
+_NUMBERS = itertools.count()
+
+
+def _make_call(module: nn.Module, number: int) -> Callable[..., Any]:
+    """A function that calls a module, with code and a name of its own.
+
+    By code Dynamo counts what it has compiled, and leaves more than its limit to eager; by names it knows what sizes have changed.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return module(*args, **kwargs)
+
+    code = call.__code__.replace(co_name=f"call_{type(module).__name__}_{number}")
+    return FunctionType(code, call.__globals__, call.__name__, None, call.__closure__)
 
 
 def _is_of_dynamo(error: Exception) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tcomp.module.detour import Detour, Way
 from tcomp.module.memory import Memory
 from tcomp.program.program import CompiledStage, Program, describe_inputs, list_fallbacks
 from tcomp.program.reports import KernelReport
@@ -12,7 +13,7 @@ MOST = 3
 """Programs, operators and reasons that are listed; of the others their number is told."""
 
 
-def summarise(name: str, programs: Sequence[Program], detours: Sequence[str], memory: Memory, graphs: Sequence[Program] = ()) -> str:
+def summarise(name: str, programs: Sequence[Program], detours: Sequence[Detour], memory: Memory, graphs: Sequence[Program] = ()) -> str:
     """The lines on a module of class `name`: its programs by their inputs, operators left to PyTorch, why calls go elsewhere, memory.
 
     Of calls that go elsewhere, `graphs` are the programs that what torch.compile found became.
@@ -21,7 +22,7 @@ def summarise(name: str, programs: Sequence[Program], detours: Sequence[str], me
     if not programs and not detours:
         return f"{head}: nothing compiled yet, the first call compiles"
     left = _list_fallbacks([*programs, *graphs])
-    lines = [*_list_programs(programs), *left, *_list_detours(detours), *_list_graphs(graphs), *_list_memory(memory)]
+    lines = [*_list_programs(programs), *left, *_list_detours(detours, graphs), *_list_memory(memory)]
     return "\n  ".join([f"{head}:", *lines])
 
 
@@ -45,15 +46,14 @@ def _list_fallbacks(programs: Sequence[Program]) -> Iterator[str]:
         yield f"left to PyTorch: {_list_some([f'{operator} ({count})' for operator, count in counts.items()])}"
 
 
-def _list_detours(detours: Sequence[str]) -> Iterator[str]:
-    yield from (f"elsewhere: {text.splitlines()[0]}" for text in detours[:MOST])
+def _list_detours(detours: Sequence[Detour], graphs: Sequence[Program]) -> Iterator[str]:
+    yield from (f"elsewhere: {detour.text.splitlines()[0]}" for detour in detours[:MOST])
     if len(detours) > MOST:
         yield f"elsewhere for {len(detours) - MOST} other reasons"
-
-
-def _list_graphs(graphs: Sequence[Program]) -> Iterator[str]:
     if graphs:
         yield f"torch.compile found {len(graphs)} graph{'s' * (len(graphs) != 1)}: {count_calls(list_kernels(graphs))} kernels"
+    elif any(detour.way is not Way.ORIGINAL for detour in detours):
+        yield "torch.compile found no graph, so these calls run in eager"
 
 
 def _list_memory(memory: Memory) -> Iterator[str]:

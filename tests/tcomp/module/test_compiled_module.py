@@ -28,6 +28,30 @@ def test_it_is_a_module_with_the_names_of_the_original():
         compiled.nothing  # noqa: B018 (the access is the test)
 
 
+def test_what_is_assigned_to_it_is_the_originals():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.layer = 2.0, nn.ReLU()
+
+        def forward(self, x):
+            return self.layer(x) * self.scale
+
+    original = Scale()
+    compiled = tcomp.compile(original, (torch.ones(2),), fallback="error")
+    compiled.scale = 5.0
+    assert original.scale == compiled.scale == 5.0 and compiled(torch.ones(2)).tolist() == [5.0, 5.0]
+    compiled.layer = nn.Tanh()
+    assert original.layer is compiled.layer and isinstance(original.layer, nn.Tanh)
+    compiled.eval()
+    assert not original.training and not compiled.training
+    del compiled.scale
+    assert not hasattr(original, "scale")
+    options = compiled.options
+    compiled.options = options
+    assert not hasattr(original, "options")
+
+
 def test_it_can_be_part_of_a_module():
     module = make_linear()
     outer = nn.Sequential(tcomp.compile(module), nn.Tanh())

@@ -165,3 +165,14 @@ def test_numbers_divided_by_torch():
     torch.testing.assert_close(compiled(x), module(x))
     torch._dynamo.reset()
     torch.testing.assert_close(torch.compile(module, backend="tcomp")(x), module(x))
+
+
+def test_however_many_modules_there_are_each_is_compiled():
+    """Dynamo counts by code objects what it has compiled, those of torch.nn too, and leaves more than 8 of one to eager."""
+    for size in range(1, 11):
+        module = nn.Linear(2, size).requires_grad_(False)
+        module.register_forward_hook(lambda *_: None)
+        compiled = tcomp.compile(module, fallback="silent")
+        compiled(torch.ones(size, 2))
+        (graph,) = compiled.graphs
+        assert not graph.symbols, "sizes of one are not those of another"

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 import tcomp
+from tcomp.module.detour import Detour, Way
 from tcomp.module.memory import Memory
 from tcomp.module.summary import summarise
 from tests.compiled import Function, make_linear, random
@@ -29,8 +30,9 @@ def test_it_tells_operators_that_are_left_to_pytorch():
 
 
 def test_it_tells_why_calls_go_elsewhere_and_how_many_programs_are_not_listed():
-    text = summarise("M", (), ("a\nb", "c", "d", "e"), Memory(0, 0, 0))
-    reasons = ["elsewhere: a", "elsewhere: c", "elsewhere: d", "elsewhere for 1 other reasons"]
+    text = summarise("M", (), [Detour(reason) for reason in ("a\nb", "c", "d", "e")], Memory(0, 0, 0))
+    where = "so the call goes to the original module"
+    reasons = ["elsewhere: a", f"elsewhere: c, {where}", f"elsewhere: d, {where}", "elsewhere for 1 other reasons"]
     assert text.splitlines() == ["tcomp.compile(M):", *(f"  {reason}" for reason in reasons)]
     compiled = tcomp.compile(nn.ReLU(), dynamic=False)
     for size in range(1, 6):
@@ -48,3 +50,7 @@ def test_it_tells_what_goes_through_torch_compile():
     assert "  elsewhere: the module has hooks, so the call goes through torch.compile" in lines
     assert "  torch.compile found 1 graph: 1 call of 1 kernels" in lines
     assert "graphs that torch.compile found: 1, kernels: 1 call of 1" in tcomp.explain(compiled)
+
+
+def test_it_tells_what_runs_in_eager_unseen():
+    assert "  torch.compile found no graph, so these calls run in eager" in summarise("M", (), [Detour("a", Way.TORCH)], Memory(0, 0, 0))
