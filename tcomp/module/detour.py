@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import itertools
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from types import CodeType, FunctionType
@@ -100,6 +102,7 @@ class ThroughDynamo:
         self._backend = Backend(options)
         self._options = options
         self._lock = threading.Lock()
+        self._configured: AbstractContextManager[Any] = contextlib.nullcontext()
         self._compiled: Callable[..., Any] | None = None
 
     @property
@@ -113,9 +116,10 @@ class ThroughDynamo:
             with self._lock:
                 if self._compiled is None:
                     call = _make_call(self._module, next(_NUMBERS))
+                    # Else hooks that come or go after a graph was made are not seen. Made once: each patch stays in its thread's context.
+                    self._configured = torch._dynamo.config.patch(skip_nnmodule_hook_guards=False, recompile_limit=MOST_GRAPHS)
                     self._compiled = torch.compile(call, backend=self._backend, dynamic=self._options.dynamic)
-        # Else hooks that come or go after a graph was made are not seen.
-        with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False, recompile_limit=MOST_GRAPHS):
+        with self._configured:
             return self._compiled(*args, **kwargs)
 
     def try_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
