@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import random
+import sys
 import zlib
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def _seed(request):
     random.seed(seed)
     numpy.random.seed(seed)
     torch.manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def _dynamo():
+    """Dynamo is new to every test: of code that it has compiled 8 times it would leave the next one to eager, without a word."""
+    frames = _count_frames()
+    if frames is not None:
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+    yield
+    if _count_frames() != frames:
+        torch._dynamo.reset()
+
+
+def _count_frames():
+    """How many frames Dynamo has seen, if anything has imported it."""
+    module = sys.modules.get("torch._dynamo.convert_frame")
+    return None if module is None else module.FRAME_COUNTER
 
 
 @pytest.fixture(scope="session", autouse=True)
