@@ -42,9 +42,10 @@ def test_programs_are_right_on_every_machine(name):
 
 @pytest.mark.parametrize("name", ["bert", "convnext", "mamba", "resnet50"])
 def test_models_compile_for_every_machine(name):
+    """Compiled, and not run: for those too that have wider vectors than this one."""
     cascade = lower_graph(capture(*build(name, size="small")).graph)
     texts = set()
-    for cpu in find_few().values():
+    for cpu in ALL[::3]:
         compiled = compile_cascade(cascade, {}, cpu, verifying_observer())
         texts.add("\n".join(str(kernel) for _, kernel in compiled.main.kernels))
     assert len(texts) > 1, "the machines do not matter"
