@@ -3,6 +3,7 @@
 Compiled one by one, most of the time would go into starting the C compiler and reading its headers.
 """
 
+import itertools
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +73,8 @@ class Batch:
         self._toolchain: Toolchain | None = None
         self._kernels: dict[str, KernelUnit] = {}
         self._drivers: dict[Path, str] = {}
+        # A stage builds its two programs in two threads.
+        self._numbers = itertools.count()
 
     def compile(self, graph: GraphModule) -> Compiled:
         """Compile all but the C code, which `build` does."""
@@ -83,11 +86,13 @@ class Batch:
         """Build what has been compiled; raises ToolchainError."""
         if not self._drivers:
             return
+        # The loader takes a library that is loaded already for every other that is asked for by the same name.
+        kernels = f"libkernels-{self._folder.name}.so"
         self._write("kernels.c", "\n".join(unit.source for unit in self._kernels.values()))
-        self._compile("kernels.c", "libkernels.so", "-fvisibility=default")
+        self._compile("kernels.c", kernels, "-fvisibility=default")
         for path, source in self._drivers.items():
             self._write(f"{path.stem}.c", source)
-            self._compile(f"{path.stem}.c", path.name, "-w", "-L.", "-lkernels", "-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed")
+            self._compile(f"{path.stem}.c", path.name, "-w", "-L.", f"-l:{kernels}", "-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed")
 
     def _add(
         self, plan: Plan, kernels: Mapping[str, Kernel], *, toolchain: Toolchain, cache_directory: Path, checked: bool, report: Report
@@ -97,7 +102,7 @@ class Batch:
         self._toolchain = toolchain
         units = dict(kernel_units(plan, kernels, COptions(toolchain.lanes)))
         source = driver_source(plan, units, checked=checked)
-        path = self._folder / f"program_{len(self._drivers)}.so"
+        path = self._folder / f"program_{next(self._numbers)}.so"
         self._kernels.update((unit.symbol, unit) for unit in units.values())
         self._drivers[path] = source
         return path

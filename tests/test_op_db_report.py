@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from tcomp.ir.errors import ToolchainError
 from tcomp.lowerings import LOWERINGS
 from tests import op_db_report
 from tests.apart import run_apart
-from tests.op_db_batch import Batch, Compiled
+from tests.op_db_batch import Batch, Compiled, Manner, open_batch
 from tests.op_db_report import Outcome, Report, find_difference, measure_exactness, print_report, run
 from tests.op_db_samples import find_samples, trace
 
@@ -57,6 +58,35 @@ def test_results_may_be_as_far_from_float64_as_eagers():
     sample = trace("sum", lambda x: x * 2 + 1, [x])
     assert measure_exactness(sample, [x * 2 + 1]).error == 0.0
     assert measure_exactness(sample, [x * 2 + 1 + 1e-3]).error > 1e-5
+
+
+def test_programs_that_are_built_at_the_same_time_are_two():
+    """A prelude that was called with main's tensors, or main with the prelude's, left results unwritten, or wrote to address 0."""
+
+    class Meeting(dict):
+        together = threading.Barrier(2)
+
+        def update(self, *args, **kwargs):
+            self.together.wait(60)
+            super().update(*args, **kwargs)
+
+    with open_batch(Manner()) as batch:
+        batch._kernels = Meeting()
+        compiled = batch.compile(trace("doubled", lambda: torch.arange(50) * 2, []).graph)
+        (stage,) = compiled.program.stages
+        assert stage.prelude.path != stage.main.path
+        batch.build()
+        (result,) = compiled.run(())
+    assert result.tolist() == list(range(0, 100, 2))
+
+
+def test_batches_in_one_process_have_kernels_of_their_own():
+    for factor in (2, 3):
+        with open_batch(Manner()) as batch:
+            compiled = batch.compile(trace("scaled", lambda x, k=factor: x * k, [torch.arange(7)]).graph)
+            batch.build()
+            (result,) = compiled.run((torch.arange(7),))
+        assert result.tolist() == [factor * i for i in range(7)]
 
 
 def test_what_the_decomposition_changes_is_not_ours():
