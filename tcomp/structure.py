@@ -1,8 +1,11 @@
-"""How results of a call are put together from flattened ones: containers that PyTorch knows, and objects of the module's own.
+"""How arguments and results of a call are put together from flattened ones: containers that PyTorch knows, and objects that it does not.
 
-    Structure  = spec, items, parts          spec: what PyTorch flattens a result by; items: its leaves
-    Item       = Leaf(index) | Made(number) | Kept(value)
+    Structure  = spec, items, parts, refills          spec: what PyTorch flattens the whole by; items: its leaves
+    Item       = Leaf(index) | Made(number) | Kept(value) | Passed(number)
     Part       = Filled(kind, keys, items) | Unflattened(spec, items)
+    Refill     = number, removed, keys, items         of a result: what the call assigns to an object that it was given
+
+The objects that a call is given are numbered like the parts of its arguments' structure.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The flattened result of this index."""
+    """The flattened argument or result of this index."""
 
     index: int
 
@@ -35,7 +38,14 @@ class Kept:
     value: Any
 
 
-Item: TypeAlias = Leaf | Made | Kept
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The object of this number among those that the call was given."""
+
+    number: int
+
+
+Item: TypeAlias = Leaf | Made | Kept | Passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +70,103 @@ Part: TypeAlias = Filled | Unflattened
 
 
 @dataclass(frozen=True, slots=True)
+class Refill:
+    """What a call changes in a list, a dictionary or the attributes of an object that it was given."""
+
+    number: int
+    removed: tuple[Any, ...]
+    """The keys, or names, that are gone."""
+    keys: tuple[Any, ...]
+    """Of the items that are new; of a list none: all of it is."""
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Structure:
-    """The structure of a result with objects in it that PyTorch does not look into; like a TreeSpec to those who unflatten."""
+    """How arguments or a result are put together where objects are among them; like a TreeSpec to those who unflatten."""
 
     spec: TreeSpec
     items: tuple[Item, ...]
     parts: tuple[Part, ...]
+    refills: tuple[Refill, ...] = ()
 
     def is_leaf(self) -> bool:
-        """Whether the result is one leaf as it is: never."""
+        """Whether the whole is one leaf as it is: never."""
         return False
 
-    def unflatten(self, leaves: Sequence[Any]) -> Any:
-        """Put a result together: new objects at every call, whose `__init__` does not run."""
+    def unflatten(self, leaves: Sequence[Any], given: Sequence[Any] = ()) -> Any:
+        """Put the whole together, with new objects whose `__init__` does not run, and refill those that were `given`."""
         made: dict[int, Any] = {}
+        whole = self.build(leaves, made, given)
+        news = [[self._find(item, leaves, made, given) for item in refill.items] for refill in self.refills]
+        for refill, values in zip(self.refills, news, strict=True):
+            _refill(given[refill.number], refill, values)
+        return whole
 
-        def find(item: Item) -> Any:
-            match item:
+    def build(self, leaves: Sequence[Any], made: dict[int, Any], given: Sequence[Any] = ()) -> Any:
+        """Put the whole together; parts are kept in `made` by their numbers."""
+        return tree_unflatten([self._find(item, leaves, made, given) for item in self.items], self.spec)
+
+    def name_kind(self, item: Made) -> str:
+        """The name of an object's class."""
+        part = self.parts[item.number]
+        return part.kind.__name__ if isinstance(part, Filled) else str(part.spec.type.__name__)
+
+    def find_leaves(self, item: Item) -> tuple[int, ...]:
+        """The leaves that can be reached from an item, each once."""
+        found: dict[int, None] = {}
+        seen: set[int] = set()
+        waiting = [item]
+        while waiting:
+            match waiting.pop():
                 case Leaf(index):
-                    return leaves[index]
-                case Made(number):
-                    return made[number] if number in made else make(number)
-                case Kept(value):
-                    return value
+                    found[index] = None
+                case Made(number) if number not in seen:
+                    seen.add(number)
+                    waiting.extend(self.parts[number].items)
+        return tuple(found)
 
-        def make(number: int) -> Any:
-            part = self.parts[number]
-            if isinstance(part, Unflattened):
-                made[number] = tree_unflatten([find(item) for item in part.items], part.spec)
-                return made[number]
-            blank: Any = part.kind.__new__
-            made[number] = whole = blank(part.kind)
-            values = [find(item) for item in part.items]
-            if isinstance(whole, list):
-                whole.extend(values)
-            else:
-                (whole if isinstance(whole, dict) and part.kind is dict else vars(whole)).update(zip(part.keys, values, strict=True))
-            return whole
+    def _find(self, item: Item, leaves: Sequence[Any], made: dict[int, Any], given: Sequence[Any]) -> Any:
+        match item:
+            case Leaf(index):
+                return leaves[index]
+            case Kept(value):
+                return value
+            case Passed(number):
+                return given[number]
+            case Made(number):
+                return made[number] if number in made else self._make(number, leaves, made, given)
 
-        return tree_unflatten([find(item) for item in self.items], self.spec)
+    def _make(self, number: int, leaves: Sequence[Any], made: dict[int, Any], given: Sequence[Any]) -> Any:
+        part = self.parts[number]
+        if isinstance(part, Unflattened):
+            made[number] = tree_unflatten([self._find(item, leaves, made, given) for item in part.items], part.spec)
+            return made[number]
+        blank: Any = part.kind.__new__
+        made[number] = whole = blank(part.kind)
+        values = [self._find(item, leaves, made, given) for item in part.items]
+        if isinstance(whole, list):
+            whole.extend(values)
+        else:
+            find_table(whole).update(zip(part.keys, values, strict=True))
+        return whole
+
+
+def unflatten(spec: TreeSpec | Structure, leaves: Sequence[Any], given: Sequence[Any]) -> Any:
+    """Put a whole together from its leaves and the objects that a call was given, which it may change."""
+    return spec.unflatten(leaves, given) if isinstance(spec, Structure) else spec.unflatten(leaves)
+
+
+def find_table(whole: Any) -> dict[Any, Any]:
+    """A dictionary itself, or that of an object's attributes."""
+    return whole if type(whole) is dict else vars(whole)
+
+
+def _refill(whole: Any, refill: Refill, values: Sequence[Any]) -> None:
+    if isinstance(whole, list):
+        whole[:] = values
+        return
+    table = find_table(whole)
+    for key in refill.removed:
+        table.pop(key, None)
+    table.update(zip(refill.keys, values, strict=True))

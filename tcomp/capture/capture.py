@@ -19,9 +19,9 @@ from torch.fx import Graph, GraphModule
 from torch.fx._lazy_graph_module import _make_graph_module as _make_graph_module_lazily
 from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tcomp.capture.alias import Value
+from tcomp.capture.arguments import BURNT_IN, Twins, flatten_arguments, refuse_shared
 from tcomp.capture.assertions import is_assertion
 from tcomp.capture.fakes import without_reports
 from tcomp.capture.indexing import SymbolicIndexing
@@ -74,25 +74,26 @@ def capture(
     """Record what `module(*args, **kwargs)` computes without gradients, in the mode (train or eval) the module is in.
 
     With `dynamic`, extents of the inputs above 1 are symbols unless the module fixes them; so are the flattened inputs `numbers`, which
-    are integers above -1. Nothing is computed and the
-    module, its buffers and the random state stay as they are.
+    are integers above -1. Nothing is computed and the module, its buffers, objects among its arguments and the random state stay
+    as they are; what the module assigns to such objects comes with the results.
 
-    Raises ChangesState where the module assigns to its own attributes, or to what containers among its arguments hold,
+    Raises ChangesState where the module assigns to its own attributes, or to what containers of Python's own among its arguments hold,
     Unsupported where Python depends on values of tensors, or for inputs, outputs and operators that cannot be
     recorded, and TcompError if the module itself fails.
     """
-    leaves, in_spec = tree_flatten((tuple(args), dict(kwargs or {})))
+    leaves, in_spec, wholes = flatten_arguments(tuple(args), dict(kwargs or {}))
     shape_env = ShapeEnv() if dynamic or numbers else None
     fake_mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True)
     tracker = SourceTracker(module)
     sizes = SizeNodes(Graph())
     recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
     inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic), numbers=numbers)
-    fake_args, fake_kwargs = tree_unflatten(passed, in_spec)
+    twins = Twins(in_spec, passed)
     reads = ReadTracker()
     with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env), without_reports():
-        result, state = _run(module, fake_args, fake_kwargs, recorder, tracker, reads)
-        out_leaves, out_spec = flatten_results(result, state.is_lasting)
+        result, state = _run(module, twins, recorder, tracker, reads)
+        refuse_shared(wholes, state.is_lasting)
+        out_leaves, out_spec = flatten_results(result, state.is_lasting, twins.numbers, twins.find_changes())
         outputs = _read_outputs(out_leaves, recorder)
         mutations = _read_mutations(recorder, leaves)
     returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
@@ -117,15 +118,15 @@ def capture(
 
 def _run(
     module: torch.nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    twins: Twins,
     recorder: Recorder,
     tracker: SourceTracker,
     reads: ReadTracker,
 ) -> tuple[Any, State]:
-    """What the module returns, and all that it could reach, which is as it was before."""
+    """What the module returns, and all that it could reach, which is as it was before but for the twins of objects that it was given."""
+    args, kwargs = twins.arguments
     with tracker.following(), reads.guarding():
-        state = State(module, args, kwargs)
+        state = State(module, args, kwargs, twins.numbers)
         try:
             with reads.following(), recorder:
                 result = run_module(module, args, kwargs)
@@ -205,13 +206,10 @@ def _add_inputs(
             raise Unsupported(
                 f"an input of type {type(leaf).__name__}",
                 where=f"flattened input {index}",
-                help="pass tensors, numbers, strings, or containers of them that torch.utils._pytree knows",
+                help="pass tensors, numbers, strings, containers of them, or objects that have them as attributes",
             )
     sizes.fix_strides()
     return tuple(inputs), passed
-
-
-BURNT_IN = (bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 def check_tensors(leaves: Sequence[Any]) -> None:

@@ -1,14 +1,16 @@
 """Flattening results with objects in them that PyTorch does not look into, such as a cache of keys and values.
 
 Of an object that a module makes while it runs, a call makes another one of the same class with the same attributes, and the call's own
-tensors among them.
+tensors among them. Objects that the module was given are those of the call, which assigns to them what the module does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,21 +19,36 @@ from torch.utils._pytree import TreeSpec, tree_flatten
 
 from tcomp.capture.state import PLAIN, is_users
 from tcomp.ir.errors import Unsupported
-from tcomp.structure import Filled, Item, Kept, Leaf, Made, Part, Structure, Unflattened
+from tcomp.structure import Filled, Item, Kept, Leaf, Made, Part, Passed, Refill, Structure, Unflattened
 
 
-def flatten_results(result: Any, is_lasting: Callable[[object], bool]) -> tuple[list[Any], TreeSpec | Structure]:
-    """The tensors, numbers and other values of a result, and how it is put together from them.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a recording changed in an object that the module was given: keys that are gone, and items that are new; of a list all."""
 
-    `is_lasting` says of an object whether the module had it before it ran. Raises Unsupported for such ones, and for objects that are
-    more than their attributes: with slots or state kept by C code, or with their own way of being copied.
+    number: int
+    name: str
+    removed: tuple[Any, ...]
+    keys: tuple[Any, ...]
+    values: tuple[Any, ...]
+
+
+def flatten_results(
+    result: Any, is_lasting: Callable[[object], bool], given: Mapping[int, int] = MappingProxyType({}), changes: Sequence[Change] = ()
+) -> tuple[list[Any], TreeSpec | Structure]:
+    """The tensors, numbers and other values of a result and of what was assigned (`changes`), and how both are put together from them.
+
+    `is_lasting` says of an object whether the module had it before it ran, `given` which of its arguments it is, by its `id`. Raises
+    Unsupported for those that it had, and for objects that are more than their attributes: with slots or state kept by C code, or
+    with their own way of being copied.
     """
     leaves, spec = tree_flatten(result)
-    if all(isinstance(leaf, VALUES) for leaf in leaves):
+    if not changes and all(isinstance(leaf, VALUES) for leaf in leaves):
         return leaves, spec
-    flattener = _Flattener(is_lasting)
+    flattener = _Flattener(is_lasting, given)
     items = tuple(flattener.find_item(leaf, f"flattened output {index}") for index, leaf in enumerate(leaves))
-    return flattener.leaves, Structure(spec, items, tuple(flattener.list_parts()))
+    refills = tuple(flattener.find_refill(change) for change in changes)
+    return flattener.leaves, Structure(spec, items, tuple(flattener.list_parts()), refills)
 
 
 VALUES = (Tensor, *PLAIN, slice, torch.SymInt)
@@ -39,9 +56,10 @@ VALUES = (Tensor, *PLAIN, slice, torch.SymInt)
 
 
 class _Flattener:
-    def __init__(self, is_lasting: Callable[[object], bool]) -> None:
+    def __init__(self, is_lasting: Callable[[object], bool], given: Mapping[int, int]) -> None:
         self.leaves: list[Any] = []
         self._is_lasting = is_lasting
+        self._given = given
         self._parts: list[Part | None] = []
         # Whatever has a number must stay alive, or another object may take its place.
         self._numbers: dict[int, tuple[int, object]] = {}
@@ -49,12 +67,18 @@ class _Flattener:
     def list_parts(self) -> list[Part]:
         return [part for part in self._parts if part is not None]
 
+    def find_refill(self, change: Change) -> Refill:
+        places = [f"{change.name}[{key!r}]" for key in change.keys or range(len(change.values))]
+        return Refill(change.number, change.removed, change.keys, self._find_items(change.values, places))
+
     def find_item(self, value: Any, where: str) -> Item:
         if isinstance(value, (Tensor, torch.SymInt)):
             self.leaves.append(value)
             return Leaf(len(self.leaves) - 1)
-        if isinstance(value, VALUES) or _is_shared(value):
+        if isinstance(value, VALUES) or is_shared(value) or (type(value) is torch.Size and all(type(size) is int for size in value)):
             return Kept(value)
+        if id(value) in self._given:
+            return Passed(self._given[id(value)])
         if self._is_lasting(value):
             # Of modules a call sees which objects they are, of others only what they hold.
             if isinstance(value, nn.Module):
@@ -77,7 +101,7 @@ class _Flattener:
             return Filled(list, (), self._find_items(value, [f"{where}[{index}]" for index in range(len(value))]))
         if type(value) is dict:
             return self._fill(dict, value, [f"{where}[{key!r}]" for key in value], where)
-        if is_plain_object(value):
+        if is_plain_kind(type(value)):
             return self._fill(type(value), vars(value), [f"{where}.{name}" for name in vars(value)], where)
         opened = iter((False,))
         leaves, spec = tree_flatten(value, is_leaf=lambda part: next(opened, True))
@@ -87,7 +111,7 @@ class _Flattener:
 
     def _fill(self, kind: type, scope: dict[Any, Any], places: Sequence[str], where: str) -> Part:
         for key in scope:
-            if not isinstance(key, PLAIN) and not _is_shared(key):
+            if not isinstance(key, PLAIN) and not is_shared(key):
                 raise _refuse(key, where, "as a key of a dictionary")
         return Filled(kind, tuple(scope), self._find_items(list(scope.values()), places))
 
@@ -95,16 +119,17 @@ class _Flattener:
         return tuple(map(self.find_item, values, places))
 
 
-def is_plain_object(value: object) -> bool:
-    """Whether an object of the user's is all in its attributes, so that one with the same attributes is as good."""
-    kind = type(value)
-    if not (is_users(kind.__module__) or kind is SimpleNamespace) or type(getattr(value, "__dict__", None)) is not dict:
-        return False
-    is_usual = all(getattr(kind, name) is getattr(object, name) for name in _USUAL) or kind is SimpleNamespace
+def _is_plain_kind(kind: type) -> bool:
+    """Whether objects of a class of the user's are all in their attributes, so that one with the same attributes is as good."""
+    if kind is SimpleNamespace:
+        return not any(hasattr(kind, name) for name in _UNUSUAL)
+    is_usual = is_users(kind.__module__) and all(getattr(kind, name) is getattr(object, name) for name in _USUAL)
+    # What has no slots, nor state of C code, is no larger than a bare object with attributes.
     is_bare = kind.__basicsize__ <= _Bare.__basicsize__ and not any(vars(base).get("__slots__") for base in kind.__mro__)
-    return is_usual and (is_bare or kind is SimpleNamespace) and not any(hasattr(kind, name) for name in _UNUSUAL)
+    return is_usual and is_bare and kind.__dictoffset__ != 0 and not any(hasattr(kind, name) for name in _UNUSUAL)
 
 
+is_plain_kind: Callable[[type], bool] = functools.lru_cache(1024)(_is_plain_kind)
 _USUAL = ("__new__", "__reduce_ex__", "__reduce__", "__getstate__")
 _UNUSUAL = ("__deepcopy__", "__setstate__", "__getnewargs__", "__getnewargs_ex__", "__del__")
 
@@ -114,10 +139,10 @@ class _Bare:
 
 
 def _is_filled(value: object) -> bool:
-    return type(value) in (list, dict) or is_plain_object(value)
+    return type(value) in (list, dict) or is_plain_kind(type(value))
 
 
-def _is_shared(value: object) -> bool:
+def is_shared(value: object) -> bool:
     """Whether a value is the same object wherever it stands, whoever made it."""
     if isinstance(value, FunctionType):
         return value.__closure__ is None

@@ -7,9 +7,9 @@ import sympy
 import torch
 from torch import Tensor
 from torch.fx import Node
-from torch.utils._pytree import tree_flatten
 
 from tcomp.capture.alias import replay
+from tcomp.capture.arguments import flatten_arguments
 from tcomp.capture.types import (
     AliasOutput,
     Captured,
@@ -25,6 +25,7 @@ from tcomp.capture.types import (
     ViewStep,
 )
 from tcomp.ir.errors import Unsupported
+from tcomp.structure import unflatten
 from tcomp.torch_types import STRIDE_FREE
 
 aten = torch.ops.aten
@@ -35,7 +36,7 @@ def run_captured(captured: Captured, args: Sequence[Any], kwargs: Mapping[str, A
 
     Raises Unsupported for inputs the graph was not captured for.
     """
-    leaves, spec = tree_flatten((tuple(args), dict(kwargs or {})))
+    leaves, spec, wholes = flatten_arguments(tuple(args), dict(kwargs or {}))
     mismatch = "the structure of the arguments differs" if spec != captured.in_spec else find_mismatch(captured, leaves)
     if mismatch is not None:
         raise Unsupported(f"the captured graph does not serve these inputs: {mismatch}", help="capture again")
@@ -57,7 +58,7 @@ def run_captured(captured: Captured, args: Sequence[Any], kwargs: Mapping[str, A
                     results[index] = replay(steps, _find_origin(captured, of, leaves, results))
                 case ValueOutput(value):
                     results[index] = _fix(value, sizes)
-    return captured.out_spec.unflatten(results)
+    return unflatten(captured.out_spec, results, wholes)
 
 
 def find_mismatch(captured: Captured, leaves: Sequence[Any]) -> str | None:

@@ -66,9 +66,16 @@ class _TensorState:
 
 
 class State:
-    """All that a module can reach, at one moment: by itself, and by its arguments."""
+    """All that a module can reach, at one moment: by itself, and by its arguments but for those objects whose ids are `apart`."""
 
-    def __init__(self, module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = MappingProxyType({}),
+        apart: Collection[int] = (),
+    ) -> None:
+        self._apart = apart
         self._seen: dict[int, object] = {}
         self._containers: list[tuple[str, Any, Any]] = []
         self._globals: list[tuple[str, dict[str, Any], Any]] = []
@@ -90,7 +97,7 @@ class State:
         left = list(waiting)
         while left:
             name, value = left.pop()
-            if id(value) not in self._seen and not isinstance(value, PLAIN):
+            if id(value) not in self._seen and id(value) not in self._apart and not isinstance(value, PLAIN):
                 self._seen[id(value)] = value
                 left.extend(self._take(name, value))
 

@@ -150,7 +150,7 @@ class Captured:
     constants: Mapping[str, Tensor]
     """get_attr target -> the live parameter or buffer; lifted constants are those whose name no module has."""
     inputs: tuple[Input, ...]
-    in_spec: TreeSpec
+    in_spec: TreeSpec | Structure
     outputs: tuple[Output, ...]
     out_spec: TreeSpec | Structure
     mutations: tuple[Mutation, ...]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node, Proxy
 from torch.fx.node import map_aggregate
-from torch.utils._pytree import SequenceKey, tree_flatten_with_path
 
+from tcomp.capture.arguments import name_leaf
 from tcomp.capture.capture import capture
 from tcomp.capture.symbols import LARGEST
 from tcomp.capture.types import Captured
@@ -64,9 +64,8 @@ def check_count(
         given = [g.value for program in programs if isinstance(g := program.inputs[index], Given)]
         values = {_tell(value) for value in given if not isinstance(value, Index)}
         if len(values) >= MOST_VALUES and _tell(leaf) not in values:
-            raise TooManyValues(
-                f"{_name(index, module, args, kwargs)} has had {MOST_VALUES} values, each with a program (pass it as a tensor if you can)",
-            )
+            name = name_leaf(index, list(inspect.signature(module.forward).parameters), args, kwargs)
+            raise TooManyValues(f"{name} has had {MOST_VALUES} values, each with a program (pass it as a tensor if you can)")
 
 
 def is_traced(leaves: Sequence[Any]) -> bool:
@@ -118,15 +117,3 @@ def _tell(value: Any) -> tuple[type, str]:
 
 def _is_number(leaf: Any) -> bool:
     return type(leaf) is int and 0 <= leaf <= LARGEST
-
-
-def _name(index: int, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """What the user calls a flattened input."""
-    path, _ = tree_flatten_with_path((args, dict(kwargs)))[0][index]
-    root, first, *rest = path
-    name = str(getattr(first, "key", ""))
-    if isinstance(root, SequenceKey) and root.idx == 0:
-        names = list(inspect.signature(module.forward).parameters)
-        position = first.idx if isinstance(first, SequenceKey) else 0
-        name = names[position] if position < len(names) else f"number {position}"
-    return f"the argument {name}{''.join(map(str, rest))}"

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
+from tcomp.capture.arguments import flatten_arguments
 from tcomp.capture.capture import ForeignInput, ModuleFailed, SharedMemory, capture, check_tensors
 from tcomp.capture.reads import Reads
 from tcomp.capture.refusals import ChangesState, DependsOnValues, Disturbed
@@ -38,6 +38,7 @@ from tcomp.settings import read_settings
 from tcomp.stages.faults import Fault, contain, describe_fault
 from tcomp.stages.graph import compile_captured
 from tcomp.stages.schedules import guess_instead
+from tcomp.structure import unflatten
 from tcomp.torch_types import UnsupportedSize
 
 Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
@@ -97,7 +98,7 @@ class Programs:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the module's result."""
-        leaves, spec = flatten(args, kwargs)
+        leaves, spec, wholes = flatten(args, kwargs)
         watcher = find_watcher()
         if watcher is not None:
             return self._call_original(args, kwargs, watcher)
@@ -137,7 +138,7 @@ class Programs:
         if variant.is_single:
             return results[0]
         assert variant.program.out_spec is not None
-        return variant.program.out_spec.unflatten(results)
+        return unflatten(variant.program.out_spec, results, wholes)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Compile for these arguments, if no program serves them yet; warns where calls will take another way.
@@ -149,7 +150,7 @@ class Programs:
             self._warn_of(served)
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
-        leaves, spec = flatten(args, kwargs)
+        leaves, spec, _ = flatten(args, kwargs)
         self._state.check_initialised()
         if not self._is_current():
             self._renew()
@@ -163,7 +164,7 @@ class Programs:
         variant = self._prepare(args, kwargs)
         if isinstance(variant, Detour):
             return ()
-        leaves, _ = flatten(args, kwargs)
+        leaves, *_ = flatten(args, kwargs)
         variant.execution.run(leaves)
         times: dict[str, float] = {}
 
@@ -188,7 +189,7 @@ class Programs:
                     where=type(self.module).__name__,
                     help="`tcomp explain` tells what calls take another way; torch.profiler shows what they do there",
                 )
-            leaves, _ = flatten(args, kwargs)
+            leaves, *_ = flatten(args, kwargs)
             return profile_execution(
                 variant.execution,
                 lambda: self.call(args, kwargs),
@@ -320,7 +321,7 @@ class Programs:
     def _choose(self, state: State, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         with self._lock:
             mode = self._read_mode(leaves)
-            _, structure = tree_flatten((args, kwargs))
+            _, structure, _ = flatten_arguments(args, kwargs)
             check_tensors(leaves)
             others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
             hidden = find_hidden(leaves)
@@ -349,7 +350,7 @@ class Programs:
             )
 
     def _compile(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], others: Sequence[Program]) -> Variant:
-        leaves, _ = tree_flatten((args, kwargs))
+        leaves, *_ = flatten(args, kwargs)
         dynamic = self.options.dynamic
         # When sizes or numbers change: one program for all of them, if the module allows that.
         changes = find_changes(others, leaves)
@@ -387,7 +388,7 @@ class Programs:
             program = compile_captured(captured, options)
         tensors = self._state.find_tensors({})
         lifted = {name: tensor for name, tensor in captured.constants.items() if name not in tensors}
-        hidden = find_hidden(tree_flatten((args, kwargs))[0])
+        hidden = find_hidden(flatten(args, kwargs)[0])
         add = functools.partial(
             self.add, lifted=lifted, mode=mode, is_dynamic=bool(captured.symbols), reads=captured.reads, values=values, hidden=hidden
         )  # fmt: skip
@@ -398,7 +399,7 @@ class Programs:
 
     def _record(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> tuple[Captured, Values]:
         """Record the module, and what it read, while no other thread changed that; raises Disturbed if one always does."""
-        leaves, _ = tree_flatten((args, kwargs))
+        leaves, *_ = flatten(args, kwargs)
         for _ in range(0 if _DISTURBED in self._served else MOST_RECORDINGS):
             if changes.numbers:
                 captured = capture_numbers(self.module, args, kwargs, changes)

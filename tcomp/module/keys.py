@@ -6,21 +6,22 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten
+from torch.utils._pytree import TreeSpec
 
-from tcomp.capture.capture import BURNT_IN
+from tcomp.capture.arguments import BURNT_IN, flatten_arguments
 from tcomp.runtime.binding.guards import make_guards
+from tcomp.structure import Structure
 
 Hidden: TypeAlias = frozenset[tuple[int, bool, bool]]
 """Flattened inputs that are negated or conjugated when they are read, and by which of the two."""
 
 
-def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], Hashable]:
-    """The leaves of a call's arguments, and a key for their structure."""
+def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], Hashable, tuple[Any, ...]]:
+    """The leaves of a call's arguments, a key for their structure, and the objects that leaves are in, by their numbers."""
     if not kwargs and _TENSORS.issuperset(map(type, args)):
-        return args, len(args)
-    leaves, spec = tree_flatten((args, kwargs))
-    return leaves, _Structure(spec)
+        return args, len(args), ()
+    leaves, spec, wholes = flatten_arguments(args, kwargs)
+    return leaves, _Structure(spec), wholes
 
 
 _TENSORS = frozenset({Tensor, nn.Parameter})
@@ -31,9 +32,9 @@ class _Structure:
 
     __slots__ = ("_hash", "spec")
 
-    def __init__(self, spec: TreeSpec) -> None:
+    def __init__(self, spec: TreeSpec | Structure) -> None:
         self.spec = spec
-        self._hash = hash(str(spec))
+        self._hash = hash((str(spec.spec), len(spec.parts))) if isinstance(spec, Structure) else hash(str(spec))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Structure) and self.spec == other.spec

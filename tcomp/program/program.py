@@ -22,7 +22,7 @@ from tcomp.ir.expressions import Index, print_index
 from tcomp.program.kernels import AnyLibrary
 from tcomp.program.reports import StageReport
 from tcomp.program.sizes import Condition, TensorSpec
-from tcomp.structure import Structure
+from tcomp.structure import Leaf, Made, Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Program:
     device: torch.device
     """Where its tensors are."""
     inputs: tuple[TensorSpec | Given, ...]
-    in_spec: TreeSpec | None
+    in_spec: TreeSpec | Structure | None
     out_spec: TreeSpec | Structure | None
     symbols: Mapping[str, SymbolSource]
     guards: tuple[Condition, ...]
@@ -203,11 +203,22 @@ def list_fallbacks(program: Program) -> tuple[Fallback, ...]:
 
 
 def describe_inputs(program: Program) -> str:
-    """The inputs of a program in short: f32[2, 8]."""
+    """The inputs of a program in short: f32[2, 8]; of objects how many tensors they hold."""
+    texts = [_describe_input(given) for given in program.inputs]
+    structure = program.in_spec
+    if not isinstance(structure, Structure):
+        return ", ".join(texts)
     parts = []
-    for given in program.inputs:
-        if isinstance(given, TensorSpec):
-            parts.append(f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]")
-        else:
-            parts.append(print_index(given.value) if isinstance(given.value, Index) else repr(given.value))
+    for item in structure.items:
+        if isinstance(item, Leaf):
+            parts.append(texts[item.index])
+        elif isinstance(item, Made):
+            count = sum(isinstance(program.inputs[index], TensorSpec) for index in structure.find_leaves(item))
+            parts.append(f"{structure.name_kind(item)} with {count} tensor{'' if count == 1 else 's'}")
     return ", ".join(parts)
+
+
+def _describe_input(given: TensorSpec | Given) -> str:
+    if isinstance(given, TensorSpec):
+        return f"{str(given.dtype).removeprefix('torch.')}[{', '.join(map(str, given.shape))}]"
+    return print_index(given.value) if isinstance(given.value, Index) else repr(given.value)

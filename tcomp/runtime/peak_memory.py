@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map
 
 from tcomp.ir.errors import Unsupported
 from tcomp.program.program import Given, Program
@@ -68,7 +68,7 @@ def estimate_eager_extra(module: nn.Module, program: Program, autocast: torch.dt
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad(), mode:
         leaves = [i.value if isinstance(i, Given) else Allocator(i, (), program.device).make(()) for i in program.inputs]
-        args, kwargs = tree_unflatten(leaves, program.in_spec)
+        args, kwargs = program.in_spec.unflatten(leaves)
         meter = _Meter(mode, [leaf for leaf in leaves if isinstance(leaf, Tensor)])
         kind = program.device.type
         with torch.autocast(kind, autocast) if autocast is not None else contextlib.nullcontext(), meter:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._pytree import treespec_dumps, treespec_loads
+from torch.utils._pytree import TreeSpec, treespec_dumps, treespec_loads
 
 from tcomp.ir.errors import RecordError, Unsupported
 from tcomp.ir.expressions import Index, print_index
@@ -46,18 +46,10 @@ _TORCH_VALUES: tuple[tuple[str, type], ...] = (
 
 def write_program(program: Program, write_library: Callable[[AnyLibrary], Json]) -> Json:
     """A program as JSON. Raises Unsupported for structures without a text form."""
-    if isinstance(program.out_spec, Structure):
-        raise Unsupported("objects among the outputs cannot be stored", help="return tensors, tuples, lists and dicts")
-    try:
-        specs = [None if spec is None else treespec_dumps(spec) for spec in (program.in_spec, program.out_spec)]
-    except NotImplementedError as error:
-        raise Unsupported(
-            f"the structure of inputs or outputs cannot be stored: {error}", help="pass and return tensors, tuples, lists and dicts"
-        ) from error
     return {
         "device": program.device.type,
         "inputs": [{"given": write_value(i.value)} if isinstance(i, Given) else write_spec(i) for i in program.inputs],
-        "structure": specs,
+        "structure": [_write_structure(program.in_spec, "inputs"), _write_structure(program.out_spec, "outputs")],
         "symbols": {name: [s.input, s.dim, s.minimum, s.maximum] for name, s in program.symbols.items()},
         "guards": [write_condition(guard) for guard in program.guards],
         "offsets": [[index, offset] for index, offset in program.offsets.items()],
@@ -70,6 +62,17 @@ def write_program(program: Program, write_library: Callable[[AnyLibrary], Json])
         "results": [write_result(result) for result in program.results],
         "slots": program.slots,
     }
+
+
+def _write_structure(spec: TreeSpec | Structure | None, place: str) -> str | None:
+    if isinstance(spec, Structure):
+        raise Unsupported(f"objects among the {place} cannot be stored", help="pass and return tensors, tuples, lists and dicts")
+    try:
+        return None if spec is None else treespec_dumps(spec)
+    except NotImplementedError as error:
+        raise Unsupported(
+            f"the structure of {place} cannot be stored: {error}", help="pass and return tensors, tuples, lists and dicts"
+        ) from error
 
 
 def read_program(

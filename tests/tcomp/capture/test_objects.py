@@ -12,7 +12,7 @@ from torch import nn
 
 import tcomp
 from tcomp.capture.capture import capture
-from tcomp.capture.objects import flatten_results, is_plain_object
+from tcomp.capture.objects import flatten_results, is_plain_kind
 from tcomp.capture.run import run_captured
 from tcomp.ir.errors import Unsupported
 from tcomp.structure import Structure
@@ -174,7 +174,7 @@ def test_a_container_may_hold_itself_only_where_it_can_be_filled_later():
     ],
 )
 def test_what_is_more_than_its_attributes_is_refused(value, where):
-    assert not is_plain_object(value)
+    assert not is_plain_kind(type(value))
     with pytest.raises(Unsupported, match="an output of type") as caught:
         flatten_results(Store(value=value), lambda value: False)
     assert str(caught.value.where) == where.replace("\\", "")

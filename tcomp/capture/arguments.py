@@ -1,0 +1,198 @@
+"""Flattening the arguments of a call, and the objects among them that PyTorch does not look into, such as a cache of keys and values.
+
+A module is recorded with twins of such objects, made of the same attributes with fakes in place of tensors, and each call gives the
+objects themselves what their twins were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_flatten_with_path
+
+from tcomp.capture.objects import Change, is_plain_kind, is_shared
+from tcomp.capture.refusals import ChangesState
+from tcomp.capture.state import PLAIN, is_same
+from tcomp.ir.errors import Unsupported
+from tcomp.structure import Filled, Item, Kept, Leaf, Made, Part, Structure, Unflattened, find_table
+
+BURNT_IN = (*PLAIN, slice, torch.Size)
+"""Types of arguments that are what they say: a program serves equal ones only."""
+_USUAL = frozenset({Tensor, nn.Parameter, nn.Buffer, *BURNT_IN})
+_NUMBERED = 4096
+"""Parts and leaves whose numbers are one object each: structures are compared at every call."""
+_LEAVES = tuple(map(Leaf, range(_NUMBERED)))
+_MADE = tuple(map(Made, range(_NUMBERED)))
+
+
+def flatten_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], TreeSpec | Structure, tuple[Any, ...]]:
+    """The tensors and other values of a call's arguments, how they make up the arguments, and the objects they are in, by their numbers.
+
+    Objects are left whole if they, or what is in them, are more than attributes, lists, dictionaries and values.
+    """
+    leaves, spec = tree_flatten((args, kwargs))
+    if _USUAL.issuperset(map(type, leaves)) or not any(is_plain_kind(type(leaf)) for leaf in leaves):
+        return leaves, spec, ()
+    opener = _Opener()
+    try:
+        items = tuple([opener.find_item(leaf) if is_plain_kind(type(leaf)) else opener.add_leaf(leaf) for leaf in leaves])
+    except _Closed:
+        return leaves, spec, ()
+    return opener.leaves, Structure(spec, items, tuple(opener.list_parts())), tuple(opener.wholes)
+
+
+class _Closed(Exception):  # noqa: N818 (says what an object is)
+    """An object cannot be made again from what it holds."""
+
+
+class _Opener:
+    def __init__(self) -> None:
+        self.leaves: list[Any] = []
+        self.wholes: list[Any] = []
+        self._parts: list[Part | None] = []
+        self._numbers: dict[int, int] = {}
+
+    def list_parts(self) -> list[Part]:
+        return [part for part in self._parts if part is not None]
+
+    def add_leaf(self, value: Any) -> Leaf:
+        index = len(self.leaves)
+        if index == _NUMBERED:
+            raise _Closed
+        self.leaves.append(value)
+        return _LEAVES[index]
+
+    def find_item(self, value: Any) -> Item:
+        kind = type(value)
+        if kind in _USUAL or isinstance(value, Tensor):
+            return self.add_leaf(value)
+        number = self._numbers.get(id(value))
+        if number is None:
+            if is_shared(value):
+                return Kept(self._check_shared(value))
+            number = self._numbers[id(value)] = len(self._parts)
+            if number == _NUMBERED:
+                raise _Closed
+            self._parts.append(None)
+            self.wholes.append(value)
+            self._parts[number] = self._open(value, kind)
+        elif self._parts[number] is None and not (kind in (list, dict) or is_plain_kind(kind)):
+            raise _Closed
+        return _MADE[number]
+
+    def _open(self, value: Any, kind: type) -> Part:
+        if kind is list:
+            return Filled(list, (), tuple([self.find_item(item) for item in value]))
+        if kind is dict or is_plain_kind(kind):
+            table = find_table(value)
+            if not all(isinstance(key, PLAIN) for key in table):
+                raise _Closed
+            return Filled(kind, tuple(table), tuple([self.find_item(item) for item in table.values()]))
+        opened = iter((False,))
+        leaves, spec = tree_flatten(value, is_leaf=lambda part: next(opened, True))
+        if spec.is_leaf():
+            raise _Closed
+        return Unflattened(spec, tuple([self.find_item(leaf) for leaf in leaves]))
+
+    def _check_shared(self, value: Any) -> Any:
+        """Functions that are made anew for every object would make a kind of arguments each."""
+        if isinstance(value, FunctionType) and "<" in value.__qualname__:
+            raise _Closed
+        return value
+
+
+def name_leaf(index: int, names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """What the user calls a flattened argument; `names` are those of the positional ones."""
+    passed = dict(kwargs)
+    _, structure, _ = flatten_arguments(args, passed)
+    paths = [path for path, _ in tree_flatten_with_path((args, passed))[0]]
+    place, inner = index, ""
+    if isinstance(structure, Structure):
+        ways = [_find_path(item, index, structure, set()) for item in structure.items]
+        place, inner = next((place, way) for place, way in enumerate(ways) if way is not None)
+    root, first, *rest = paths[place]
+    name = str(getattr(first, "key", ""))
+    if getattr(root, "idx", None) == 0:
+        position = getattr(first, "idx", 0)
+        name = names[position] if position < len(names) else f"number {position}"
+    return f"the argument {name}{''.join(map(str, rest))}{inner}"
+
+
+def _find_path(item: Item, index: int, structure: Structure, seen: set[int]) -> str | None:
+    """How a leaf is reached from an item, as Python writes it; None if it is not."""
+    match item:
+        case Leaf(number):
+            return "" if number == index else None
+        case Made(number) if number not in seen:
+            seen.add(number)
+            part = structure.parts[number]
+            for place, inside in enumerate(part.items):
+                path = _find_path(inside, index, structure, seen)
+                if path is not None:
+                    is_object = isinstance(part, Filled) and part.kind not in (list, dict)
+                    key = part.keys[place] if isinstance(part, Filled) and part.keys else place
+                    return f".{key}{path}" if is_object else f"[{key!r}]{path}"
+    return None
+
+
+class Twins:
+    """Arguments with other leaves: objects among them are twins of those that were given."""
+
+    def __init__(self, structure: TreeSpec | Structure, leaves: Sequence[Any]) -> None:
+        self._wholes: dict[int, Any] = {}
+        self.arguments: Any = structure.build(leaves, self._wholes) if isinstance(structure, Structure) else structure.unflatten(leaves)
+        self.numbers = {id(whole): number for number, whole in self._wholes.items()}
+        """Numbers of the objects, by those of Python."""
+        self._before = {number: _list_contents(whole) for number, whole in self._wholes.items()}
+
+    def find_changes(self) -> list[Change]:
+        """What has been assigned since they were made; raises ChangesState in containers that cannot be told it."""
+        changes = []
+        for number, whole in self._wholes.items():
+            name, before, now = type(whole).__name__, self._before[number], _list_contents(whole)
+            if isinstance(before, dict) and isinstance(now, dict):
+                change = _compare(number, name, before, now)
+                if change is not None:
+                    changes.append(change)
+            elif len(now) != len(before) or not all(map(is_same, now, before)):
+                if type(whole) is not list:
+                    raise ChangesState(f"the module writes to a {name} among its arguments while it runs")
+                changes.append(Change(number, name, (), (), tuple(now)))
+        return changes
+
+
+def _list_contents(whole: Any) -> Any:
+    if type(whole) is list:
+        return list(whole)
+    if type(whole) is dict or is_plain_kind(type(whole)):
+        return dict(find_table(whole))
+    opened = iter((False,))
+    leaves, spec = tree_flatten(whole, is_leaf=lambda part: next(opened, True))
+    return [str(spec), *leaves]
+
+
+def _compare(number: int, name: str, before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change | None:
+    removed = tuple(key for key in before if key not in now)
+    new = {key: value for key, value in now.items() if key not in before or not is_same(value, before[key])}
+    if not removed and not new:
+        return None
+    if list(now) != [*(key for key in before if key in now), *(key for key in new if key not in before)]:
+        # What was deleted and then assigned stands elsewhere.
+        return Change(number, name, tuple(before), tuple(now), tuple(now.values()))
+    return Change(number, name, removed, tuple(new), tuple(new.values()))
+
+
+def refuse_shared(wholes: Sequence[Any], is_lasting: Callable[[object], bool]) -> None:
+    """Raise Unsupported for an object among the arguments that the module can reach by itself too: it would not meet its twin."""
+    for whole in wholes:
+        if not isinstance(whole, tuple) and is_lasting(whole):
+            raise Unsupported(
+                f"an argument of type {type(whole).__name__} that the module holds too",
+                help="pass it, or let the module hold it, or use torch.compile(module, backend='tcomp')",
+            )
+
+
