@@ -10,11 +10,21 @@ The objects that a call is given are numbered like the parts of its arguments' s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeAlias
 
 from torch.utils._pytree import TreeSpec, tree_unflatten
+
+
+class Unread(Enum):
+    """What stands for a flattened argument that makes no difference."""
+
+    UNREAD = 0
+
+
+UNREAD = Unread.UNREAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +122,21 @@ class Structure:
         part = self.parts[item.number]
         return part.kind.__name__ if isinstance(part, Filled) else str(part.spec.type.__name__)
 
-    def find_leaves(self, item: Item) -> tuple[int, ...]:
-        """The leaves that can be reached from an item, each once."""
-        found: dict[int, None] = {}
+    def find_leaves(self, items: Sequence[Item], unread: Collection[tuple[int, Any]] = ()) -> set[int]:
+        """The leaves that can be reached from items without the keys `unread` of parts."""
+        found: set[int] = set()
         seen: set[int] = set()
-        waiting = [item]
+        waiting = list(items)
         while waiting:
             match waiting.pop():
                 case Leaf(index):
-                    found[index] = None
+                    found.add(index)
                 case Made(number) if number not in seen:
                     seen.add(number)
-                    waiting.extend(self.parts[number].items)
-        return tuple(found)
+                    part = self.parts[number]
+                    keys = part.keys if isinstance(part, Filled) and part.keys else (None,) * len(part.items)
+                    waiting.extend(item for key, item in zip(keys, part.items, strict=True) if (number, key) not in unread)
+        return found
 
     def _find(self, item: Item, leaves: Sequence[Any], made: dict[int, Any], given: Sequence[Any]) -> Any:
         match item:

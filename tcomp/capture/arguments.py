@@ -6,8 +6,9 @@ objects themselves what their twins were given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -139,15 +140,54 @@ def _find_path(item: Item, index: int, structure: Structure, seen: set[int]) -> 
     return None
 
 
+_READ = "__getattribute__"
+
+
 class Twins:
     """Arguments with other leaves: objects among them are twins of those that were given."""
 
     def __init__(self, structure: TreeSpec | Structure, leaves: Sequence[Any]) -> None:
+        self._structure = structure
         self._wholes: dict[int, Any] = {}
         self.arguments: Any = structure.build(leaves, self._wholes) if isinstance(structure, Structure) else structure.unflatten(leaves)
         self.numbers = {id(whole): number for number, whole in self._wholes.items()}
         """Numbers of the objects, by those of Python."""
         self._before = {number: _list_contents(whole) for number, whole in self._wholes.items()}
+        self._unread: set[tuple[int, Any]] = set()
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Note until left which attributes of objects are read; only one may do so at a time."""
+        kinds = {type(whole) for whole in self._wholes.values() if is_plain_kind(type(whole))}
+        followed = [kind for kind in kinds if getattr(kind, _READ) is getattr(object, _READ) and kind is not SimpleNamespace]
+        numbers, unread = self.numbers, self._unread
+        for number, whole in self._wholes.items():
+            if type(whole) in followed:
+                unread.update((number, name) for name in find_table(whole))
+
+        def read(whole: Any, name: str) -> Any:
+            number = numbers.get(id(whole))
+            if number is not None:
+                if name == "__dict__":
+                    unread.difference_update([place for place in unread if place[0] == number])
+                else:
+                    unread.discard((number, name))
+            return object.__getattribute__(whole, name)
+
+        for kind in followed:
+            setattr(kind, _READ, read)
+        try:
+            yield
+        finally:
+            for kind in followed:
+                delattr(kind, _READ)
+
+    def find_unread(self) -> set[int]:
+        """The leaves that nobody looked at."""
+        structure = self._structure
+        if not self._unread or not isinstance(structure, Structure):
+            return set()
+        return structure.find_leaves(structure.items) - structure.find_leaves(structure.items, self._unread)
 
     def find_changes(self) -> list[Change]:
         """What has been assigned since they were made; raises ChangesState in containers that cannot be told it."""
@@ -176,14 +216,18 @@ def _list_contents(whole: Any) -> Any:
 
 
 def _compare(number: int, name: str, before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change | None:
-    removed = tuple(key for key in before if key not in now)
-    new = {key: value for key, value in now.items() if key not in before or not is_same(value, before[key])}
-    if not removed and not new:
-        return None
-    if list(now) != [*(key for key in before if key in now), *(key for key in new if key not in before)]:
-        # What was deleted and then assigned stands elsewhere.
-        return Change(number, name, tuple(before), tuple(now), tuple(now.values()))
-    return Change(number, name, removed, tuple(new), tuple(new.values()))
+    places = {key: place for place, key in enumerate(before)}
+    last = -1
+    moved: list[Any] = []
+    for key in now:
+        # What is assigned after it was deleted, or for the first time, stands at the end.
+        if moved or places.get(key, -1) <= last:
+            moved.append(key)
+        else:
+            last = places[key]
+    removed = [key for key in before if key not in now or key in moved]
+    new = {key: value for key, value in now.items() if key in moved or not is_same(value, before[key])}
+    return Change(number, name, tuple(removed), tuple(new), tuple(new.values())) if removed or new else None
 
 
 def refuse_shared(wholes: Sequence[Any], is_lasting: Callable[[object], bool]) -> None:

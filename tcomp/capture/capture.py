@@ -49,6 +49,7 @@ from tcomp.capture.types import (
 )
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.overlap import find_overlaps
+from tcomp.structure import UNREAD
 
 
 class ModuleFailed(TcompError):  # noqa: N818 (says what happened)
@@ -99,11 +100,11 @@ def capture(
     returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
     recorder.graph.output(tuple(returned))
     recorder.graph.eliminate_dead_code(lambda node: node.is_impure() or is_assertion(node))
-    fixed = sizes.settle_numbers()
+    fixed, unread = sizes.settle_numbers(), twins.find_unread()
     return Captured(
         graph=_make_graph_module(recorder),
         constants=_keep_used(recorder, outputs, mutations),
-        inputs=tuple(ValueInput(leaves[index]) if index in fixed else given for index, given in enumerate(inputs)),
+        inputs=tuple(_settle(given, leaves[index], index in fixed, index in unread) for index, given in enumerate(inputs)),
         in_spec=in_spec,
         outputs=outputs,
         out_spec=out_spec,
@@ -128,7 +129,7 @@ def _run(
     with tracker.following(), reads.guarding():
         state = State(module, args, kwargs, twins.numbers)
         try:
-            with reads.following(), recorder:
+            with reads.following(), twins.following(), recorder:
                 result = run_module(module, args, kwargs)
         except TcompError:
             raise
@@ -210,6 +211,13 @@ def _add_inputs(
             )
     sizes.fix_strides()
     return tuple(inputs), passed
+
+
+def _settle(given: Input, leaf: Any, is_fixed: bool, is_unread: bool) -> Input:
+    """An input as it proved to be: a number whose value counts, a value that does not."""
+    if is_unread and isinstance(given, ValueInput):
+        return ValueInput(UNREAD)
+    return ValueInput(leaf) if is_fixed else given
 
 
 def check_tensors(leaves: Sequence[Any]) -> None:

@@ -25,7 +25,7 @@ from tcomp.capture.types import (
     ViewStep,
 )
 from tcomp.ir.errors import Unsupported
-from tcomp.structure import unflatten
+from tcomp.structure import UNREAD, unflatten
 from tcomp.torch_types import STRIDE_FREE
 
 aten = torch.ops.aten
@@ -81,7 +81,7 @@ def find_mismatch(captured: Captured, leaves: Sequence[Any]) -> str | None:
             case NumberInput(node):
                 if type(leaf) is not int or leaf != _fix(node.meta["val"], sizes):
                     return f"input {index} is {leaf!r}, captured was a number"
-            case ValueInput(value):
+            case ValueInput(value) if value is not UNREAD:
                 if type(value) is not type(leaf) or repr(value) != repr(leaf):
                     return f"input {index} is {leaf!r}, captured was {value!r}"
     for guard in captured.guards:

@@ -52,7 +52,7 @@ class NumberInput:
 
 @dataclass(frozen=True, slots=True)
 class ValueInput:
-    """A flattened input that is a Python value burnt into the graph: it serves equal values only."""
+    """A flattened input that is a Python value burnt into the graph, which serves equal values only, or UNREAD."""
 
     value: Any
 

@@ -24,6 +24,7 @@ from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index
 from tcomp.program.program import Given, Program
 from tcomp.stages.partition import is_size
+from tcomp.structure import UNREAD
 from tcomp.torch_types import UnsupportedSize
 
 MOST_VALUES = 8
@@ -61,7 +62,7 @@ def check_count(
     for index, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
             continue
-        given = [g.value for program in programs if isinstance(g := program.inputs[index], Given)]
+        given = [g.value for program in programs if isinstance(g := program.inputs[index], Given) and g.value is not UNREAD]
         values = {_tell(value) for value in given if not isinstance(value, Index)}
         if len(values) >= MOST_VALUES and _tell(leaf) not in values:
             name = name_leaf(index, list(inspect.signature(module.forward).parameters), args, kwargs)
@@ -106,7 +107,7 @@ def _list_operators(captured: Captured) -> list[object]:
 
 
 def _is_changed(given: object, leaf: Any) -> bool:
-    if not isinstance(given, Given) or isinstance(given.value, Index):
+    if not isinstance(given, Given) or isinstance(given.value, Index) or given.value is UNREAD:
         return False
     return isinstance(leaf, Tensor) or _tell(given.value) != _tell(leaf)
 

@@ -267,6 +267,8 @@ class Programs:
                 # Perhaps it only fills a cache, at its first call, or other threads do.
                 self._changing.update(() if raises else (key,))
                 return detour if raises else Detour("")
+            if key is not _DISTURBED and not isinstance(error, ModuleFailed):
+                self._served.refuse(state, leaves, detour)
             self._note(key, detour)
             return detour
 
@@ -318,7 +320,7 @@ class Programs:
                 check_device(leaf, f"flattened input {index}")
         choose_backend(self.options, find_device(list_tensors(self.module, leaves)))
 
-    def _choose(self, state: State, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+    def _choose(self, state: State, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
         with self._lock:
             mode = self._read_mode(leaves)
             _, structure, _ = flatten_arguments(args, kwargs)
@@ -328,6 +330,9 @@ class Programs:
             same = [v for v in others if v.hidden == hidden and self._attributes.holds(v.values)]
             variant = next((v for v in same if v.execution.serves(leaves)), None)
             if variant is None:
+                refused = self._served.find_refused(state, leaves, MOST_VALUES)
+                if refused is not None:
+                    return refused
                 self._refuse_more([v for v in others if v.execution.serves(leaves)])
                 with show_if_slow(f"compiling {type(self.module).__name__}"):
                     variant = self._compile(mode, args, kwargs, [v.program for v in same])
@@ -490,6 +495,4 @@ _DISTURBED = "disturbed"
 _FIXED = Changes(sizes=False, numbers=frozenset())
 _RAISED = (IndexOutOfRange, InvalidData, MemoryError, torch.OutOfMemoryError)
 """What a call raises that is no fault of its program."""
-
-
 _SHARED = "the module writes to an input that shares memory with another one, with a parameter or buffer, or with itself"

@@ -56,6 +56,8 @@ class Served(Generic[Server]):
         self._latest: Server | None = None
         self._again: tuple[object, Hashable, Callable[..., bool], Server] | None = None
         """What served two calls in turn: the table that says so, their state, and what tells leaves like theirs, as fast as it goes."""
+        self._refused: dict[Hashable, tuple[int, Server]] = {}
+        """By kinds that leave out sizes and values of Python: how many were tried without a program, and what served the last."""
 
     def find(self, state: Hashable, leaves: Sequence[Any]) -> Server | None:
         """What served a call like this one. Raises RuntimeError of tensors that have no strides."""
@@ -75,10 +77,26 @@ class Served(Generic[Server]):
         """Remember what serves calls of this kind; the number of kinds is limited."""
         self._table = {**(self._table if len(self._table) < self._most else {}), key: server}
 
+    def refuse(self, state: Hashable, leaves: Sequence[Any], server: Server) -> None:
+        """Count a call for which no program can be made."""
+        key = _generalise(state, leaves)
+        count, _ = self._refused.get(key, (0, server))
+        self._refused[key] = count + 1, server
+
+    def find_refused(self, state: Hashable, leaves: Sequence[Any], most: int) -> Server | None:
+        """What served calls like this but for sizes and values, if so many were tried: the next one would be no different."""
+        count, server = self._refused.get(_generalise(state, leaves), (0, None))
+        return server if count >= most else None
+
     def clear(self) -> None:
         """Forget all."""
         self._table = {}
         self._again = self._latest = None
+        self._refused.clear()
+
+
+def _generalise(state: Hashable, leaves: Sequence[Any]) -> Hashable:
+    return state, *((leaf.dtype, leaf.dim(), leaf.device) if isinstance(leaf, Tensor) else type(leaf) for leaf in leaves)
 
 
 def describe(state: Hashable, leaves: Sequence[Any]) -> Hashable:

@@ -125,7 +125,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A Python value, or a size over the symbols."""
+    """A Python value, or a size over the symbols; of an input UNREAD if any will do."""
 
     value: Any
 
@@ -213,7 +213,7 @@ def describe_inputs(program: Program) -> str:
         if isinstance(item, Leaf):
             parts.append(texts[item.index])
         elif isinstance(item, Made):
-            count = sum(isinstance(program.inputs[index], TensorSpec) for index in structure.find_leaves(item))
+            count = sum(isinstance(program.inputs[index], TensorSpec) for index in structure.find_leaves([item]))
             parts.append(f"{structure.name_kind(item)} with {count} tensor{'' if count == 1 else 's'}")
     return ", ".join(parts)
 

@@ -36,6 +36,7 @@ from tcomp.program.sizes import TensorSpec, make_evaluator, make_predicate
 from tcomp.runtime.binding.call import Allocator, Bindings, CallSettings, Clock, Runner, Sizes
 from tcomp.runtime.binding.weights import Snapshot, Weights
 from tcomp.runtime.runners import CompiledRunner, EagerRunner, ObstructedRunner, run_prelude
+from tcomp.structure import UNREAD
 
 if TYPE_CHECKING:
     from tcomp.runtime.gpu.runner import TritonPrelude
@@ -259,6 +260,8 @@ def make_matcher(spec: TensorSpec | Given, symbols: Sequence[str], device: torch
     if isinstance(spec, Given) and isinstance(spec.value, Index):
         evaluate = make_evaluator(symbols, (spec.value,))
         return lambda leaf, sizes: type(leaf) is int and leaf == evaluate(sizes)[0]
+    if isinstance(spec, Given) and spec.value is UNREAD:
+        return lambda leaf, sizes: True
     if isinstance(spec, Given):
         kind, text = type(spec.value), repr(spec.value)
         return lambda leaf, sizes: type(leaf) is kind and repr(leaf) == text

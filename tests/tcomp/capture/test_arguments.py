@@ -17,6 +17,7 @@ from tcomp.capture.arguments import flatten_arguments
 from tcomp.capture.capture import capture
 from tcomp.capture.run import run_captured
 from tcomp.ir.errors import Unsupported
+from tcomp.module import dispatch
 from tests.captures import Function
 
 
@@ -294,6 +295,47 @@ def test_too_many_values_are_named():
         torch.testing.assert_close(compiled(torch.ones(2), cell), torch.full((2,), number + 0.5))
     assert len(compiled.programs) == 8
     assert "the argument cell.store['scale'][1] has had 8 values" in tcomp.explain(compiled)
+
+
+def test_what_is_not_read_makes_no_difference():
+    class Batch:
+        def __init__(self, x, number):
+            self.x = x
+            self.names = [f"sample {number}"]
+            self.time = number * 0.5
+            self.inner = Cell(note=str(number), scale=2.0)
+
+    compiled = tcomp.compile(Function(lambda batch: batch.x * batch.inner.scale), fallback="error")
+    for number in range(12):
+        torch.testing.assert_close(compiled(Batch(torch.ones(3), number)), torch.full((3,), 2.0))
+    assert len(compiled.programs) == 1
+    # All of what is looked at as a whole counts.
+    compiled = tcomp.compile(Function(lambda batch: batch.x * len(vars(batch.inner)["note"])), fallback="error")
+    for number in (1, 2, 33):
+        torch.testing.assert_close(compiled(Batch(torch.ones(3), number)), torch.full((3,), float(len(str(number)))))
+    assert len(compiled.programs) == 3
+
+
+def test_classes_are_as_they_were():
+    class Own(Cell):
+        pass
+
+    with pytest.raises(tcomp.TcompError):
+        capture(Function(lambda cell: cell.missing), (Own(x=torch.ones(2)),))
+    assert "__getattribute__" not in vars(Own)
+
+
+def test_what_cannot_be_compiled_is_tried_some_times(monkeypatch):
+    tried = []
+    real = dispatch.capture
+    monkeypatch.setattr(dispatch, "capture", lambda *args, **kwargs: (tried.append(0), real(*args, **kwargs))[1])
+    compiled = tcomp.compile(Function(lambda x, n: x * n if x.sum() > 0 else x - n), fallback="silent")
+    for size in range(1, 16):
+        for factor in (size / 2, "a" if size == 9 else size / 4):
+            x = torch.ones(size)
+            if isinstance(factor, float):
+                torch.testing.assert_close(compiled(x, factor), x * factor)
+    assert 8 <= len(tried) <= 10
 
 
 class Lazy:
