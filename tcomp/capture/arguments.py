@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_flatten_with_path
 
 from tcomp.capture.objects import Change, is_plain_kind, is_shared
-from tcomp.capture.refusals import ChangesState
+from tcomp.capture.refusals import ChangesState, EagerOnly
 from tcomp.capture.state import PLAIN, is_same
 from tcomp.ir.errors import Unsupported
 from tcomp.structure import Filled, Item, Kept, Leaf, Made, Part, Structure, Unflattened, find_table
@@ -140,7 +140,7 @@ def _find_path(item: Item, index: int, structure: Structure, seen: set[int]) -> 
     return None
 
 
-_READ = "__getattribute__"
+_READ, _HASH = "__getattribute__", "__hash__"
 
 
 class Twins:
@@ -154,12 +154,14 @@ class Twins:
         """Numbers of the objects, by those of Python."""
         self._before = {number: _list_contents(whole) for number, whole in self._wholes.items()}
         self._unread: set[tuple[int, Any]] = set()
+        self._hashed: set[str] = set()
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Note until left which attributes of objects are read; only one may do so at a time."""
-        kinds = {type(whole) for whole in self._wholes.values() if is_plain_kind(type(whole))}
-        followed = [kind for kind in kinds if getattr(kind, _READ) is getattr(object, _READ) and kind is not SimpleNamespace]
+        """Note until left which attributes of objects are read, and which are told by their identity; only one may do so at a time."""
+        kinds = {type(whole) for whole in self._wholes.values() if is_plain_kind(type(whole))} - {SimpleNamespace}
+        followed = [kind for kind in kinds if getattr(kind, _READ) is getattr(object, _READ)]
+        hashed = [kind for kind in kinds if getattr(kind, _HASH) is getattr(object, _HASH)]
         numbers, unread = self.numbers, self._unread
         for number, whole in self._wholes.items():
             if type(whole) in followed:
@@ -174,13 +176,34 @@ class Twins:
                     unread.discard((number, name))
             return object.__getattribute__(whole, name)
 
+        def find_hash(whole: Any) -> int:
+            if id(whole) in numbers:
+                self._hashed.add(type(whole).__name__)
+            return object.__hash__(whole)
+
         for kind in followed:
             setattr(kind, _READ, read)
+        for kind in hashed:
+            setattr(kind, _HASH, find_hash)
         try:
             yield
         finally:
             for kind in followed:
                 delattr(kind, _READ)
+            for kind in hashed:
+                delattr(kind, _HASH)
+
+    def refuse_others(self, wholes: Sequence[Any], is_lasting: Callable[[object], bool]) -> None:
+        """Raise Unsupported where a twin is not as good as the object that was given: `wholes` are those, by their numbers."""
+        if self._hashed:
+            # Dynamo takes the answer for one object for that of all.
+            raise EagerOnly(
+                f"the module looks an argument of type {min(self._hashed)} up by its identity", help="look it up by a value that it holds"
+            )
+        for whole in wholes:
+            if not isinstance(whole, tuple) and is_lasting(whole):
+                what = f"an argument of type {type(whole).__name__} that the module holds too"
+                raise Unsupported(what, help="let the module hold it alone, or use torch.compile(module, backend='tcomp')")
 
     def find_unread(self) -> set[int]:
         """The leaves that nobody looked at."""
@@ -228,15 +251,3 @@ def _compare(number: int, name: str, before: Mapping[Any, Any], now: Mapping[Any
     removed = [key for key in before if key not in now or key in moved]
     new = {key: value for key, value in now.items() if key in moved or not is_same(value, before[key])}
     return Change(number, name, tuple(removed), tuple(new), tuple(new.values())) if removed or new else None
-
-
-def refuse_shared(wholes: Sequence[Any], is_lasting: Callable[[object], bool]) -> None:
-    """Raise Unsupported for an object among the arguments that the module can reach by itself too: it would not meet its twin."""
-    for whole in wholes:
-        if not isinstance(whole, tuple) and is_lasting(whole):
-            raise Unsupported(
-                f"an argument of type {type(whole).__name__} that the module holds too",
-                help="pass it, or let the module hold it, or use torch.compile(module, backend='tcomp')",
-            )
-
-

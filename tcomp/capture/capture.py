@@ -21,7 +21,7 @@ from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tcomp.capture.alias import Value
-from tcomp.capture.arguments import BURNT_IN, Twins, flatten_arguments, refuse_shared
+from tcomp.capture.arguments import BURNT_IN, Twins, flatten_arguments
 from tcomp.capture.assertions import is_assertion
 from tcomp.capture.fakes import without_reports
 from tcomp.capture.indexing import SymbolicIndexing
@@ -93,7 +93,7 @@ def capture(
     reads = ReadTracker()
     with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env), without_reports():
         result, state = _run(module, twins, recorder, tracker, reads)
-        refuse_shared(wholes, state.is_lasting)
+        twins.refuse_others(wholes, state.is_lasting)
         out_leaves, out_spec = flatten_results(result, state.is_lasting, twins.numbers, twins.find_changes())
         outputs = _read_outputs(out_leaves, recorder)
         mutations = _read_mutations(recorder, leaves)

@@ -149,6 +149,7 @@ class State:
                 self._containers.append((name, value, before))
                 items = before.items() if isinstance(before, dict) else enumerate(before)
                 yield from ((_name_item(name, key), item) for key, item in items)
+                yield from ((f"a key of {name}", key) for key in before if isinstance(before, dict) and not isinstance(key, PLAIN))
             case tuple():
                 yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
             case FunctionType():

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.utils._pytree import tree_leaves
 
+from tcomp.capture.arguments import flatten_arguments
 from tcomp.capture.capture import ForeignInput, ModuleFailed
 from tcomp.capture.refusals import EagerOnly
 from tcomp.ir.errors import TcompError
@@ -124,7 +124,7 @@ class ThroughDynamo:
 
     def try_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The module's result; raises DynamoFailed if Dynamo fails before anything has been written."""
-        written = [*self._module.buffers(), *(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))]
+        written = [*self._module.buffers(), *(leaf for leaf in flatten_arguments(args, dict(kwargs))[0] if isinstance(leaf, Tensor))]
         versions = [tensor._version for tensor in written if not tensor.is_inference()]
         try:
             return self(args, kwargs)

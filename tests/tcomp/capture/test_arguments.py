@@ -396,6 +396,24 @@ def test_an_object_that_the_module_holds_too_is_not_split_in_two():
     torch.testing.assert_close(ours.x, theirs.x)
 
 
+@pytest.mark.parametrize("kind", [dict, weakref.WeakKeyDictionary, set])
+def test_objects_that_are_told_by_identity_stay_with_eager(kind):
+    class Knowing(nn.Module):
+        def __init__(self, cell):
+            super().__init__()
+            self.known = kind([cell]) if kind is set else kind({cell: 1})
+
+        def forward(self, cell):
+            return cell.x * 2 if cell in self.known else cell.x - 1
+
+    one, other = Cell(x=torch.ones(2)), Cell(x=torch.ones(2))
+    module = Knowing(one)
+    compiled = tcomp.compile(module, fallback="silent")
+    for cell in (one, other, one):
+        torch.testing.assert_close(compiled(cell), module(cell))
+    assert vars(Cell).keys().isdisjoint({"__hash__", "__getattribute__"})
+
+
 def test_writes_to_other_containers_in_objects_are_eagers():
     def push(cell):
         cell.queue.append(cell.queue[0] + 1)
