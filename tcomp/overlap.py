@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import TypeAlias
 
 from torch import Tensor
@@ -31,9 +33,21 @@ def find_overlaps(written: Sequence[Tensor], others: Iterable[Tensor]) -> Iterat
 
     Interleaved tensors, such as the even and the odd elements of one, count as meeting.
     """
-    spans = [span_of(tensor) for tensor in written]
+    # By owner: where spans start, in order, with their ends and numbers, and how far any up to there reaches.
+    spans: dict[object, list[tuple[int, int, int]]] = {}
+    for number, tensor in enumerate(written):
+        owner, start, end = span_of(tensor)
+        spans.setdefault(owner, []).append((start, end, number))
+    reach = {}
+    for owner, found in spans.items():
+        found.sort()
+        reach[owner] = list(accumulate((end for _, end, _ in found), max))
     for position, other in enumerate(others):
         owner, start, end = span_of(other)
-        for number, (owned, first, last) in enumerate(spans):
-            if start < last and first < end and owner == owned:
+        found = spans.get(owner, [])
+        place = bisect_left(found, (end,)) - 1 if start < end else -1
+        while place >= 0 and reach[owner][place] > start:
+            first, last, number = found[place]
+            if first < last and last > start:
                 yield number, position
+            place -= 1

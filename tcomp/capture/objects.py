@@ -124,9 +124,11 @@ def _is_plain_kind(kind: type) -> bool:
     if kind is SimpleNamespace:
         return not any(hasattr(kind, name) for name in _UNUSUAL)
     is_usual = is_users(kind.__module__) and all(getattr(kind, name) is getattr(object, name) for name in _USUAL)
+    # While a module is recorded, classes are given what notes which attributes are read.
+    is_open = type(kind).__setattr__ is type.__setattr__
     # What has no slots, nor state of C code, is no larger than a bare object with attributes.
     is_bare = kind.__basicsize__ <= _Bare.__basicsize__ and not any(vars(base).get("__slots__") for base in kind.__mro__)
-    return is_usual and is_bare and kind.__dictoffset__ != 0 and not any(hasattr(kind, name) for name in _UNUSUAL)
+    return is_usual and is_open and is_bare and kind.__dictoffset__ != 0 and not any(hasattr(kind, name) for name in _UNUSUAL)
 
 
 is_plain_kind: Callable[[type], bool] = functools.lru_cache(1024)(_is_plain_kind)

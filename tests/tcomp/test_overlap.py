@@ -34,6 +34,22 @@ def test_positions_are_those_of_the_pairs():
     assert list(find_overlaps([x[2:], x[:2]], [torch.zeros(1), x[:3], x[3:]])) == [(0, 1), (1, 1), (0, 2)]
 
 
+def test_all_pairs_are_found():
+    generator = torch.Generator().manual_seed(0)
+    memories = torch.zeros(12), torch.zeros(12)
+
+    def draw(count):
+        for first, size, which in torch.randint(0, 6, (count, 3), generator=generator).tolist():
+            yield memories[which % 2][first : first + size]
+
+    for _ in range(50):
+        written, others = list(draw(6)), list(draw(8))
+        wanted = {(i, j) for i, one in enumerate(written) for j, other in enumerate(others) if share(one, other)}
+        assert set(find_overlaps(written, others)) == wanted
+        assert all(bool({*range(a, b)} & {*range(c, d)}) == ((i, j) in wanted)
+                   for i, (_, a, b) in enumerate(map(span_of, written)) for j, (_, c, d) in enumerate(map(span_of, others)))  # fmt: skip
+
+
 def test_fake_tensors_are_known_by_their_storage():
     with FakeTensorMode():
         x = torch.zeros(4)
