@@ -6,7 +6,7 @@ objects themselves what their twins were given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -17,8 +17,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_flatten_with_path
 
 from tcomp.capture.objects import Change, is_plain_kind, is_shared
 from tcomp.capture.refusals import ChangesState, EagerOnly
-from tcomp.capture.state import PLAIN, is_same
-from tcomp.ir.errors import Unsupported
+from tcomp.capture.state import PLAIN, State, is_same, is_users
 from tcomp.structure import Filled, Item, Kept, Leaf, Made, Part, Structure, Unflattened, find_table
 
 BURNT_IN = (*PLAIN, slice, torch.Size)
@@ -140,7 +139,7 @@ def _find_path(item: Item, index: int, structure: Structure, seen: set[int]) -> 
     return None
 
 
-_READ, _HASH = "__getattribute__", "__hash__"
+_READ = "__getattribute__"
 
 
 class Twins:
@@ -154,15 +153,17 @@ class Twins:
         """Numbers of the objects, by those of Python."""
         self._before = {number: _list_contents(whole) for number, whole in self._wholes.items()}
         self._unread: set[tuple[int, Any]] = set()
-        self._hashed: set[str] = set()
+        self._told: set[str] = set()
+        self._of_classes: dict[tuple[type, str], None] = {}
 
     @contextmanager
     def following(self) -> Iterator[None]:
         """Note until left which attributes of objects are read, and which are told by their identity; only one may do so at a time."""
         kinds = {type(whole) for whole in self._wholes.values() if is_plain_kind(type(whole))} - {SimpleNamespace}
         followed = [kind for kind in kinds if getattr(kind, _READ) is getattr(object, _READ)]
-        hashed = [kind for kind in kinds if getattr(kind, _HASH) is getattr(object, _HASH)]
-        numbers, unread = self.numbers, self._unread
+        numbers, unread, of_classes = self.numbers, self._unread, self._of_classes
+        for kind in kinds.difference(followed):
+            of_classes.update({(kind, name): None for base in kind.__mro__ if is_users(base.__module__) for name in vars(base)})
         for number, whole in self._wholes.items():
             if type(whole) in followed:
                 unread.update((number, name) for name in find_table(whole))
@@ -174,36 +175,46 @@ class Twins:
                     unread.difference_update([place for place in unread if place[0] == number])
                 else:
                     unread.discard((number, name))
+                    if name not in object.__getattribute__(whole, "__dict__"):
+                        of_classes[type(whole), name] = None
             return object.__getattribute__(whole, name)
 
-        def find_hash(whole: Any) -> int:
-            if id(whole) in numbers:
-                self._hashed.add(type(whole).__name__)
-            return object.__hash__(whole)
+        def make_note(usual: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            def note(whole: Any) -> Any:
+                if id(whole) in numbers:
+                    self._told.add(type(whole).__name__)
+                return usual(whole)
 
-        for kind in followed:
-            setattr(kind, _READ, read)
-        for kind in hashed:
-            setattr(kind, _HASH, find_hash)
+            return note
+
+        noting: list[tuple[type, str, Callable[..., Any]]] = [(kind, _READ, read) for kind in followed]
+        for name in ("__hash__", "__repr__"):
+            usual = getattr(object, name)
+            noting += [(kind, name, make_note(usual)) for kind in kinds if getattr(kind, name) is usual]
+        for kind, name, function in noting:
+            setattr(kind, name, function)
         try:
             yield
         finally:
-            for kind in followed:
-                delattr(kind, _READ)
-            for kind in hashed:
-                delattr(kind, _HASH)
+            for kind, name, _ in noting:
+                delattr(kind, name)
 
-    def refuse_others(self, wholes: Sequence[Any], is_lasting: Callable[[object], bool]) -> None:
-        """Raise Unsupported where a twin is not as good as the object that was given: `wholes` are those, by their numbers."""
-        if self._hashed:
-            # Dynamo takes the answer for one object for that of all.
-            raise EagerOnly(
-                f"the module looks an argument of type {min(self._hashed)} up by its identity", help="look it up by a value that it holds"
-            )
-        for whole in wholes:
-            if not isinstance(whole, tuple) and is_lasting(whole):
-                what = f"an argument of type {type(whole).__name__} that the module holds too"
-                raise Unsupported(what, help="let the module hold it alone, or use torch.compile(module, backend='tcomp')")
+    def list_class_reads(self) -> Collection[tuple[type, str]]:
+        """What was read of objects and is not theirs, but of their classes."""
+        return self._of_classes
+
+    def refuse_others(self, wholes: Sequence[Any], state: State) -> None:
+        """Raise EagerOnly where twins are not as good as the objects that were given: `wholes` are those, by their numbers."""
+        met = [type(whole).__name__ for whole in wholes if not isinstance(whole, tuple) and state.is_lasting(whole)]
+        alike = [kind.__name__ for kind in map(type, wholes) if is_plain_kind(kind) and state.has_kind([kind])]
+        for names, why in (
+            (met, "holds too"),
+            (alike, "may compare with one that it holds"),
+            (sorted(self._told), "tells by its identity"),
+        ):
+            if names:
+                # Dynamo takes the answer for one object for that of all.
+                raise EagerOnly(f"an argument of type {names[0]} that the module {why}", help="tell such objects by a value that they hold")
 
     def find_unread(self) -> set[int]:
         """The leaves that nobody looked at."""

@@ -93,7 +93,7 @@ def capture(
     reads = ReadTracker()
     with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env), without_reports():
         result, state = _run(module, twins, recorder, tracker, reads)
-        twins.refuse_others(wholes, state.is_lasting)
+        twins.refuse_others(wholes, state)
         out_leaves, out_spec = flatten_results(result, state.is_lasting, twins.numbers, twins.find_changes())
         outputs = _read_outputs(out_leaves, recorder)
         mutations = _read_mutations(recorder, leaves)
@@ -112,7 +112,7 @@ def capture(
         symbols=sizes.find_symbols(shape_env) if shape_env is not None else {},
         guards=find_guards(shape_env) if shape_env is not None else (),
         offsets={index: leaves[index].storage_offset() for index in sorted(recorder.read_storages)},
-        reads=reads.find(),
+        reads=reads.find(twins.list_class_reads()),
         is_current=lambda: not state.has_any(reads.foreign) and state.is_current(),
     )
 

@@ -6,9 +6,10 @@ A recording burns them in, so a program serves only as long as they are what the
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType
@@ -79,15 +80,20 @@ class ReadTracker:
         finally:
             nn.Module.__setattr__, nn.Module.__delattr__ = set_attribute, delete_attribute  # type: ignore[method-assign]
 
-    def find(self) -> Reads:
-        """What has been read, in the order of the first reads."""
-        return make_reads({module: tuple(names) for module, names in self._names.items()})
+    def find(self, classes: Collection[tuple[type, str]] = ()) -> Reads:
+        """What has been read, in the order of the first reads, and these attributes of classes."""
+        return make_reads({module: tuple(names) for module, names in self._names.items()}, classes)
 
 
-def make_reads(attributes: Mapping[nn.Module, tuple[str, ...]]) -> Reads:
-    """Reads of attributes, and of the globals that the functions among them name."""
+def make_reads(attributes: Mapping[nn.Module, tuple[str, ...]], classes: Collection[tuple[type, str]] = ()) -> Reads:
+    """Reads of attributes, of modules and of classes, and of the globals that the functions among them name."""
     found: dict[tuple[int, str], tuple[Mapping[str, Any], str]] = {}
     seen: set[CodeType] = set()
+    for kind, name in classes:
+        bases = [base for base in kind.__mro__ if is_users(base.__module__)]
+        # A class may get what one that it inherits from has.
+        found.update({(id(base), name): (vars(base), name) for base in bases})
+        _find_globals(next((vars(base)[name] for base in bases if name in vars(base)), None), found, seen)
     for module, names in attributes.items():
         for name in names:
             if name != ALL:
@@ -109,6 +115,8 @@ def _is_users(code: CodeType) -> bool:
 
 def _find_globals(value: Any, found: dict[tuple[int, str], tuple[Mapping[str, Any], str]], seen: set[CodeType]) -> None:
     """Collect the globals that a function's code names, and those of the functions that it names."""
+    if isinstance(value, functools._lru_cache_wrapper):
+        value = value.__wrapped__
     if isinstance(value, MethodType):
         value = value.__func__
     elif isinstance(value, property):

@@ -1,12 +1,14 @@
 """The Python state that a module's forward can reach, as it was before a recording: seen to change, and put back.
 
 A recording runs forward on fake tensors, so whatever forward assigns would leave fakes, or a count too many, in the user's objects.
-Looked through: attributes of modules and of plain objects, lists, dictionaries, sets and deques in each other, variables of closures, and
-the globals that the Python of the modules names.
+Looked through: attributes of modules and of plain objects and of their classes, lists, dictionaries, sets and deques in each other,
+variables of closures, defaults and attributes of functions, and the globals that the Python of the modules names. Caches of functions
+(functools.lru_cache) that a recording has filled are emptied.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -80,24 +82,30 @@ class State:
         self._containers: list[tuple[str, Any, Any]] = []
         self._globals: list[tuple[str, dict[str, Any], Any]] = []
         self._cells: list[tuple[str, CellType, Any]] = []
+        self._classes: dict[type, dict[str, Any]] = {}
+        self._caches: list[tuple[Any, int]] = []
         self._tensors: list[_TensorState] = []
         self._tables: list[dict[Any, Any]] = []
         self._versions: list[int] = []
         self.has_bounded_change = False
         """Whether a deque of limited length had changed."""
         self._follow(("self", module))
-        self._lasting = frozenset(self._seen)
+        self._lasting = dict(self._seen)
         self._follow(*((f"argument {index}", value) for index, value in enumerate(args)), *kwargs.items())
 
     def is_lasting(self, value: object) -> bool:
         """Whether the module itself could reach an object, not only by its arguments."""
         return id(value) in self._lasting
 
+    def has_kind(self, kinds: Collection[type]) -> bool:
+        """Whether the module itself could reach an object of one of these classes."""
+        return any(type(value) in kinds for value in self._lasting.values())
+
     def _follow(self, *waiting: tuple[str, Any]) -> None:
         left = list(waiting)
         while left:
             name, value = left.pop()
-            if id(value) not in self._seen and id(value) not in self._apart and not isinstance(value, PLAIN):
+            if id(value) not in self._seen and not isinstance(value, PLAIN):
                 self._seen[id(value)] = value
                 left.extend(self._take(name, value))
 
@@ -112,6 +120,7 @@ class State:
             and all(_find_change(*pair) is _MISSING for _, *pair in self._containers if _find_table(pair[0]) is None)
             and all(is_same(scope.get(name, _MISSING), value) for name, scope, value in self._globals)
             and all(_is_filled(cell) and is_same(cell.cell_contents, value) for _, cell, value in self._cells)
+            and not any(_find_changed(kind, before) for kind, before in self._classes.items())
         )
 
     def restore(self, foreign: Collection[tuple[int, str]] = ()) -> tuple[str, ...]:
@@ -133,6 +142,14 @@ class State:
             if not is_same(cell.cell_contents, value):
                 cell.cell_contents = value
                 changed.append(f"the variable {name}")
+        for kind, before in self._classes.items():
+            names = _find_changed(kind, before)
+            changed.extend(f"{kind.__name__}.{name}" for name in names)
+            for name in names:
+                setattr(kind, name, before[name]) if name in before else delattr(kind, name)
+        for cache, misses in self._caches:
+            if cache.cache_info().misses != misses:
+                cache.cache_clear()
         # Versions, as a value that another thread writes may be overwritten by the one that was there.
         self._tables = [table for _, container, _ in self._containers if (table := _find_table(container)) is not None]
         self._versions = list(map(dict_version, self._tables))
@@ -146,29 +163,42 @@ class State:
                     self._tensors.append(_TensorState(name, value, value.detach(), value.requires_grad, grad))
             case _ if type(value) in CONTAINERS:
                 before = _copy(value)
-                self._containers.append((name, value, before))
+                if id(value) not in self._apart:
+                    self._containers.append((name, value, before))
                 items = before.items() if isinstance(before, dict) else enumerate(before)
                 yield from ((_name_item(name, key), item) for key, item in items)
-                yield from ((f"a key of {name}", key) for key in before if isinstance(before, dict) and not isinstance(key, PLAIN))
+                if isinstance(before, dict):
+                    yield from ((f"a key of {name}", key) for key in before if type(key) is not str and not isinstance(key, PLAIN))
             case tuple():
                 yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
             case FunctionType():
                 yield from self._take_function(value)
+            case functools._lru_cache_wrapper():
+                self._caches.append((value, value.cache_info().misses))
+                yield name, value.__wrapped__
             case _ if is_followed(value):
-                scope = dict(value.__dict__)
-                self._containers.append((name, _Attributes(id(value), value.__dict__), scope))
+                scope = dict(vars(value))
+                if id(value) not in self._apart:
+                    self._containers.append((name, _Attributes(id(value), vars(value)), scope))
                 yield from ((f"{name}.{key}", item) for key, item in scope.items() if key not in _TABLES)
                 for table in _TABLES & scope.keys() if isinstance(value, nn.Module) else ():
                     before = dict(scope[table])
                     self._containers.append((name, _Attributes(id(value), scope[table]), before))
                     yield from ((f"{name}.{key}", item) for key, item in before.items())
                 for kind in type(value).__mro__:
-                    if is_users(kind.__module__):
+                    if is_users(kind.__module__) and kind not in self._classes:
+                        self._classes[kind] = _list_values(kind)
+                        yield from ((f"{kind.__name__}.{key}", item) for key, item in self._classes[kind].items())
                         yield from ((name, function) for function in vars(kind).values() if isinstance(function, FunctionType))
 
     def _take_function(self, function: FunctionType) -> Iterator[tuple[str, Any]]:
         if not is_users(function.__module__):
             return
+        yield from (("a default", value) for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()))
+        if function.__dict__ or function.__name__ in function.__code__.co_names:
+            scope = dict(vars(function))
+            self._containers.append((function.__name__, _Attributes(id(function), vars(function)), scope))
+            yield from ((f"{function.__name__}.{key}", value) for key, value in scope.items())
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__" and _is_filled(cell):
                 self._cells.append((name, cell, cell.cell_contents))
@@ -196,6 +226,17 @@ def _keep_foreign(attributes: _Attributes, before: dict[str, Any], foreign: Coll
         return before
     kept = {name: value for name, value in before.items() if name not in names or name in attributes.scope}
     return kept | {name: attributes.scope[name] for name in names if name in attributes.scope}
+
+
+def _list_values(kind: type) -> dict[str, Any]:
+    """What a class holds besides its methods."""
+    return {name: value for name, value in vars(kind).items() if not isinstance(value, METHODS) and not name.startswith("__")}
+
+
+def _find_changed(kind: type, before: Mapping[str, Any]) -> list[str]:
+    """The names of what a class holds and did not hold before, or the other way round."""
+    now = _list_values(kind)
+    return [name for name in {**before, **now} if not is_same(now.get(name, _MISSING), before.get(name, _MISSING))]
 
 
 def is_users(package: str | None) -> bool:

@@ -414,6 +414,47 @@ def test_objects_that_are_told_by_identity_stay_with_eager(kind):
     assert vars(Cell).keys().isdisjoint({"__hash__", "__getattribute__"})
 
 
+class Scaled(Cell):
+    scale = 2.0
+
+    def multiply(self, x):
+        return x * self.scale * FACTOR
+
+
+FACTOR = 3.0
+
+
+@pytest.mark.parametrize("place", ["class", "global", "method"])
+def test_what_methods_of_objects_read_is_watched(place, monkeypatch):
+    compiled = tcomp.compile(Function(lambda cell, x: cell.multiply(x)), fallback="error")
+    assert compiled(Scaled(a=1), torch.ones(1)).item() == 6
+    if place == "class":
+        monkeypatch.setattr(Scaled, "scale", 5.0)
+    elif place == "global":
+        monkeypatch.setitem(globals(), "FACTOR", 7.5)
+    else:
+        monkeypatch.setattr(Scaled, "multiply", lambda self, x: x * 15)
+    assert compiled(Scaled(a=1), torch.ones(1)).item() == 15
+    monkeypatch.undo()
+    assert compiled(Scaled(a=1), torch.ones(1)).item() == 6 and len(compiled.programs) == 2
+
+
+def test_objects_that_may_be_compared_with_one_of_the_module_stay_with_eager():
+    class Holding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = Cell(x=1)
+
+        def forward(self, x, cell):
+            return x * (2 if cell is self.cell else 3)
+
+    module = Holding()
+    compiled = tcomp.compile(module, fallback="silent")
+    assert [compiled(torch.ones(1), cell).item() for cell in (module.cell, Cell(x=1), module.cell, Cell(x=1))] == [2, 3, 2, 3]
+    compiled = tcomp.compile(module, fallback="silent")
+    assert [compiled(torch.ones(1), cell).item() for cell in (Cell(x=1), module.cell, Cell(x=1))] == [3, 2, 3]
+
+
 def test_writes_to_other_containers_in_objects_are_eagers():
     def push(cell):
         cell.queue.append(cell.queue[0] + 1)
