@@ -10,12 +10,13 @@ The objects that a call is given are numbered like the parts of its arguments' s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from torch.utils._pytree import TreeSpec, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 
 class Unread(Enum):
@@ -99,6 +100,8 @@ class Structure:
     items: tuple[Item, ...]
     parts: tuple[Part, ...]
     refills: tuple[Refill, ...] = ()
+    takes_containers: bool = False
+    """Whether what a call is given goes on, behind the objects, with the containers that its arguments are in."""
 
     def is_leaf(self) -> bool:
         """Whether the whole is one leaf as it is: never."""
@@ -164,9 +167,24 @@ class Structure:
         return whole
 
 
-def unflatten(spec: TreeSpec | Structure, leaves: Sequence[Any], given: Sequence[Any]) -> Any:
-    """Put a whole together from its leaves and the objects that a call was given, which it may change."""
-    return spec.unflatten(leaves, given) if isinstance(spec, Structure) else spec.unflatten(leaves)
+def unflatten(spec: TreeSpec | Structure, leaves: Sequence[Any], given: Sequence[Any], arguments: Any) -> Any:
+    """Put a whole together from its leaves and the objects that a call was given among its `arguments`, which it may change."""
+    if not isinstance(spec, Structure):
+        return spec.unflatten(leaves)
+    return spec.unflatten(leaves, (*given, *list_containers(arguments)) if spec.takes_containers else given)
+
+
+def list_containers(arguments: Any) -> list[Any]:
+    """The lists, dictionaries and other containers that PyTorch flattens, but for tuples, which nobody can change."""
+    found: list[Any] = []
+
+    def note(value: Any) -> bool:
+        if isinstance(value, (list, dict, deque)):
+            found.append(value)
+        return False
+
+    tree_flatten(arguments, is_leaf=note)
+    return found
 
 
 def find_table(whole: Any) -> dict[Any, Any]:

@@ -21,7 +21,7 @@ from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tcomp.capture.alias import Value
-from tcomp.capture.arguments import BURNT_IN, Twins, flatten_arguments
+from tcomp.capture.arguments import BURNT_IN, Twins, describe_closed, flatten_arguments
 from tcomp.capture.assertions import is_assertion
 from tcomp.capture.fakes import without_reports
 from tcomp.capture.indexing import SymbolicIndexing
@@ -94,7 +94,7 @@ def capture(
     with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env), without_reports():
         result, state = _run(module, twins, recorder, tracker, reads)
         twins.refuse_others(wholes, state)
-        out_leaves, out_spec = flatten_results(result, state.is_lasting, twins.numbers, twins.find_changes())
+        out_leaves, out_spec = flatten_results(result, state.is_lasting, twins.list_given(), twins.find_changes(), len(wholes))
         outputs = _read_outputs(out_leaves, recorder)
         mutations = _read_mutations(recorder, leaves)
     returned = [mutation.node for mutation in mutations] + [o.node for o in outputs if isinstance(o, NodeOutput)]
@@ -205,7 +205,7 @@ def _add_inputs(
             passed.append(leaf)
         else:
             raise Unsupported(
-                f"an input of type {type(leaf).__name__}",
+                f"an input of type {describe_closed(leaf)}",
                 where=f"flattened input {index}",
                 help="pass tensors, numbers, strings, containers of them, or objects that have them as attributes",
             )

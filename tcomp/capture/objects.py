@@ -7,6 +7,7 @@ tensors among them. Objects that the module was given are those of the call, whi
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -34,21 +35,28 @@ class Change:
 
 
 def flatten_results(
-    result: Any, is_lasting: Callable[[object], bool], given: Mapping[int, int] = MappingProxyType({}), changes: Sequence[Change] = ()
+    result: Any,
+    is_lasting: Callable[[object], bool],
+    given: Mapping[int, int] = MappingProxyType({}),
+    changes: Sequence[Change] = (),
+    count: int = 0,
 ) -> tuple[list[Any], TreeSpec | Structure]:
     """The tensors, numbers and other values of a result and of what was assigned (`changes`), and how both are put together from them.
 
-    `is_lasting` says of an object whether the module had it before it ran, `given` which of its arguments it is, by its `id`. Raises
+    `is_lasting` says of an object whether the module had it before it ran, `given` which of its arguments it is, by its `id`: one of
+    `count` objects, or behind those a container that arguments are in. Raises
     Unsupported for those that it had, and for objects that are more than their attributes: with slots or state kept by C code, or
     with their own way of being copied.
     """
-    leaves, spec = tree_flatten(result)
+    leaves, spec = tree_flatten(result, is_leaf=lambda part: id(part) in given)
+    check_keys(spec)
     if not changes and all(isinstance(leaf, VALUES) for leaf in leaves):
         return leaves, spec
     flattener = _Flattener(is_lasting, given)
     items = tuple(flattener.find_item(leaf, f"flattened output {index}") for index, leaf in enumerate(leaves))
     refills = tuple(flattener.find_refill(change) for change in changes)
-    return flattener.leaves, Structure(spec, items, tuple(flattener.list_parts()), refills)
+    takes_containers = any(number >= count for number in flattener.passed)
+    return flattener.leaves, Structure(spec, items, tuple(flattener.list_parts()), refills, takes_containers)
 
 
 VALUES = (Tensor, *PLAIN, slice, torch.SymInt)
@@ -60,6 +68,7 @@ class _Flattener:
         self.leaves: list[Any] = []
         self._is_lasting = is_lasting
         self._given = given
+        self.passed: set[int] = set()
         self._parts: list[Part | None] = []
         # Whatever has a number must stay alive, or another object may take its place.
         self._numbers: dict[int, tuple[int, object]] = {}
@@ -68,6 +77,8 @@ class _Flattener:
         return [part for part in self._parts if part is not None]
 
     def find_refill(self, change: Change) -> Refill:
+        for key in change.keys:
+            check_key(key, change.name)
         places = [f"{change.name}[{key!r}]" for key in change.keys or range(len(change.values))]
         return Refill(change.number, change.removed, change.keys, self._find_items(change.values, places))
 
@@ -78,6 +89,7 @@ class _Flattener:
         if isinstance(value, VALUES) or is_shared(value) or (type(value) is torch.Size and all(type(size) is int for size in value)):
             return Kept(value)
         if id(value) in self._given:
+            self.passed.add(self._given[id(value)])
             return Passed(self._given[id(value)])
         if self._is_lasting(value):
             # Of modules a call sees which objects they are, of others only what they hold.
@@ -97,7 +109,7 @@ class _Flattener:
         return Made(number)
 
     def _open(self, value: Any, where: str) -> Part:
-        if isinstance(value, list) and type(value) is list:
+        if type(value) is list:
             return Filled(list, (), self._find_items(value, [f"{where}[{index}]" for index in range(len(value))]))
         if type(value) is dict:
             return self._fill(dict, value, [f"{where}[{key!r}]" for key in value], where)
@@ -111,8 +123,7 @@ class _Flattener:
 
     def _fill(self, kind: type, scope: dict[Any, Any], places: Sequence[str], where: str) -> Part:
         for key in scope:
-            if not isinstance(key, PLAIN) and not is_shared(key):
-                raise _refuse(key, where, "as a key of a dictionary")
+            check_key(key, where)
         return Filled(kind, tuple(scope), self._find_items(list(scope.values()), places))
 
     def _find_items(self, values: Sequence[Any], places: Sequence[str]) -> tuple[Item, ...]:
@@ -149,6 +160,22 @@ def is_shared(value: object) -> bool:
     if isinstance(value, FunctionType):
         return value.__closure__ is None
     return isinstance(value, (type, ModuleType, BuiltinFunctionType, Enum))
+
+
+def check_key(key: object, where: str) -> None:
+    """Raise Unsupported for a key of a dictionary that is a tensor, or an object: in a recording it is another one than in a call."""
+    if not isinstance(key, PLAIN) and not is_shared(key) and not (isinstance(key, tuple) and all(isinstance(k, PLAIN) for k in key)):
+        raise _refuse(key, where, "as a key of a dictionary")
+
+
+def check_keys(spec: TreeSpec) -> None:
+    """Raise Unsupported for such a key in a result."""
+    if spec.type in (dict, OrderedDict, defaultdict):
+        for key in spec.context[1] if spec.type is defaultdict else spec.context:
+            check_key(key, "the result")
+    for child in spec.children():
+        if not child.is_leaf():
+            check_keys(child)
 
 
 def _refuse(value: object, where: str, how: str = "") -> Unsupported:

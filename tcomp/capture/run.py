@@ -58,7 +58,7 @@ def run_captured(captured: Captured, args: Sequence[Any], kwargs: Mapping[str, A
                     results[index] = replay(steps, _find_origin(captured, of, leaves, results))
                 case ValueOutput(value):
                     results[index] = _fix(value, sizes)
-    return unflatten(captured.out_spec, results, wholes)
+    return unflatten(captured.out_spec, results, wholes, (tuple(args), dict(kwargs or {})))
 
 
 def find_mismatch(captured: Captured, leaves: Sequence[Any]) -> str | None:

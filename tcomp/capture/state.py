@@ -187,7 +187,7 @@ class State:
                     yield from ((f"{name}.{key}", item) for key, item in before.items())
                 for kind in type(value).__mro__:
                     if is_users(kind.__module__) and kind not in self._classes:
-                        self._classes[kind] = _list_values(kind)
+                        self._classes[kind] = list_values(kind)
                         yield from ((f"{kind.__name__}.{key}", item) for key, item in self._classes[kind].items())
                         yield from ((name, function) for function in vars(kind).values() if isinstance(function, FunctionType))
 
@@ -228,14 +228,14 @@ def _keep_foreign(attributes: _Attributes, before: dict[str, Any], foreign: Coll
     return kept | {name: attributes.scope[name] for name in names if name in attributes.scope}
 
 
-def _list_values(kind: type) -> dict[str, Any]:
+def list_values(kind: type) -> dict[str, Any]:
     """What a class holds besides its methods."""
     return {name: value for name, value in vars(kind).items() if not isinstance(value, METHODS) and not name.startswith("__")}
 
 
 def _find_changed(kind: type, before: Mapping[str, Any]) -> list[str]:
     """The names of what a class holds and did not hold before, or the other way round."""
-    now = _list_values(kind)
+    now = list_values(kind)
     return [name for name in {**before, **now} if not is_same(now.get(name, _MISSING), before.get(name, _MISSING))]
 
 

@@ -6,8 +6,7 @@ of its own, up to a limit.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,24 +14,34 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node, Proxy
 from torch.fx.node import map_aggregate
+from torch.utils._pytree import TreeSpec
 
 from tcomp.capture.arguments import name_leaf
 from tcomp.capture.capture import capture
+from tcomp.capture.refusals import EagerOnly
 from tcomp.capture.symbols import LARGEST
 from tcomp.capture.types import Captured
 from tcomp.ir.errors import Unsupported
 from tcomp.ir.expressions import Index
 from tcomp.program.program import Given, Program
 from tcomp.stages.partition import is_size
-from tcomp.structure import UNREAD
+from tcomp.structure import UNREAD, Structure
 from tcomp.torch_types import UnsupportedSize
 
 MOST_VALUES = 8
 """Values of one argument, or of what the module reads, for which a program each is compiled, as many as Dynamo's."""
 
 
+MOST_STRUCTURES = 16
+"""Structures of objects among the arguments for which a program each is compiled."""
+
+
 class TooManyValues(Unsupported):
     """An argument keeps changing, and what it is decides what the module computes."""
+
+
+class TooManyKinds(TooManyValues, EagerOnly):
+    """It does in a way that torch.compile would compile for as well, each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +74,23 @@ def check_count(
         given = [g.value for program in programs if isinstance(g := program.inputs[index], Given) and g.value is not UNREAD]
         values = {_tell(value) for value in given if not isinstance(value, Index)}
         if len(values) >= MOST_VALUES and _tell(leaf) not in values:
-            name = name_leaf(index, list(inspect.signature(module.forward).parameters), args, kwargs)
-            raise TooManyValues(f"{name} has had {MOST_VALUES} values, each with a program (pass it as a tensor if you can)")
+            text = f"{name_leaf(index, module.forward, args, kwargs)} has had {MOST_VALUES} values, each with a program"
+            if isinstance(leaf, (int, float)) and not isinstance(programs[0].in_spec, Structure):
+                raise TooManyValues(f"{text} (pass it as a tensor if you can)")
+            raise TooManyKinds(text)
+
+
+def check_structures(programs: Iterable[Program], structure: TreeSpec | Structure) -> None:
+    """Raise TooManyKinds where objects among the arguments keep changing what they are made of, as a list does that grows."""
+    if not isinstance(structure, Structure):
+        return
+    others: list[Structure] = []
+    for program in programs:
+        other = program.in_spec
+        if isinstance(other, Structure) and other.spec == structure.spec and other != structure and other not in others:
+            others.append(other)
+    if len(others) >= MOST_STRUCTURES:
+        raise TooManyKinds(f"objects among the arguments have been made of other things {MOST_STRUCTURES} times, each with a program")
 
 
 def is_traced(leaves: Sequence[Any]) -> bool:

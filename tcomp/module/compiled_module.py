@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from tcomp.capture.reads import Reads
 from tcomp.ir.errors import TcompError, ToolchainError
 from tcomp.machine.gpus import find_triton_version
-from tcomp.module.dispatch import Mode, Programs, Variant
+from tcomp.module.dispatch import Programs
 from tcomp.module.memory import Memory
 from tcomp.module.methods import bind_method
 from tcomp.module.summary import summarise
+from tcomp.module.variant import Mode, Variant
 from tcomp.options import Options
 from tcomp.profiling.profile import Profile
 from tcomp.program.kernels import LibraryStep, TritonLibrary

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -20,16 +20,17 @@ from tcomp.capture.specialise import report_fixed
 from tcomp.capture.types import Captured
 from tcomp.ir.errors import Illegal, IndexOutOfRange, InvalidData, TcompError, Unsupported
 from tcomp.machine.devices import CPU, SERVED, check_device, choose_backend, find_device, is_number, list_tensors
-from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, find_changes, is_traced
+from tcomp.module.changes import MOST_VALUES, Changes, capture_numbers, check_count, check_structures, find_changes, is_traced
 from tcomp.module.detour import Detour, DynamoFailed, ThroughDynamo, Way, find_detour
-from tcomp.module.keys import Hidden, Served, describe, find_hidden, flatten
+from tcomp.module.keys import Hidden, Served, describe, find_hidden, flatten, generalise
 from tcomp.module.memory import Memory, measure_memory
+from tcomp.module.variant import Mode, Variant
 from tcomp.options import Options
 from tcomp.profiling.measure import profile_execution
 from tcomp.profiling.profile import Profile
 from tcomp.program.program import Fallback, Program, describe_inputs, list_fallbacks
 from tcomp.progress import show_if_slow
-from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, GlobalState, count_function_modes, find_default_device, find_watcher
+from tcomp.runtime.binding.ambient import ENCLOSED, Ambient, count_function_modes, find_default_device, find_watcher
 from tcomp.runtime.binding.attributes import Attributes, Values
 from tcomp.runtime.binding.weights import ModuleState, Stale
 from tcomp.runtime.execution import Execution
@@ -41,36 +42,12 @@ from tcomp.stages.schedules import guess_instead
 from tcomp.structure import unflatten
 from tcomp.torch_types import UnsupportedSize
 
-Mode: TypeAlias = tuple[bytes, torch.dtype | None, str | None, GlobalState]
-"""Burnt in at capture: the training flags of all modules, the type to which autocast converts if it is on, the default device, and
-the rest of PyTorch's state."""
 State: TypeAlias = tuple[Hashable, ...]
 """All that decides which program serves a call, but for its leaves: the structure of the arguments first."""
 MOST_RECORDINGS = 3
 """Times that a module is recorded which other threads change meanwhile."""
 MOST_KINDS = 4096
 """Kinds of inputs remembered; more than that are looked up by comparison again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """The program for one kind of inputs, in one mode of the module."""
-
-    mode: Mode
-    is_dynamic: bool
-    program: Program
-    execution: Execution
-    run: Callable[[Sequence[Any]], list[Any]]
-    is_single: bool
-    """Whether the result is one leaf, which needs no unflattening."""
-    is_writing: bool
-    """Whether the program writes to inputs or constants."""
-    reads: Reads
-    """The Python that the module read when it was recorded."""
-    values: Values
-    """What that was."""
-    hidden: Hidden = frozenset()
-    """Inputs whose memory is not what they hold, when it was recorded: what views of them it shows depends on that."""
 
 
 class Programs:
@@ -89,7 +66,7 @@ class Programs:
         self._is_current = self._state.present.make_check()
         """Asked at every call: whether the module's tree, and all that programs have read of its Python, are as they were."""
         self._changing: set[Hashable] = set()
-        """Kinds of inputs for which the module has assigned to its own attributes."""
+        """Kinds of inputs, sizes and values aside, for which the module has assigned to its own attributes."""
         self._lock = threading.RLock()
         self._dynamo = ThroughDynamo(module, options)
         self.detours: dict[str, Detour] = {}
@@ -111,6 +88,9 @@ class Programs:
                 return self._call_torch(args, kwargs, "gradients", "gradients are enabled and parameters or inputs require them")
             if self._state.reads_grad_mode:
                 return self._call_original(args, kwargs, "the module asks whether gradients are enabled, and they are")
+        if not self._state.own.isdisjoint(map(id, leaves)):
+            # In a recording, what stands for an argument is not the parameter.
+            return self._call_original(args, kwargs, "an argument is a parameter or buffer of the module")
         state = self._read_state(leaves, spec)
         try:
             variant = self._served.find(state, leaves)
@@ -135,10 +115,7 @@ class Programs:
                 raise
             self._replace(variant, error, args, kwargs)
             return self.call(args, kwargs)
-        if variant.is_single:
-            return results[0]
-        assert variant.program.out_spec is not None
-        return unflatten(variant.program.out_spec, results, wholes)
+        return results[0] if variant.is_single else unflatten(variant.out_spec, results, wholes, (args, kwargs))
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Compile for these arguments, if no program serves them yet; warns where calls will take another way.
@@ -233,9 +210,8 @@ class Programs:
         assert program.out_spec is not None
         if values is None:
             values = self._attributes.watch(reads)
-        is_single = program.out_spec.is_leaf()
         self._is_current = self._state.present.joined(self._attributes.present).make_check()
-        variant = Variant(mode, is_dynamic, program, execution, execution.run, is_single, bool(program.mutations), reads, values, hidden)
+        variant = Variant(mode, is_dynamic, program, execution, execution.run, program.out_spec, reads, values, hidden)
         self.variants.append(variant)
         return variant
 
@@ -263,9 +239,10 @@ class Programs:
             detour = find_detour(error, self.module, args, kwargs)
             if raises and isinstance(error, ModuleFailed) and detour.way is Way.ORIGINAL:
                 raise
-            if isinstance(error, ChangesState) and (raises or key not in self._changing):
+            kind = generalise(state, leaves)
+            if isinstance(error, ChangesState) and (raises or kind not in self._changing):
                 # Perhaps it only fills a cache, at its first call, or other threads do.
-                self._changing.update(() if raises else (key,))
+                self._changing.update(() if raises else (kind,))
                 return detour if raises else Detour("")
             if key is not _DISTURBED and not isinstance(error, ModuleFailed):
                 self._served.refuse(state, leaves, detour)
@@ -333,6 +310,7 @@ class Programs:
                 refused = self._served.find_refused(state, leaves, MOST_VALUES)
                 if refused is not None:
                     return refused
+                check_structures((v.program for v in self.variants if v.mode == mode), structure)
                 self._refuse_more([v for v in others if v.execution.serves(leaves)])
                 with show_if_slow(f"compiling {type(self.module).__name__}"):
                     variant = self._compile(mode, args, kwargs, [v.program for v in same])

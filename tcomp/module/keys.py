@@ -18,7 +18,7 @@ Hidden: TypeAlias = frozenset[tuple[int, bool, bool]]
 
 def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], Hashable, tuple[Any, ...]]:
     """The leaves of a call's arguments, a key for their structure, and the objects that leaves are in, by their numbers."""
-    if not kwargs and _TENSORS.issuperset(map(type, args)):
+    if not kwargs and _TENSORS.issuperset(map(type, args)) and (len(args) < 2 or len(set(map(id, args))) == len(args)):
         return args, len(args), ()
     leaves, spec, wholes = flatten_arguments(args, kwargs)
     return leaves, _Structure(spec), wholes
@@ -79,13 +79,13 @@ class Served(Generic[Server]):
 
     def refuse(self, state: Hashable, leaves: Sequence[Any], server: Server) -> None:
         """Count a call for which no program can be made."""
-        key = _generalise(state, leaves)
+        key = generalise(state, leaves)
         count, _ = self._refused.get(key, (0, server))
         self._refused[key] = count + 1, server
 
     def find_refused(self, state: Hashable, leaves: Sequence[Any], most: int) -> Server | None:
         """What served calls like this but for sizes and values, if so many were tried: the next one would be no different."""
-        count, server = self._refused.get(_generalise(state, leaves), (0, None))
+        count, server = self._refused.get(generalise(state, leaves), (0, None))
         return server if count >= most else None
 
     def clear(self) -> None:
@@ -95,7 +95,8 @@ class Served(Generic[Server]):
         self._refused.clear()
 
 
-def _generalise(state: Hashable, leaves: Sequence[Any]) -> Hashable:
+def generalise(state: Hashable, leaves: Sequence[Any]) -> Hashable:
+    """The kind of a call, sizes and values of Python aside."""
     return state, *((leaf.dtype, leaf.dim(), leaf.device) if isinstance(leaf, Tensor) else type(leaf) for leaf in leaves)
 
 

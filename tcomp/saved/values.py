@@ -33,7 +33,7 @@ from tcomp.program.program import (
 from tcomp.program.reports import StageReport
 from tcomp.program.sizes import Combination, Comparison, Condition, TensorSpec
 from tcomp.saved.sizes import read_size, write_size
-from tcomp.structure import Structure
+from tcomp.structure import Leaf, Structure
 
 Json = Any
 
@@ -64,9 +64,12 @@ def write_program(program: Program, write_library: Callable[[AnyLibrary], Json])
     }
 
 
-def _write_structure(spec: TreeSpec | Structure | None, place: str) -> str | None:
+def _write_structure(spec: TreeSpec | Structure | None, place: str) -> Json:
     if isinstance(spec, Structure):
-        raise Unsupported(f"objects among the {place} cannot be stored", help="pass and return tensors, tuples, lists and dicts")
+        leaves = [item.index for item in spec.items if isinstance(item, Leaf)]
+        if len(leaves) < len(spec.items) or spec.refills:
+            raise Unsupported(f"objects among the {place} cannot be stored", help="pass and return tensors, tuples, lists and dicts")
+        return [_write_structure(spec.spec, place), leaves]
     try:
         return None if spec is None else treespec_dumps(spec)
     except NotImplementedError as error:
@@ -75,11 +78,18 @@ def _write_structure(spec: TreeSpec | Structure | None, place: str) -> str | Non
         ) from error
 
 
+def _read_structure(data: Json) -> TreeSpec | Structure | None:
+    if isinstance(data, list):
+        text, leaves = data
+        return Structure(treespec_loads(text), tuple(map(Leaf, leaves)), ())
+    return None if data is None else treespec_loads(data)
+
+
 def read_program(
     data: Json, device: torch.device, read_library: Callable[[Json], AnyLibrary], reports: list[Callable[[], StageReport]]
 ) -> Program:
     """A program from JSON, for tensors on a device."""
-    in_spec, out_spec = (None if text is None else treespec_loads(text) for text in data["structure"])
+    in_spec, out_spec = map(_read_structure, data["structure"])
     return Program(
         device=device,
         inputs=tuple(Given(read_value(i["given"])) if "given" in i else read_spec(i) for i in data["inputs"]),

@@ -185,7 +185,10 @@ class ModuleState:
         """Take the module as it is now; returns whether only the objects of parameters and buffers differ."""
         before, ties_before = self._modules, self._ties
         modules = self._modules = list(self._module.modules())
-        self._ties = _find_ties(self.find_tensors({}))
+        tensors = self.find_tensors({})
+        self._ties = _find_ties(tensors)
+        self.own = frozenset(map(id, tensors.values()))
+        """The numbers of its parameters and buffers."""
         tables = [table for m in modules for table in (m._parameters, m._buffers, m._modules)]
         places = ((table, key) for table in tables for key in table)
         self.present = Watch(places, (m._modules for m in modules))
