@@ -120,6 +120,10 @@ class Structure:
         """Put the whole together; parts are kept in `made` by their numbers."""
         return tree_unflatten([self._find(item, leaves, made, given) for item in self.items], self.spec)
 
+    def list_outer(self) -> frozenset[int]:
+        """The leaves that no object holds."""
+        return frozenset(item.index for item in self.items if isinstance(item, Leaf))
+
     def name_kind(self, item: Made) -> str:
         """The name of an object's class."""
         part = self.parts[item.number]

@@ -49,7 +49,7 @@ from tcomp.capture.types import (
 )
 from tcomp.ir.errors import TcompError, Unsupported
 from tcomp.overlap import find_overlaps
-from tcomp.structure import UNREAD
+from tcomp.structure import UNREAD, Structure
 
 
 class ModuleFailed(TcompError):  # noqa: N818 (says what happened)
@@ -88,7 +88,8 @@ def capture(
     tracker = SourceTracker(module)
     sizes = SizeNodes(Graph())
     recorder = Recorder(tracker, fake_mode, _name_tensors(module), sizes)
-    inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic), numbers=numbers)
+    held = frozenset(range(len(leaves))) - in_spec.list_outer() if isinstance(in_spec, Structure) else frozenset()
+    inputs, passed = _add_inputs(leaves, recorder, fake_mode, sizes, is_dynamic=bool(dynamic), numbers=numbers, held=held)
     twins = Twins(in_spec, passed)
     reads = ReadTracker()
     with torch.inference_mode(False), torch.no_grad(), _undisturbed(), _dispatching(shape_env), without_reports():
@@ -185,13 +186,14 @@ def _add_inputs(
     *,
     is_dynamic: bool,
     numbers: Collection[int],
+    held: Collection[int],
 ) -> tuple[tuple[Input, ...], list[Any]]:
     inputs: list[Input] = []
     passed = []
     for index, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
             check_tensor(leaf, index)
-            fake = make_symbolic(fake_mode, leaf, index) if is_dynamic else recorder.make_fake(leaf)
+            fake = make_symbolic(fake_mode, leaf, index, is_held=index in held) if is_dynamic else recorder.make_fake(leaf)
             node = sizes.add_placeholder(index, f"input_{index}", fake)
             recorder.add_input(fake, index, node)
             inputs.append(TensorInput(node))

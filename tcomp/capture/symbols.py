@@ -138,12 +138,15 @@ def _symbolic_dims(fake: Tensor) -> list[tuple[int, Any]]:
     return [(dim, extent) for dim, extent in enumerate(shape) if isinstance(extent, torch.SymInt)]
 
 
-def make_symbolic(fake_mode: FakeTensorMode, tensor: Tensor, index: int) -> Tensor:
-    """Return a fake of an input whose extents above 1 are symbols."""
+def make_symbolic(fake_mode: FakeTensorMode, tensor: Tensor, index: int, *, is_held: bool = False) -> Tensor:
+    """Return a fake of an input whose extents above 1 are symbols; of what an object holds, equal extents are one.
+
+    The layers of a cache grow together. A program with a symbol for each is slower to compile, and no more useful.
+    """
     from torch._dynamo.source import ConstantSource  # noqa: PLC0415 (0.6 s, and needed for symbols only)
     from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext  # noqa: PLC0415
 
-    kinds = [DimDynamic.DYNAMIC if size > 1 else DimDynamic.STATIC for size in tensor.shape]
+    kinds = [(DimDynamic.DUCK if is_held else DimDynamic.DYNAMIC) if size > 1 else DimDynamic.STATIC for size in tensor.shape]
     fake: Tensor = fake_mode.from_tensor(
         tensor.detach(),
         source=ConstantSource(f"input_{index}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import warnings
@@ -223,6 +224,10 @@ class Programs:
             return Detour(ENCLOSED)
         if not raises and self.options.fallback != "error" and any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in leaves):
             return Detour("an input is on the device meta, where only shapes are computed")
+        with contextlib.suppress(ForeignInput):
+            variant = self._seek(state, leaves, args, kwargs)
+            if variant is not None:
+                return variant
         self._check_devices(leaves)
         try:
             return self._choose(state, leaves, args, kwargs)
@@ -299,28 +304,42 @@ class Programs:
 
     def _choose(self, state: State, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | Detour:
         with self._lock:
+            served = self._seek(state, leaves, args, kwargs) or self._served.find_refused(state, leaves, MOST_VALUES)
+            if served is not None:
+                return served
             mode = self._read_mode(leaves)
-            _, structure, _ = flatten_arguments(args, kwargs)
-            check_tensors(leaves)
-            others = [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+            others = self._list_alike(mode, args, kwargs)
             hidden = find_hidden(leaves)
             same = [v for v in others if v.hidden == hidden and self._attributes.holds(v.values)]
-            variant = next((v for v in same if v.execution.serves(leaves)), None)
-            if variant is None:
-                refused = self._served.find_refused(state, leaves, MOST_VALUES)
-                if refused is not None:
-                    return refused
-                check_structures((v.program for v in self.variants if v.mode == mode), structure)
-                self._refuse_more([v for v in others if v.execution.serves(leaves)])
-                with show_if_slow(f"compiling {type(self.module).__name__}"):
-                    variant = self._compile(mode, args, kwargs, [v.program for v in same])
-            if hidden:
-                variant = replace(variant, run=variant.execution.run_resolved)
-            # Keys leave out where in its storage a tensor begins, which hardly any program reads: such programs are asked every time.
-            # And keys tell what a call found: by the time that something is compiled, another thread may have changed it.
-            if not variant.program.offsets and self._read_state(leaves, state[0]) == state and self._attributes.holds(variant.values):
-                self._served.add(describe(state, leaves), variant)
-            return variant
+            check_structures((v.program for v in self.variants if v.mode == mode), flatten_arguments(args, kwargs)[1])
+            self._refuse_more([v for v in others if v.execution.serves(leaves)])
+            with show_if_slow(f"compiling {type(self.module).__name__}"):
+                return self._keep(self._compile(mode, args, kwargs, [v.program for v in same]), state, leaves)
+
+    def _seek(self, state: State, leaves: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant | None:
+        """The program that serves a call whose kind was not met before, if there is one."""
+        check_tensors(leaves)
+        hidden = find_hidden(leaves)
+        with self._lock:
+            for variant in self._list_alike(self._read_mode(leaves), args, kwargs):
+                if variant.hidden == hidden and self._attributes.holds(variant.values) and variant.execution.serves(leaves):
+                    return self._keep(variant, state, leaves)
+        return None
+
+    def _list_alike(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Variant]:
+        """The programs for arguments of this structure."""
+        _, structure, _ = flatten_arguments(args, kwargs)
+        return [v for v in self.variants if v.mode == mode and v.program.in_spec == structure]
+
+    def _keep(self, variant: Variant, state: State, leaves: Sequence[Any]) -> Variant:
+        """Remember what serves calls like this."""
+        if variant.hidden:
+            variant = replace(variant, run=variant.execution.run_resolved)
+        # Keys leave out where in its storage a tensor begins, which hardly any program reads: such programs are asked every time.
+        # And keys tell what a call found: by the time that something is compiled, another thread may have changed it.
+        if not variant.program.offsets and self._read_state(leaves, state[0]) == state and self._attributes.holds(variant.values):
+            self._served.add(describe(state, leaves), variant)
+        return variant
 
     def _refuse_more(self, others: Sequence[Variant]) -> None:
         """Raise DependsOnValues if many programs serve these inputs already, for other values of what the module reads."""

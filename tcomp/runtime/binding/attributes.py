@@ -58,6 +58,8 @@ class Attributes:
         self._globals: dict[Key, tuple[Mapping[str, Any], str]] = {}
         self._numbers: dict[Hashable, int] = {}
         self._lock = threading.RLock()
+        self._held: dict[tuple[int, int], tuple[Values, Values, bool]] = {}
+        """Whether what a program has read holds at what all programs read now, by the numbers of both."""
         self.present = Watch()
         """The objects that were looked at."""
         self.values: Values = {}
@@ -96,7 +98,14 @@ class Attributes:
 
     def holds(self, values: Values) -> bool:
         """Whether what a program has read still has these values."""
-        return all(self.values.get(key, _MISSING) == value for key, value in values.items())
+        now = self.values
+        known = self._held.get((id(values), id(now)))
+        if known is None:
+            known = values, now, all(now.get(key, _MISSING) == value for key, value in values.items())
+            if len(self._held) >= MOST_ITEMS:
+                self._held.clear()
+            self._held[id(values), id(now)] = known
+        return known[2]
 
 
 class _Look:

@@ -655,3 +655,26 @@ def test_counters_in_dictionaries_are_told(recwarn):
     for number in range(1, 5):
         assert compiled(values, torch.ones(1)).item() == number
     assert "assigns argument" in compiled.detours[0]
+
+
+def test_layers_that_grow_together_have_one_symbol_and_others_their_own():
+    def step(cells, x):
+        for cell in cells:
+            cell.keys = torch.cat([cell.keys, x])
+        return sum(cell.keys.sum(0) for cell in cells)
+
+    module = Function(step)
+    compiled = tcomp.compile(module, fallback="error")
+
+    def check_lengths(*lengths):
+        ours, theirs = ([Cell(keys=torch.ones(length, 3)) for length in lengths] for _ in range(2))
+        x = torch.full((1, 3), 2.0)
+        torch.testing.assert_close(compiled(ours, x), module(theirs, x))
+        assert [cell.keys.shape for cell in ours] == [cell.keys.shape for cell in theirs]
+
+    for length in range(2, 8):
+        check_lengths(length, length)
+    assert [len(program.symbols) for program in compiled.programs] == [0, 1]
+    for length in range(2, 8):
+        check_lengths(length, 9)
+    assert [len(program.symbols) for program in compiled.programs] == [0, 1, 2]
