@@ -244,7 +244,7 @@ class Programs:
             detour = find_detour(error, self.module, args, kwargs)
             if raises and isinstance(error, ModuleFailed) and detour.way is Way.ORIGINAL:
                 raise
-            kind = generalise(state, leaves)
+            kind = key if key is _DISTURBED else generalise(state, leaves)
             if isinstance(error, ChangesState) and (raises or kind not in self._changing):
                 # Perhaps it only fills a cache, at its first call, or other threads do.
                 self._changing.update(() if raises else (kind,))
