@@ -6,15 +6,17 @@ Every tensor is a view of the base of its storage, through a chain of view steps
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch._prims_common import is_non_overlapping_and_dense_or_false
 from torch.utils._python_dispatch import _disable_current_modes
 
+from tcomp.capture.refusals import EagerOnly
 from tcomp.capture.types import Origin, ViewStep
 from tcomp.ir.errors import Unsupported
 
@@ -47,6 +49,25 @@ class Value:
     version: int
     maker: torch.fx.Node
     twin: ViewStep | None = None
+
+
+def refuse_meetings(written: Iterable[Value], read: Sequence[Value | None], find_source: Callable[[], object]) -> None:
+    """Raise EagerOnly where an operator writes to a tensor, and reads another that has some elements in common, as eager refuses."""
+    if any(_meet(value, other) for value in written for other in read if other is not None):
+        raise EagerOnly("the module writes to elements that it reads in another place meanwhile", where=str(find_source()))
+
+
+def _meet(written: Value, read: Value) -> bool:
+    """Of the same elements in the same order there is nothing to say; of tensors that are not dense eager asks nothing."""
+    if written is read or written.storage is not read.storage:
+        return False
+    a, b = written.tensor, read.tensor
+    if not (is_non_overlapping_and_dense_or_false(a) and is_non_overlapping_and_dense_or_false(b)):
+        return False
+    (first, last), (start, end) = ((t.storage_offset(), t.storage_offset() + t.numel()) for t in (a, b))
+    if first == start and last == end:
+        return bool(a.stride() != b.stride())
+    return bool(first < end and start < last)
 
 
 @dataclass(frozen=True, slots=True)

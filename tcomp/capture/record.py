@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import (
 from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcomp.capture.alias import Functional, Storage, Value, find_functional, undo_view
+from tcomp.capture.alias import Functional, Storage, Value, find_functional, refuse_meetings, undo_view
 from tcomp.capture.assertions import ASSERTIONS
 from tcomp.capture.decompositions.checked import require
 from tcomp.capture.decompositions.table import decompositions
@@ -330,8 +330,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         keywords = {name: kwargs[name] for name in functional.keywords if name in kwargs}
         with self:
             result = functional.op(*args, *functional.defaults[len(args) :], **keywords)
-        results = [result] if isinstance(result, Tensor) else list(result)
-        for target, new in zip(targets, results, strict=True):
+        refuse_meetings(map(self.value, targets), [self._values.get(id(argument)) for argument in (*args, *kwargs.values())], self.source)
+        for target, new in zip(targets, [result] if isinstance(result, Tensor) else list(result), strict=True):
             if not torch.can_cast(new.dtype, target.dtype):
                 raise RuntimeError(f"result type {new.dtype} can't be cast to the desired output type {target.dtype}")
             if isinstance(functional.written[0], str) and target.shape != new.shape:
@@ -380,6 +380,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # Operators with a handling of their own.
 
     def _copy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        refuse_meetings([self.value(args[0])], [self._values.get(id(args[1]))], self.source)
         self.write(args[0], args[1])
         return args[0]
 
@@ -413,8 +414,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _nest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise EagerOnly(
-            "the module makes nested tensors of what is not padding, which eager alone does",
-            where=str(self.source()),
+            "the module makes nested tensors of what is not padding, which eager alone does", where=str(self.source()),
             help="build the encoder with enable_nested_tensor=False, which computes what padding becomes instead of taking it out",
         )
 

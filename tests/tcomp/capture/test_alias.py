@@ -3,8 +3,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import tcomp
+from tcomp.capture.capture import capture
+from tcomp.capture.refusals import EagerOnly
 from tcomp.capture.types import AliasOutput, ConstantOrigin, InputOrigin, NodeOutput, OutputOrigin
-from tests.captures import check
+from tests.captures import Function, check
 
 aten = torch.ops.aten
 
@@ -203,3 +206,33 @@ def test_swapped_mutations_use_the_old_values():
         y.copy_(old)
 
     check(function, torch.randn(3), torch.randn(3))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.copy_(x[:1]),
+        lambda x: x[1:].copy_(x[:-1]),
+        lambda x: x[1:].add_(x[:-1]),
+        lambda x: x.add_(x[0]),
+        lambda x: x.view(4, 2).copy_(x.view(2, 4).T),
+        lambda x: torch.add(x[:4], 1, out=x[1:5]),
+    ],
+)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_what_is_written_while_it_is_read_elsewhere_is_eagers_error(write, dynamic):
+    with pytest.raises(EagerOnly, match="reads in another place"):
+        capture(Function(write), (torch.arange(8.0),), dynamic=dynamic)
+    x = torch.arange(8.0)
+    with pytest.raises(RuntimeError, match="refer to a single memory location"):
+        tcomp.compile(Function(write), fallback="silent", dynamic=dynamic)(x)
+    assert x.tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda x: x.add_(x), lambda x: x.mul_(x.view(8)), lambda x: x[:4].copy_(x[4:]), lambda x: x[::2].add_(x[1::2])]
+)
+def test_what_is_written_may_be_what_is_read(write):
+    ours, theirs = torch.arange(8.0), torch.arange(8.0)
+    torch.testing.assert_close(tcomp.compile(Function(write), fallback="error")(ours), write(theirs))
+    torch.testing.assert_close(ours, theirs)
