@@ -20,8 +20,8 @@ from tcomp.fuzz.choices import Choices, chance
 from tcomp.fuzz.programs.fill import LARGEST, RARE_SIZES, SIZES, Scope, add_input, fill, make_input
 from tcomp.fuzz.programs.inferred import replay
 from tcomp.fuzz.programs.program import LAYOUTS, Call, Named, Program, Spec
-from tcomp.fuzz.programs.rules import ACTIONS, BUFFERS, EFFECTS, LONG, MODULES, RULES
-from tcomp.fuzz.programs.run import run_program
+from tcomp.fuzz.programs.rules import ACTIONS, BUFFERS, EFFECTS, LONG, MODULES, OBJECTS, RULES
+from tcomp.fuzz.programs.run import Box, run_program
 from tcomp.fuzz.programs.smaller import drop_unused
 from tcomp.fuzz.programs.syntax import names_of
 
@@ -46,6 +46,8 @@ def make_program(choices: Choices) -> Program | None:
             _add_alias(choices, scope)
         if chance(choices, 1, 6):
             _add_number(choices, scope)
+        if chance(choices, 1, 6):
+            _add_box(choices, scope)
     statements: list[str] = []
     with quiet(), torch.set_grad_enabled(scope.trains):
         for _ in range(choices.pick((1, 2) if is_large else (1, 2, 3, 4, 6, 8))):
@@ -55,7 +57,8 @@ def make_program(choices: Choices) -> Program | None:
     results = _pick_results(choices, statements, scope)
     if results is None:
         return None
-    options = _make_options(choices, is_large=is_large and not scope.trains)
+    has_box = any(isinstance(value, Box) for value in scope.values.values())
+    options = _make_options(choices, is_large=is_large and not scope.trains, has_box=has_box)
     way = choices.pick(("compile", "compile", "dynamo"))
     mode = "train" if scope.trains else "inference"
     program = Program(mode, way, tuple(scope.members), tuple(scope.inputs), (*statements, f"return {results}"), (Call(),), options)
@@ -94,6 +97,10 @@ def make_statement(choices: Choices, scope: Scope, rules: Sequence[str] = RULES)
 def _draw(choices: Choices, scope: Scope, rules: Sequence[str]) -> str:
     kind = choices.integer(0, 19) if rules is RULES else 19
     name = scope.fresh("t")
+    boxes = [known for known, value in scope.values.items() if isinstance(value, Box)]
+    if boxes and rules is RULES and chance(choices, 1, 2):
+        template = choices.pick(OBJECTS).replace("o.", f"{choices.pick(boxes)}.")
+        return fill(choices, template.replace("t = ", f"{name} = ") if template.startswith("t = ") else template, scope)
     if kind < 2:
         return fill(choices, choices.pick(EFFECTS), scope)
     if kind == 2:
@@ -126,10 +133,17 @@ def _run(statement: str, scope: Scope) -> None:
             setattr(holder, member.name, value)
         elif isinstance(member.made, str):
             setattr(holder, member.name, eval(member.made, {"torch": torch}))
-    names: dict[str, Any] = {name: value for name, value in scope.values.items() if "." not in name}
+    names: dict[str, Any] = {name: _copy_box(value) for name, value in scope.values.items() if "." not in name}
     # Views of what is written see it, copies do not: so tensors are copied together, and written only if all goes well.
     exec(statement, {"torch": torch, "self": holder}, names)
-    scope.values.update({name: value for name, value in names.items() if isinstance(value, Tensor)})
+    scope.values.update({name: value for name, value in names.items() if isinstance(value, (Tensor, Box))})
+
+
+def _copy_box(value: Any) -> Any:
+    """Another object that holds the same tensors, if it is one: a statement that fails leaves the one there is as it was."""
+    if not isinstance(value, Box):
+        return value
+    return Box(**{name: item.copy() if isinstance(item, (list, dict)) else item for name, item in vars(value).items()})
 
 
 def _is_tame(choices: Choices, value: object) -> bool:
@@ -157,10 +171,19 @@ def _add_number(choices: Choices, scope: Scope) -> None:
     scope.values[name] = torch.tensor(eval(made))
 
 
+def _add_box(choices: Choices, scope: Scope) -> None:
+    tensor = choices.pick([named.name for named in scope.inputs if isinstance(named.made, Spec)])
+    made = f"Box(a={tensor}{choices.pick((' + 0', ' + 0', ''))}, n={choices.integer(0, 3)}, flag=True, items=[{tensor} * 2], store={{}})"
+    name = scope.fresh("o")
+    scope.inputs.append(Named("input", name, made))
+    scope.values[name] = eval(made, {"torch": torch, "Box": Box, **scope.values})
+
+
 def _pick_results(choices: Choices, statements: list[str], scope: Scope) -> str | None:
     """What is returned: the last value, and perhaps others, as they are, in a tuple, a list or a dictionary."""
     made = [name for name, value in scope.values.items() if re.fullmatch(r"t\d+", name) and isinstance(value, Tensor)]
     changed = [n.name for n in scope.inputs if isinstance(n.made, Spec) and any(n.name in names_of(s) for s in statements)]
+    changed += [name for name, value in scope.values.items() if isinstance(value, Box) and chance(choices, 1, 3)]
     if not made:
         return changed[0] if changed else None
     read = {name for statement in statements for name in names_of(statement) - {statement.partition(" = ")[0]}}
@@ -181,10 +204,11 @@ def _pick_results(choices: Choices, statements: list[str], scope: Scope) -> str 
     return f"({', '.join(names)},)"
 
 
-def _make_options(choices: Choices, *, is_large: bool) -> tuple[tuple[str, int], ...]:
+def _make_options(choices: Choices, *, is_large: bool, has_box: bool) -> tuple[tuple[str, int], ...]:
     options: Mapping[str, int] = {
         "numbers": choices.integer(0, 9999),
         "pack": choices.integer(1, 2) if chance(choices, 1, 6) else 0,
+        "keep": choices.integer(0, 1) if has_box else 0,
         "threads": choices.pick((0, 0, 2)),
         "strict": int(chance(choices, 1, 8)),
         "memory": int(is_large and chance(choices, 1, 2)),

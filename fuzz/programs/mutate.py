@@ -81,6 +81,12 @@ def add_statement(choices: Choices, program: Program) -> Program:
 
 def change_inputs(choices: Choices, program: Program) -> Program:
     """Another size, wherever it stands; or another layout, type, or what one input holds."""
+    # What is drawn is often what there is.
+    tries = (_change_input(choices, program) for _ in range(4))
+    return next((changed for changed in tries if changed != program), program)
+
+
+def _change_input(choices: Choices, program: Program) -> Program:
     places = [k for k, named in enumerate(program.inputs) if isinstance(named.made, Spec)]
     if not places:
         return program

@@ -16,9 +16,10 @@
     call 3->5: m.w.data.mul_(2.0)
 
 Statements are those of `forward`, one a line, the last of which returns. An input of Python is made of the inputs before it, so that it
-may share their memory. Every call has numbers of its own; it may have other sizes, wherever a size stands in an input, or another
-layout, and before it things happen to the module, which they call `m`. `pack=1` hands all inputs over in a dictionary, `pack=2` in a
-tuple. The other options are those of `tcomp.compile`.
+may share their memory; `Box(a=x, n=1)` is an object with these attributes, which with `keep=1` is the same one at every call. Every call
+has numbers of its own; it may have other sizes, wherever a size stands in an input, or another layout, and before it things happen to
+the module, which they call `m`. `pack=1` hands all inputs over in a dictionary, `pack=2` in a tuple. The other options are those of
+`tcomp.compile`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tcomp.ir.errors import ParseError
 MODES = ("inference", "train")
 WAYS = ("compile", "dynamo")
 LAYOUTS = ("contiguous", "transposed", "reversed", "sliced", "offset", "expanded", "channels_last")
-OPTIONS = ("numbers", "pack", "dynamic", "threads", "strict", "memory")
+OPTIONS = ("numbers", "pack", "keep", "dynamic", "threads", "strict", "memory")
 PYTHON_KINDS, TENSOR_KINDS = ("module", "attribute"), ("parameter", "buffer")
 _TENSOR = re.compile(r"(\w+)\[([\d, ]*)\]((?: \w+)*)$")
 _CALL = re.compile(r"call((?: \d+->\d+)*)(?: as (\w+))?(?:: (.*))?$")

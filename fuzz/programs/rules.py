@@ -1,8 +1,8 @@
 """Operators, each as a template of Python with holes, one a line of `rules.txt`.
 
 There are right-hand sides of assignments (and those of programs on large tensors, "long"), statements that write to memory, those that
-change buffers and attributes, modules after
-what they take, and what happens to a module between calls. `fill.py` fills the holes; what does not run is drawn again, so that a
+change buffers and attributes, those that read and change an object `o` among the inputs, modules after what they take, and what happens
+to a module between calls. `fill.py` fills the holes; what does not run is drawn again, so that a
 template need not say all that has to hold.
 
     <f> <f1> <F3>     a tensor of floats of any rank, of rank 1 at least, of rank 3; so <x> of any type, <i> of integers, <b> of booleans
@@ -37,5 +37,7 @@ def _read_sections(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 _SECTIONS = _read_sections(Path(__file__).with_name("rules.txt"))
-RULES, EFFECTS, BUFFERS, ACTIONS, LONG = (_SECTIONS[name] for name in ("values", "effects", "buffers", "actions", "long"))
+RULES, EFFECTS, BUFFERS, OBJECTS, ACTIONS, LONG = (
+    _SECTIONS[name] for name in ("values", "effects", "buffers", "objects", "actions", "long")
+)
 MODULES = tuple((takes, made) for takes, _, made in (line.partition(" -> ") for line in _SECTIONS["modules"]))

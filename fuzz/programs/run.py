@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._pytree import tree_flatten
 
 from tcomp.fuzz.programs.program import Program, Spec
-from tcomp.fuzz.programs.source import WIDER, list_inputs, print_arguments, print_base, print_forward, print_view
+from tcomp.fuzz.programs.source import BOX, WIDER, is_box, list_inputs, print_arguments, print_base, print_forward, print_view
 
 Compile = Callable[[Program, nn.Module], Callable[..., Any]]
 """Gives what is called in a module's place."""
@@ -97,7 +99,7 @@ def moved(seed: int, *, is_wide: bool = False) -> Variant:
 def build(program: Program, variant: Variant = PLAIN) -> nn.Module:
     """The module of a program."""
     source = "\n".join(["class M(nn.Module):", *(f"    {line}" for line in print_forward(program))])
-    scope: dict[str, Any] = {"torch": torch, "nn": nn}
+    scope: dict[str, Any] = {"torch": torch, "nn": nn, "__name__": _NAME}
     exec(compile(widen_text(source) if variant.is_wide else source, "<program>", "exec"), scope)
     module: nn.Module = scope["M"]()
     torch.manual_seed(program.option("numbers"))
@@ -124,16 +126,29 @@ def make_tensor(spec: Spec, variant: Variant = PLAIN) -> Tensor:
     return made.requires_grad_() if spec.grad else made
 
 
-def make_inputs(program: Program, number: int, variant: Variant = PLAIN) -> dict[str, Any]:
-    """What a program gives to a call, by name."""
+_NAME = "program"
+"""Of the module of Python that programs are in: it is not PyTorch's, nor ours."""
+_SCOPE: dict[str, Any] = {"__name__": _NAME}
+# Dynamo looks it up.
+sys.modules.setdefault(_NAME, ModuleType(_NAME))
+exec(BOX, _SCOPE)
+Box: type = _SCOPE["Box"]
+
+
+def make_inputs(program: Program, number: int, variant: Variant = PLAIN, kept: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a program gives to a call, by name; objects that are `kept` are those of the call before."""
     torch.manual_seed(program.option("numbers") + number + 1)
     scope: dict[str, Any] = {}
     for named in list_inputs(program, program.calls[number]):
         made = named.made
-        if isinstance(made, Spec):
+        if kept is not None and named.name in kept:
+            scope[named.name] = kept[named.name]
+        elif isinstance(made, Spec):
             scope[named.name] = make_tensor(made, variant)
         else:
-            scope[named.name] = eval(widen_text(made) if variant.is_wide else made, {"torch": torch, **scope})
+            scope[named.name] = eval(widen_text(made) if variant.is_wide else made, {"torch": torch, "Box": Box, **scope})
+            if kept is not None and is_box(named) and program.option("keep"):
+                kept[named.name] = scope[named.name]
     return scope
 
 
@@ -147,6 +162,7 @@ def run_program(program: Program, compile: Compile | None = None, variant: Varia
     module = build(program, variant)
     run = module if compile is None else compile(program, module)
     records: list[Record] = []
+    kept: dict[str, Any] = {}
     with _default_dtype(torch.float64 if variant.is_wide else torch.float32):
         for number, call in enumerate(program.calls):
             record = Record()
@@ -154,7 +170,7 @@ def run_program(program: Program, compile: Compile | None = None, variant: Varia
             try:
                 for action in call.actions:
                     exec(widen_text(action) if variant.is_wide else action, {"torch": torch, "m": module})
-                inputs = make_inputs(program, number, variant)
+                inputs = make_inputs(program, number, variant, kept)
                 _call(program, module, run, inputs, record)
             # Whatever it is, it is to be compared with what the other side raises.
             except Exception as error:  # noqa: BLE001
@@ -165,7 +181,9 @@ def run_program(program: Program, compile: Compile | None = None, variant: Varia
 
 def _call(program: Program, module: nn.Module, run: Callable[..., Any], inputs: dict[str, Any], record: Record) -> None:
     holders = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-    before = {name: tensor._version for name, tensor in (*holders.items(), *_list_members(module))}
+    boxes = {name: value for name, value in inputs.items() if isinstance(value, Box)}
+    holders.update(_list_held(boxes))
+    before = {name: (tensor, tensor._version) for name, tensor in (*holders.items(), *_list_members(module))}
     arguments = eval(f"[{print_arguments(program)}]", dict(inputs))
     with torch.set_grad_enabled(program.trains):
         results = run(*arguments)
@@ -174,8 +192,11 @@ def _call(program: Program, module: nn.Module, run: Callable[..., Any], inputs: 
     record.structure = f"{structure} of {[_name(leaf) for leaf in leaves]}"
     # Before the backward pass, which counts versions too.
     record.results = {name: look(tensor) for name, tensor in tensors.items()}
+    holders = {name: tensor for name, tensor in holders.items() if "." not in name}
+    holders.update(_list_held(boxes))
     holders.update(_list_members(module))
-    record.written = frozenset(name for name, tensor in holders.items() if name in before and tensor._version != before[name])
+    kept = {name: (tensor, version) for name, (tensor, version) in before.items() if holders.get(name) is tensor}
+    record.written = frozenset(name for name, (tensor, version) in kept.items() if tensor._version != version)
     record.aliases = find_aliases({**tensors, **holders})
     if program.trains:
         ends = [tensor for tensor in tensors.values() if tensor.requires_grad]
@@ -187,6 +208,31 @@ def _call(program: Program, module: nn.Module, run: Callable[..., Any], inputs: 
                 tensor.grad = None
     record.after = {name: look(tensor) for name, tensor in holders.items()}
     record.state = describe_state(module)
+    record.state.update({name: _describe(vars(box)) for name, box in boxes.items()})
+    record.state["returned"] = str([[name for name, box in boxes.items() if leaf is box] for leaf in leaves])
+
+
+def _list_held(boxes: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors in objects, by where they are."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+
+    def follow(name: str, value: object) -> None:
+        if isinstance(value, Tensor):
+            found[name] = value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            items = vars(value) if isinstance(value, Box) else value
+            if isinstance(items, dict):
+                for key, item in items.items():
+                    follow(f"{name}.{key}", item)
+            elif isinstance(items, (list, tuple)):
+                for place, item in enumerate(items):
+                    follow(f"{name}.{place}", item)
+
+    for name, box in boxes.items():
+        follow(name, box)
+    return found
 
 
 def weigh(end: Tensor) -> Tensor:

@@ -11,6 +11,17 @@ WIDER = {"float32": "float64", "float16": "float64", "bfloat16": "float64", "com
 """In which type a program is computed that is to be exact."""
 
 
+BOX = """class Box:
+    def __init__(self, **held):
+        vars(self).update(held)"""
+"""What objects among the inputs are made of."""
+
+
+def is_box(named: Named) -> bool:
+    """Whether an input is an object."""
+    return isinstance(named.made, str) and named.made.startswith("Box(")
+
+
 def print_base(spec: Spec) -> str:
     """The expression of a contiguous tensor that a tensor of this kind is a view of."""
     shape = list(spec.shape)
@@ -148,7 +159,8 @@ def print_script(program: Program, bucket: str = "", what: str = "", compiler: s
         made, imported = "convert(m)", _CONVERT[compiler].splitlines()
     oracle = bucket.partition(":")[0]
     said = [f"# {line}" for line in f"{bucket}\n{what}".splitlines() if line.strip()]
-    lines = ["import torch", *imported, "", *print_class(_shorten(program))]
+    boxes = [named.name for named in program.inputs if is_box(named)]
+    lines = ["import torch", *imported, "", *(BOX.splitlines() if boxes else []), *print_class(_shorten(program))]
     lines += ["", f"for compile in (lambda m: m, lambda m: {made}):"]
     shown = _print_shown(program, oracle)
     is_named = bool(program.members) or "m." in shown or "(m)" in shown or any(call.actions for call in program.calls)
@@ -160,6 +172,7 @@ def print_script(program: Program, bucket: str = "", what: str = "", compiler: s
         lines += [
             f"    {named.name} = {print_tensor(named.made) if isinstance(named.made, Spec) else named.made}"
             for named in list_inputs(program, call)
+            if not (number and program.option("keep") and is_box(named))
         ]
         called = f"y = run({print_arguments(program)})"
         lines += [f"    {called}", *_print_backward(program)] if program.trains else [f"    with torch.no_grad(): {called}"]
@@ -202,7 +215,8 @@ def _print_shown(program: Program, oracle: str) -> str:
             return "[t.stride() for t in torch.utils._pytree.tree_leaves(y)]"
         case "mutation" | "state" | "aliasing":
             names = [named.name for named in program.inputs if isinstance(named.made, Spec)]
-            return ", ".join(["y", *names, "vars(m)", "*m.buffers()"])
+            boxes = [f"vars({named.name})" for named in program.inputs if is_box(named)]
+            return ", ".join(["y", *names, *boxes, "vars(m)", "*m.buffers()"])
         case "gradients":
             leaves = [f"{n.name}.grad" for n in program.inputs if isinstance(n.made, Spec) and n.made.grad]
             return ", ".join([*leaves, *(f"m.{n.name}.grad" for n in program.members if n.kind == "parameter")]) or "y.requires_grad"

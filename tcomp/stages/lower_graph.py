@@ -44,6 +44,8 @@ def lower_graph(graph: GraphModule, *, name: str = "main", weights: Collection[s
                 value = _input_value(graph, node)
                 if isinstance(value, torch.Tensor):
                     array = _declare(program, node, value)
+                    # Kernels read along strides, whose symbols need not be in any size.
+                    program.symbols.shape(value.stride())
                     is_weight = node.op == "get_attr" or node.name in weights
                     shape = (*array.shape, as_index(2)) if isinstance(array, Pairs) else array.shape
                     inputs.append(Tensor(array.name, array.dtype, shape, is_weight))

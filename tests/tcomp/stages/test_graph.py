@@ -9,6 +9,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import tcomp
 from tcomp.module.graphs import compile_graph
 from tcomp.options import Options
+from tests.captures import Function
 
 
 def compile_function(function, *inputs, **options):
@@ -113,3 +114,13 @@ def test_a_transformer_trains_also_with_symbolic_sizes(dynamic):
             optimizer.step()
             losses[-1].append(loss.item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("operator", [torch.special.laguerre_polynomial_l, torch.add])
+def test_a_part_knows_the_symbols_of_strides(operator):
+    """A stage behind an operator that is left to eager read along a stride whose symbol it had never met."""
+    module = Function(lambda a, b, c: operator(a, b) + c)
+    compiled = torch.compile(module, backend="tcomp", options={"fallback": "silent"})
+    for c in (torch.randn(2), torch.randn(5)[1::2], torch.randn(13)[1::3]):
+        a, b = torch.randn(()), torch.randn(())
+        torch.testing.assert_close(compiled(a, b, c), module(a, b, c), equal_nan=True)
