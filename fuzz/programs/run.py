@@ -99,7 +99,7 @@ def moved(seed: int, *, is_wide: bool = False) -> Variant:
 def build(program: Program, variant: Variant = PLAIN) -> nn.Module:
     """The module of a program."""
     source = "\n".join(["class M(nn.Module):", *(f"    {line}" for line in print_forward(program))])
-    scope: dict[str, Any] = {"torch": torch, "nn": nn, "__name__": _NAME}
+    scope: dict[str, Any] = {"torch": torch, "nn": nn}
     exec(compile(widen_text(source) if variant.is_wide else source, "<program>", "exec"), scope)
     module: nn.Module = scope["M"]()
     torch.manual_seed(program.option("numbers"))
@@ -126,13 +126,10 @@ def make_tensor(spec: Spec, variant: Variant = PLAIN) -> Tensor:
     return made.requires_grad_() if spec.grad else made
 
 
-_NAME = "program"
-"""Of the module of Python that programs are in: it is not PyTorch's, nor ours."""
-_SCOPE: dict[str, Any] = {"__name__": _NAME}
-# Dynamo looks it up.
-sys.modules.setdefault(_NAME, ModuleType(_NAME))
-exec(BOX, _SCOPE)
-Box: type = _SCOPE["Box"]
+# A module of its own, which is neither PyTorch's nor ours, and which Dynamo finds.
+_MODULE = sys.modules.setdefault("program_objects", ModuleType("program_objects"))
+exec(BOX, vars(_MODULE))
+Box: type = _MODULE.Box
 
 
 def make_inputs(program: Program, number: int, variant: Variant = PLAIN, kept: dict[str, Any] | None = None) -> dict[str, Any]:
